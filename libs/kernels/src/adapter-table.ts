@@ -1,0 +1,27 @@
+/**
+ * How kernels find an adapter's bytes: one table per adapter slot in a device buffer, written when the adapter is bound.
+ *
+ *   slot table = runs [layer][site][A, B] of RUN_WORDS, then segs of SEG_WORDS; slotWords in all.
+ *
+ * A run is a list of equal units in arena pages; a unit never crosses a page. Its segs say where they lie:
+ * seg s holds units firstUnit … firstUnit + units - 1, back to back from arena byte offset `at`·128.
+ * units = 0: the adapter does not touch this site.
+ */
+export const Run = { dtype: 0, rank: 1, scale: 2, unitBytes: 3, units: 4, firstSeg: 5, segs: 6 } as const;
+export const RUN_WORDS = 8;
+/** at: arena offset / 128 (64 bits are not needed below 512 GiB). */
+export const Seg = { at: 0, firstUnit: 1, units: 2 } as const;
+export const SEG_WORDS = 4;
+
+/** The two halves of a LoRA site. */
+export const Half = { a: 0, b: 1 } as const;
+
+/** Word offset of a run inside a slot's table. */
+export function runAt(layer: number, site: number, half: number, nSites: number): number {
+  return ((layer * nSites + site) * 2 + half) * RUN_WORDS;
+}
+
+/** Word offset of the first seg inside a slot's table. */
+export function segsAt(layers: number, nSites: number): number {
+  return layers * nSites * 2 * RUN_WORDS;
+}
