@@ -1,0 +1,37 @@
+// What a kernel is: the boundary between the device (which checks, resolves and shares out work) and arithmetic.
+//
+// The device resolves an op's words into its Args struct (ops.gen.h): operands become pointers, every count parameter
+// (`count`, `groupCount`, …) becomes the number that really runs, and all indices inside buffers have been checked.
+// A kernel only computes. It splits its work into independent tiles of at most about 50 µs; any thread may run any
+// tile in any order, so a tile's result must not depend on it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include "ops.gen.h"
+
+namespace weft {
+
+// Memory of one thread that lives as long as the pool of threads. `take` never allocates in steady state: it grows to
+// the largest request seen. Contents are undefined.
+struct Scratch {
+  void* data = nullptr;
+  size_t bytes = 0;
+  void* take(size_t wanted);          // 64-byte aligned; valid until the next take on this thread
+  ~Scratch();
+};
+
+struct Kernel {
+  // Number of tiles for these args (0: nothing to do). Cheap: called once per op on the submitting thread.
+  uint32_t (*tiles)(const void* args, uint32_t threads);
+  // Runs one tile.
+  void (*run)(const void* args, uint32_t tile, uint32_t threads, Scratch& scratch);
+};
+
+// One table per instruction set, indexed by op code; each in a translation unit of its own, compiled for that set.
+// kernels_portable.cpp is complete; every other table may leave a slot empty ({nullptr, nullptr}): portable is used.
+extern const Kernel kKernelsPortable[kOpCount];
+extern const Kernel kKernelsAvx2[kOpCount];       // AVX2 + FMA + F16C
+extern const Kernel kKernelsAvx512[kOpCount];     // AVX-512 F, BW, VL, DQ
+extern const Kernel kKernelsNeon[kOpCount];       // arm64
+
+}  // namespace weft
