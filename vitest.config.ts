@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import swc from 'unplugin-swc';
 import { defineConfig } from 'vitest/config';
+import { swcOptions } from './scripts/lib/swc-options.mjs';
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 
@@ -14,19 +15,7 @@ const sources = ['libs', 'apps'].flatMap(group =>
 );
 
 export default defineConfig({
-  // SWC, not esbuild: Nest's injection needs the metadata of decorated constructors.
-  plugins: [
-    swc.vite({
-      swcrc: false,
-      jsc: {
-        target: 'es2022',
-        parser: { syntax: 'typescript', decorators: true },
-        transform: { legacyDecorator: true, decoratorMetadata: true },
-        keepClassNames: true,
-      },
-      module: { type: 'es6' },
-    }),
-  ],
+  plugins: [swc.vite(swcOptions(true))],
   resolve: { alias: sources },
   test: {
     include: ['test/**/*.test.ts'],

@@ -1,0 +1,25 @@
+// @ts-check
+import { parseArgs } from 'node:util';
+import { inRoot, say } from '../lib/checkout.mjs';
+import { withLock } from '../lib/checkout-lock.mjs';
+import { buildSanitized } from '../lib/native.mjs';
+import { prepare } from '../lib/prepare.mjs';
+import { findCompiler } from '../lib/requirements.mjs';
+
+/**
+ * The kernels alone; with sanitizers only `weft-replay`, whose path is printed.
+ * @param {string[]} args
+ */
+export async function run(args) {
+  const { values } = parseArgs({ args, options: { sanitize: { type: 'string' } } });
+  const { sanitize } = values;
+  if (sanitize === undefined) {
+    await prepare('native');
+    return 0;
+  }
+  const compiler = findCompiler();
+  const program = await withLock(inRoot('build', 'prepare.lock'), 'native', () => buildSanitized(compiler, sanitize));
+  if (program) console.log(program);
+  else say('libs/kernels/native/replay has no sources');
+  return 0;
+}

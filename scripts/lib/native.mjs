@@ -1,0 +1,249 @@
+// @ts-check
+// Builds what lies below libs/kernels/native:
+//
+//   core/*.cpp     kernels and the device; no Node headers, so they compile while npm still installs
+//   replay/*.cpp   with core: the program `weft-replay`
+//   addon/*.cpp    with core: `weft_kernels.node`; Node-API headers come from npm
+//
+// The ending of a core file's name chooses its instruction set; the device picks among them when it starts. An object's
+// name holds the hash of all that it depends on, so whatever exists is current.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { createRequire } from 'node:module';
+import { inRoot, say } from './checkout.mjs';
+import { Problem } from './problem.mjs';
+import { capture, eachLimited } from './processes.mjs';
+
+const NATIVE = inRoot('libs', 'kernels', 'native');
+
+const AVX2 = ['-mavx2', '-mfma', '-mf16c'];
+const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', ...AVX2];
+const AVX512_BF16 = [...AVX512, '-mavx512bf16', '-mavx512vnni'];
+
+/** @type {{ ending: string, arch: NodeJS.Architecture, flags: string[] }[]} */
+const VARIANTS = [
+  { ending: '_avx2.cpp', arch: 'x64', flags: AVX2 },
+  { ending: '_avx512.cpp', arch: 'x64', flags: AVX512 },
+  { ending: '_avx512bf16.cpp', arch: 'x64', flags: AVX512_BF16 },
+  { ending: '_neon.cpp', arch: 'arm64', flags: [] }, // part of the architecture: needs no flag
+];
+
+/**
+ * The flags that a file's instruction set needs, or undefined when the file is for another architecture.
+ * @param {string} file
+ * @param {string} arch as process.arch
+ * @returns {string[] | undefined}
+ */
+export function variantFlags(file, arch) {
+  const variant = VARIANTS.find(({ ending }) => file.endsWith(ending));
+  if (!variant) return [];
+  return variant.arch === arch ? variant.flags : undefined;
+}
+
+/** No contraction and no reassociation: a row's bits must not depend on what the optimizer made of the loop around it. */
+const COMMON = [
+  ...['-std=c++17', '-fPIC', '-pthread', '-fvisibility=hidden', '-fno-math-errno', '-ffp-contract=off'],
+  ...['-Wall', '-Wextra', '-Werror', `-I${NATIVE}`, `-I${join(NATIVE, 'core')}`],
+];
+const OPTIMIZED = ['-O3'];
+
+/** Which folder a sanitized build goes to, by the first of its sanitizers. @type {Record<string, string>} */
+const SANITIZED_FOLDERS = { address: 'build-asan', thread: 'build-tsan', undefined: 'build-ubsan' };
+
+/**
+ * @param {string} sanitizers such as "address,undefined"
+ */
+export function sanitizedBuild(sanitizers) {
+  const [first, ...rest] = sanitizers.split(',');
+  const folder = SANITIZED_FOLDERS[first];
+  if (!folder || rest.some(name => !(name in SANITIZED_FOLDERS))) {
+    throw new Problem(`--sanitize=${sanitizers}: combine ${Object.keys(SANITIZED_FOLDERS).join(', ')}`);
+  }
+  const sanitize = `-fsanitize=${sanitizers}`;
+  return {
+    folder: inRoot('libs', 'kernels', folder),
+    compile: ['-O1', '-g', '-fno-omit-frame-pointer', '-fno-sanitize-recover=all', sanitize],
+    link: [sanitize],
+  };
+}
+
+/**
+ * The quoted includes of a source, and theirs, in the order in which they are met.
+ * @param {string} file
+ * @param {string[]} searched  the folders given by -I
+ * @returns {string[]}
+ */
+export function includedFiles(file, searched) {
+  /** @type {Set<string>} */
+  const found = new Set();
+  /** @param {string} current */
+  const visit = current => {
+    for (const [, name] of readFileSync(current, 'utf8').matchAll(/^\s*#\s*include\s*"([^"]+)"/gm)) {
+      const path = [dirname(current), ...searched].map(folder => join(folder, name)).find(existsSync);
+      if (!path || found.has(path)) continue;
+      found.add(path);
+      visit(path);
+    }
+  };
+  visit(file);
+  return [...found];
+}
+
+/**
+ * @typedef {object} Unit
+ * @property {string} source
+ * @property {string} object
+ * @property {string[]} flags
+ */
+
+/** One build of the native code with one set of flags, in one folder. */
+class Build {
+  #compiler;
+  #folder;
+  #flags;
+  #linkFlags;
+  #parallel = availableParallelism();
+  /** Objects of this build; the others in its folder are left over from earlier sources. @type {Set<string>} */
+  #objects = new Set();
+
+  /**
+   * @param {import('./requirements.mjs').Compiler} compiler
+   * @param {{ folder: string, compile: string[], link: string[] }} settings
+   */
+  constructor(compiler, { folder, compile, link }) {
+    this.#compiler = compiler;
+    this.#folder = folder;
+    this.#flags = [...COMMON, ...compile];
+    this.#linkFlags = ['-pthread', ...link, ...(process.platform === 'linux' ? ['-ldl'] : [])];
+  }
+
+  /**
+   * @param {'core' | 'replay' | 'addon'} part
+   * @param {string[]} [extra] flags of this part alone
+   * @returns {Unit[]}
+   */
+  units(part, extra = []) {
+    const folder = join(NATIVE, part);
+    if (!existsSync(folder)) return [];
+    return readdirSync(folder)
+      .filter(name => name.endsWith('.cpp'))
+      .sort()
+      .flatMap(name => {
+        const variant = variantFlags(name, process.arch);
+        if (!variant) return [];
+        const source = join(folder, name);
+        const flags = [...this.#flags, ...variant, ...extra];
+        const hash = createHash('sha256').update(JSON.stringify([this.#compiler.identity, flags]));
+        for (const file of [source, ...includedFiles(source, [NATIVE, join(NATIVE, 'core')])]) {
+          hash.update(`\0${basename(file)}\0`).update(readFileSync(file));
+        }
+        const object = join(this.#folder, 'obj', `${part}-${name.replace(/\.cpp$/, '')}-${hash.digest('hex').slice(0, 16)}.o`);
+        this.#objects.add(object);
+        return [{ source, object, flags }];
+      });
+  }
+
+  /** Compiles those units whose objects don't exist. @param {Unit[]} units */
+  async compile(units) {
+    const stale = units.filter(unit => !existsSync(unit.object));
+    if (!stale.length) return;
+    mkdirSync(join(this.#folder, 'obj'), { recursive: true });
+    say(`compiling ${stale.length} native ${stale.length === 1 ? 'file' : 'files'}`);
+    await eachLimited(stale, this.#parallel, async ({ source, object, flags }) => {
+      await this.#make(object, output => [...flags, '-c', source, '-o', output]);
+    });
+  }
+
+  /**
+   * Links units into `name` in the build's folder, unless exactly these already are.
+   * @param {string} name
+   * @param {Unit[]} units
+   * @param {string[]} flags
+   * @param {() => Promise<void>} beforeReplacing
+   */
+  async link(name, units, flags, beforeReplacing) {
+    const output = join(this.#folder, name);
+    const stamp = `${output}.stamp`;
+    const objects = units.map(unit => unit.object);
+    const content = JSON.stringify([objects.map(object => basename(object)), flags, this.#linkFlags]);
+    if (existsSync(output) && existsSync(stamp) && readFileSync(stamp, 'utf8') === content) return;
+    await beforeReplacing();
+    rmSync(stamp, { force: true });
+    await this.#make(output, temporary => [...flags, ...objects, ...this.#linkFlags, '-o', temporary]);
+    writeFileSync(stamp, content);
+  }
+
+  /** Removes the objects of earlier sources. */
+  sweep() {
+    const folder = join(this.#folder, 'obj');
+    if (!existsSync(folder)) return;
+    for (const name of readdirSync(folder)) if (!this.#objects.has(join(folder, name))) rmSync(join(folder, name));
+  }
+
+  /**
+   * Runs the compiler and moves its output into place: processes that loaded the old file keep it.
+   * @param {string} output
+   * @param {(temporary: string) => string[]} args
+   */
+  async #make(output, args) {
+    const temporary = `${output}.${process.pid}.tmp`;
+    const command = [...this.#compiler.command, ...args(temporary)];
+    const { code, output: text } = await capture(command);
+    if (code !== 0) {
+      rmSync(temporary, { force: true });
+      throw new Problem(`this failed with exit code ${code}:\n${command.join(' ')}\n${text.trim()}`);
+    }
+    if (text) process.stderr.write(text);
+    renameSync(temporary, output);
+  }
+}
+
+/** Folders with the headers that the addon includes. They lie in packages, so this works only once those are installed. */
+function nodeApiFlags() {
+  const require = createRequire(inRoot('libs', 'kernels', 'package.json'));
+  const folders = [require('node-api-headers').include_dir, dirname(require.resolve('node-addon-api/package.json'))];
+  // As system headers: their warnings are not ours to mend.
+  return [...folders.flatMap(folder => ['-isystem', folder]), '-DNAPI_VERSION=8', '-DNODE_ADDON_API_CPP_EXCEPTIONS'];
+}
+
+/**
+ * The addon and `weft-replay`, in libs/kernels/build.
+ * @param {import('./requirements.mjs').Compiler} compiler
+ * @param {Promise<void>} installed  when it resolves, the packages with Node-API's headers are there
+ * @param {() => Promise<void>} beforeReplacing  awaited before a file that others may be using changes
+ */
+export async function buildNative(compiler, installed, beforeReplacing) {
+  const build = new Build(compiler, { folder: inRoot('libs', 'kernels', 'build'), compile: OPTIMIZED, link: [] });
+  const core = build.units('core');
+  const replay = build.units('replay');
+  await build.compile([...core, ...replay]);
+  await installed;
+  const addon = build.units('addon', nodeApiFlags());
+  await build.compile(addon);
+  if (replay.length) await build.link('weft-replay', [...core, ...replay], [], beforeReplacing);
+  if (addon.length) {
+    // Node-API's own symbols are found in the running Node.
+    const shared = process.platform === 'darwin' ? ['-shared', '-undefined', 'dynamic_lookup'] : ['-shared'];
+    await build.link('weft_kernels.node', [...core, ...addon], shared, beforeReplacing);
+  }
+  build.sweep();
+}
+
+/**
+ * `weft-replay` alone, with sanitizers.
+ * @param {import('./requirements.mjs').Compiler} compiler
+ * @param {string} sanitizers such as "address,undefined"
+ * @returns {Promise<string | undefined>} the program, or undefined where there is nothing to build
+ */
+export async function buildSanitized(compiler, sanitizers) {
+  const settings = sanitizedBuild(sanitizers);
+  const build = new Build(compiler, settings);
+  const units = [...build.units('core'), ...build.units('replay')];
+  await build.compile(units);
+  if (!build.units('replay').length) return undefined;
+  await build.link('weft-replay', units, [], async () => {});
+  build.sweep();
+  return join(settings.folder, 'weft-replay');
+}

@@ -1,0 +1,48 @@
+// @ts-check
+import { inRoot, root } from './checkout.mjs';
+import { Runners, withLock } from './checkout-lock.mjs';
+import { install, isInstalled } from './install.mjs';
+import { buildNative } from './native.mjs';
+import { findCompiler } from './requirements.mjs';
+import { buildTypeScript } from './typescript.mjs';
+
+/** Set for everything that runs from a prepared checkout: a command started by a test must not wait for its own parent. */
+const PREPARED = 'WEFT_PREPARED_CHECKOUT';
+
+export const runners = new Runners(inRoot('build', 'running'));
+
+/**
+ * Installs and builds whatever is stale, then announces what this process runs from it.
+ * @param {'serve' | 'test' | 'build' | 'native' | 'generate'} purpose  "native" leaves TypeScript alone, "generate" the
+ *   native code, whose headers may be what is generated
+ * @returns {Promise<NodeJS.ProcessEnv>} the environment for what runs next
+ */
+export async function prepare(purpose) {
+  if (process.env[PREPARED] === root) return process.env;
+  const compiler = findCompiler();
+  await withLock(inRoot('build', 'prepare.lock'), purpose, async () => {
+    /** @type {Promise<void> | undefined} */
+    let waited;
+    const waitForTests = () => (waited ??= runners.waitForTests());
+
+    const installed = isInstalled() ? Promise.resolve() : waitAndInstall(waitForTests);
+    await allDone([
+      purpose === 'generate' ? installed : buildNative(compiler, installed, waitForTests),
+      purpose === 'native' ? installed : installed.then(() => buildTypeScript(waitForTests)),
+    ]);
+    if (purpose === 'serve' || purpose === 'test') runners.announce(purpose);
+  });
+  return { ...process.env, [PREPARED]: root };
+}
+
+/** @param {() => Promise<void>} waitForTests */
+async function waitAndInstall(waitForTests) {
+  runners.refuseIfServing();
+  await waitForTests();
+  await install();
+}
+
+/** Like Promise.all, but fails only when nothing is left running: whoever holds the lock next finds no stray npm. */
+async function allDone(/** @type {Promise<void>[]} */ promises) {
+  for (const result of await Promise.allSettled(promises)) if (result.status === 'rejected') throw result.reason;
+}
