@@ -1,1 +1,13 @@
-export {};
+export * from './adapter-cache.js';
+export * from './batch.js';
+export * from './clock.js';
+export * from './engine.js';
+export * from './frame-writer.js';
+export * from './page-pool.js';
+export * from './request.js';
+export * from './runner.js';
+export * from './scheduler.js';
+export * from './sequence.js';
+export * from './slot-pool.js';
+export * from './validate.js';
+export * from './waiting-queue.js';

@@ -1,0 +1,83 @@
+/**
+ * Which adapters there are, and which of them are in the pool. An adapter is loaded in the background into pages of the
+ * one pool, stays while sequences run on it (pins), and afterwards until its pages are wanted for something else.
+ */
+import type { ImageIndex } from '@weft/adapters';
+import { Owner, type PageId, type PagePool } from './page-pool.js';
+import { SlotPool } from './slot-pool.js';
+
+export type AdapterSlot = number & { readonly __brand: 'AdapterSlot' };
+
+/** A packed adapter on disk. */
+export interface AdapterImage { file: string; index: ImageIndex }
+
+export class AdapterEntry {
+  state: 'stored' | 'loading' | 'resident' = 'stored';
+  pages: PageId[] = [];
+  slot: AdapterSlot | null = null;
+  /** Running sequences on it: never evicted while there are any. */
+  pins = 0;
+  /** Waiting sequences that need it. */
+  wanted = 0;
+  /** Last submitted step that names it. */
+  lastStep = -1;
+  loads = 0;
+  constructor(readonly id: number, readonly digest: string, public image: AdapterImage) {}
+  get pageCount(): number { return this.image.index.pages; }
+  get idle(): boolean { return this.state === 'resident' && this.pins === 0; }
+}
+
+/** Brings an image into pages and makes its slot known to kernels. */
+export interface AdapterLoader {
+  load(entry: AdapterEntry, pages: readonly PageId[], slot: AdapterSlot): Promise<void>;
+}
+
+export class AdapterCache {
+  readonly #entries = new Map<string, AdapterEntry>();
+  readonly slots: SlotPool<AdapterSlot>;
+  #nextId = 0;
+
+  constructor(readonly pool: PagePool, slots: number) { this.slots = new SlotPool(slots); }
+
+  get(digest: string): AdapterEntry | undefined { return this.#entries.get(digest); }
+  entries(): IterableIterator<AdapterEntry> { return this.#entries.values(); }
+
+  /** Makes an adapter known. The same digest is the same adapter. */
+  register(digest: string, image: AdapterImage): AdapterEntry {
+    const known = this.#entries.get(digest);
+    if (known) return known;
+    const entry = new AdapterEntry(this.#nextId++, digest, image);
+    this.#entries.set(digest, entry);
+    return entry;
+  }
+
+  /** Idle adapters, those that nobody waits for first, then by last use: the order in which pages are taken back. */
+  evictionOrder(): AdapterEntry[] {
+    const idle: AdapterEntry[] = [];
+    for (const entry of this.#entries.values()) if (entry.idle) idle.push(entry);
+    return idle.sort((a, b) => Number(a.wanted > 0) - Number(b.wanted > 0) || a.lastStep - b.lastStep || a.id - b.id);
+  }
+
+  beginLoad(entry: AdapterEntry): void {
+    entry.state = 'loading';
+    entry.loads++;
+    entry.slot = this.slots.take();
+    this.pool.take(entry.pageCount, Owner.adapter, entry.id, entry.pages);
+  }
+  finishLoad(entry: AdapterEntry, step: number): void {
+    entry.state = 'resident';
+    entry.lastStep = Math.max(entry.lastStep, step);
+  }
+  abortLoad(entry: AdapterEntry): void { this.#release(entry, -1); }
+  evict(entry: AdapterEntry): void {
+    if (!entry.idle) throw new Error(`adapter ${entry.digest} is ${entry.state} with ${entry.pins} pins and can't be evicted`);
+    this.#release(entry, entry.lastStep);
+  }
+  #release(entry: AdapterEntry, lastStep: number): void {
+    this.pool.retire(entry.pages, Owner.adapter, entry.id, lastStep);
+    this.slots.retire(entry.slot!, lastStep);
+    entry.pages = [];
+    entry.slot = null;
+    entry.state = 'stored';
+  }
+}

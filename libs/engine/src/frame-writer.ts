@@ -1,0 +1,130 @@
+/** Writes a batch into a frame: the only place that knows both. */
+import {
+  BLOCK_TOKENS, GROUP_WORDS, Group, HEADER_WORDS, Header, SAMPLE_WORDS, SEGMENT_WORDS, Sample, Segment, type FrameLayout,
+} from '@weft/kernels';
+import type { Batch, LogitRow } from './batch.js';
+
+export class FrameWriter {
+  readonly #i32: Int32Array;
+  readonly #f32: Float32Array;
+
+  constructor(readonly layout: FrameLayout, memory: ArrayBuffer) {
+    this.#i32 = new Int32Array(memory, 0, layout.words);
+    this.#f32 = new Float32Array(memory, 0, layout.words);
+  }
+
+  write(batch: Batch): void {
+    this.#i32.fill(0, 0, HEADER_WORDS);
+    this.#rows(batch);
+    this.#groups(batch);
+    this.#logits(batch);
+    this.#copies(batch);
+    this.#i32[Header.step] = batch.step;
+  }
+
+  #rows(batch: Batch): void {
+    const { at } = this.layout;
+    const i32 = this.#i32;
+    let row = 0, page = 0;
+    for (let s = 0; s < batch.entries.length; s++) {
+      const { sequence, start, count } = batch.entries[s]!;
+      const known = sequence.tokens;
+      for (let i = 0; i < count; i++, row++) {
+        const position = start + i;
+        const isKnown = position < known.length;
+        // A token that only the device knows yet stands at the end of its slot's history.
+        i32[at.tokenIds + row] = isKnown ? known[position]! : -1;
+        i32[at.positions + row] = isKnown ? position : -1;
+        i32[at.rowSlots + row] = sequence.slot!;
+        i32[at.rowSegments + row] = s;
+      }
+      const blocks = Math.ceil((start + count) / BLOCK_TOKENS);
+      const segment = at.segments + s * SEGMENT_WORDS;
+      i32[segment + Segment.slot] = sequence.slot!;
+      i32[segment + Segment.rowStart] = row - count;
+      i32[segment + Segment.rowCount] = count;
+      i32[segment + Segment.firstBlock] = 0;
+      i32[segment + Segment.pageOffset] = page;
+      i32[segment + Segment.pageCount] = blocks;
+      for (let b = 0; b < blocks; b++) i32[at.pages + page++] = sequence.pages[b]!;
+    }
+    i32[Header.tokens] = row;
+    i32[Header.segments] = batch.entries.length;
+  }
+
+  #groups(batch: Batch): void {
+    const { at } = this.layout;
+    let next = 0;
+    for (let g = 0; g < batch.groups.length; g++) {
+      const { adapter, weight, rows } = batch.groups[g]!;
+      const group = at.groups + g * GROUP_WORDS;
+      this.#i32[group + Group.adapterSlot] = adapter.slot!;
+      this.#i32[group + Group.rowStart] = next;
+      this.#i32[group + Group.rowCount] = rows.length;
+      this.#f32[group + Group.weight] = weight;
+      for (const row of rows) this.#i32[at.groupRows + next++] = row;
+    }
+    this.#i32[Header.groups] = batch.groups.length;
+    this.#i32[Header.groupRows] = next;
+  }
+
+  #logits(batch: Batch): void {
+    const { at } = this.layout;
+    let bias = 0, index = 0, firstRow = 0;
+    for (const entry of batch.entries) {
+      for (let i = 0; i < entry.logitCount; i++, index++) {
+        const row = batch.logits[index]!;
+        this.#i32[at.logitRows + index] = firstRow + row.position - entry.start;
+        bias = this.#sample(at.samples + index * SAMPLE_WORDS, row, bias);
+      }
+      firstRow += entry.count;
+    }
+    this.#i32[Header.logits] = index;
+  }
+
+  /** One sample record; returns where the next bias pair goes. */
+  #sample(record: number, { sequence, position, purpose }: LogitRow, bias: number): number {
+    const { request } = sequence;
+    const { sampling } = request;
+    const i32 = this.#i32, f32 = this.#f32;
+    const draws = purpose === 'sample';
+    i32[record + Sample.slot] = sequence.slot!;
+    // A hidden row is scored against token 0: nothing is drawn and nobody reads it.
+    i32[record + Sample.target] = purpose === 'score' ? sequence.tokens[position + 1]! : draws ? -1 : 0;
+    f32[record + Sample.temperature] = sampling.temperature;
+    i32[record + Sample.topK] = sampling.topK;
+    f32[record + Sample.topP] = sampling.topP;
+    f32[record + Sample.minP] = sampling.minP;
+    f32[record + Sample.repetition] = sampling.repetitionPenalty;
+    f32[record + Sample.presence] = sampling.presencePenalty;
+    f32[record + Sample.frequency] = sampling.frequencyPenalty;
+    i32[record + Sample.seedLo] = Number(BigInt.asIntN(32, sampling.seed));
+    i32[record + Sample.seedHi] = Number(BigInt.asIntN(32, sampling.seed >> 32n));
+    i32[record + Sample.choice] = sequence.choice;
+    i32[record + Sample.promptLen] = sequence.promptLength;
+    i32[record + Sample.biasStart] = bias;
+    if (draws) {
+      const put = (token: number, value: number): void => {
+        this.#i32[this.layout.at.bias + 2 * bias] = token;
+        this.#f32[this.layout.at.bias + 2 * bias + 1] = value;
+        bias++;
+      };
+      for (const [token, value] of sampling.logitBias) put(token, value);
+      // Output tokens before this one: position + 1 - promptLength.
+      if (position + 1 - sequence.promptLength < request.minTokens) for (const token of request.stopIds) put(token, -Infinity);
+    }
+    i32[record + Sample.biasCount] = bias - i32[record + Sample.biasStart]!;
+    i32[record + Sample.maskRow] = -1;
+    i32[record + Sample.nTop] = Math.max(request.logprobs, 0);
+    return bias;
+  }
+
+  #copies(batch: Batch): void {
+    const { at } = this.layout;
+    batch.copies.forEach(({ from, to }, i) => {
+      this.#i32[at.pagePairs + 2 * i] = from;
+      this.#i32[at.pagePairs + 2 * i + 1] = to;
+    });
+    this.#i32[Header.pagePairs] = batch.copies.length;
+  }
+}

@@ -1,0 +1,247 @@
+/**
+ * Who runs in the next step: a pure function from a snapshot to a plan. It reads sequences and adapters, changes
+ * nothing, keeps nothing, and knows time only as a number, so production, tests and the simulator run the same code.
+ *
+ * Order. Sequences stand in one total order: priority, then arrival. A sequence takes pages only from those behind it,
+ * never from those before it, so two can't preempt each other in turn, and the first always proceeds.
+ * Memory. Short of pages: idle adapters go first, then the running sequence behind whose return costs least per page.
+ * Prompts. Decode rows run every step; prompts share a budget beside them, so neither starves the other.
+ */
+import { BLOCK_TOKENS } from '@weft/kernels';
+import type { AdapterEntry } from './adapter-cache.js';
+import { blocksFor, type RequestState, type Sequence } from './sequence.js';
+
+export interface SchedulerLimits {
+  /** Rows of a step. */
+  stepTokens: number;
+  /** Prompt rows of a step that also decodes: bounds how long running sequences wait for prompts. */
+  chunkTokens: number;
+  /** Running sequences. */
+  maxSequences: number;
+  /** Tokens that a new sequence is expected to generate at most, for admission. A preempted one counts all it may. */
+  lookaheadTokens: number;
+  /** Waiting sequences looked at in a step. */
+  examined: number;
+  /** Page-table entries of a frame. */
+  pageTable: number;
+}
+
+/** What a plan is made from: a view of the engine's own objects, not a copy. */
+export interface Snapshot {
+  nowMs: number;
+  /** The last step that has completed: what later ones name can't be reused yet. */
+  completedStep: number;
+  limits: SchedulerLimits;
+  /** In order. */
+  running: readonly Sequence[];
+  /** Requests with a deadline, the next first. */
+  deadlines: readonly RequestState[];
+  /** In the order in which they should be tried: preempted ones first, then fair between tenants. */
+  waiting: Iterable<Sequence>;
+  freePages: number;
+  retiredPages: number;
+  totalPages: number;
+  freeSlots: number;
+  freeAdapterSlots: number;
+  /** Idle adapters in the order in which they may be evicted. */
+  evictable: readonly AdapterEntry[];
+}
+
+export interface PlannedRows { sequence: Sequence; start: number; count: number }
+
+export interface Plan {
+  rows: PlannedRows[];
+  rowCount: number;
+  admit: Sequence[];
+  preempt: Sequence[];
+  evict: AdapterEntry[];
+  load: AdapterEntry[];
+  /** Requests past their deadline. */
+  expire: RequestState[];
+}
+
+/** Total order of sequences: who may take pages from whom. */
+export function before(a: Sequence, b: Sequence): boolean {
+  return compare(a, b) < 0;
+}
+export function compare(a: Sequence, b: Sequence): number {
+  return b.request.priority - a.request.priority || a.state.arrival - b.state.arrival || a.choice - b.choice;
+}
+
+/** Milliseconds don't matter here, only proportions: bringing a sequence back costs a forward pass over its positions. */
+export function restoreCost(sequence: Sequence): number {
+  return sequence.computed / Math.max(sequence.pages.length, 1);
+}
+
+/** The running sequence behind `needy` whose return costs least per page it gives. */
+export function cheapestToRestore(running: readonly Sequence[], needy: Sequence, taken: ReadonlySet<Sequence>): Sequence | undefined {
+  let best: Sequence | undefined;
+  for (const candidate of running) {
+    if (!before(needy, candidate) || taken.has(candidate) || candidate.pages.length === 0) continue;
+    if (!best || restoreCost(candidate) < restoreCost(best) || (restoreCost(candidate) === restoreCost(best) && before(best, candidate))) best = candidate;
+  }
+  return best;
+}
+
+/** Pages that a sequence will hold at the end of what it is expected to generate. */
+export function expectedPages(sequence: Sequence, lookaheadTokens: number): number {
+  const ahead = sequence.preemptions > 0 ? sequence.tokensLeft : Math.min(sequence.tokensLeft, lookaheadTokens);
+  return blocksFor(Math.max(sequence.needed, sequence.length + Math.max(ahead, 0)));
+}
+
+export function schedule(view: Snapshot): Plan {
+  const plan: Plan = { rows: [], rowCount: 0, admit: [], preempt: [], evict: [], load: [], expire: [] };
+  const pages = new PageBudget(view, plan);
+  const { limits } = view;
+  for (const state of view.deadlines) {
+    if (state.deadlineAtMs > view.nowMs) break;
+    plan.expire.push(state);
+  }
+  const expired = (state: RequestState): boolean => view.nowMs >= state.deadlineAtMs;
+  const add = (sequence: Sequence, count: number): void => {
+    plan.rows.push({ sequence, start: sequence.computed, count });
+    plan.rowCount += count;
+  };
+
+  // Decode rows first: one each. Then the prompts of running sequences, in order.
+  const alive = view.running.filter(s => !expired(s.state) && !s.exhausted);
+  const decoding = alive.filter(s => s.rowsLeft === 1);
+  for (const sequence of decoding) if (!pages.isPreempted(sequence) && pages.grow(sequence, 1) === 1) add(sequence, 1);
+  let prefill = plan.rowCount > 0 ? Math.min(limits.chunkTokens, limits.stepTokens - plan.rowCount) : limits.stepTokens;
+  for (const sequence of alive) {
+    if (prefill === 0) break;
+    if (sequence.rowsLeft === 1 || pages.isPreempted(sequence)) continue;
+    const count = pages.grow(sequence, Math.min(sequence.rowsLeft, prefill));
+    if (count > 0) { add(sequence, count); prefill -= count; }
+  }
+  dropPreempted(plan);
+
+  // New ones. Whoever is short of memory stops those behind it; whoever waits for an adapter on its way does not.
+  let seats = Math.min(limits.maxSequences - view.running.length, view.freeSlots);
+  let examined = 0;
+  let first = true;
+  pages.reserveFor(view.running, limits.lookaheadTokens);
+  for (const sequence of view.waiting) {
+    if (examined++ >= limits.examined || plan.preempt.length > 0) break;
+    if (expired(sequence.state) || !sequence.resumable) continue;
+    const missing = sequence.state.adapters.filter(a => a.state !== 'resident' || plan.evict.includes(a));
+    if (missing.length > 0) {
+      const absent = missing.filter(a => a.state === 'stored' && !plan.load.includes(a));
+      if (!absent.every(a => pages.load(a, sequence, first))) break;
+    } else if (seats > 0 && prefill > 0) {
+      if (!pages.admits(sequence, limits.lookaheadTokens, first)) break;
+      const count = pages.grow(sequence, Math.min(sequence.rowsLeft, prefill));
+      if (count === 0 && sequence.rowsLeft > 0) break;
+      plan.admit.push(sequence);
+      if (count > 0) { add(sequence, count); prefill -= count; }
+      seats--;
+    }
+    first = false;
+  }
+  return plan;
+}
+
+function dropPreempted(plan: Plan): void {
+  if (plan.preempt.length === 0) return;
+  plan.rows = plan.rows.filter(r => !plan.preempt.includes(r.sequence));
+  plan.rowCount = plan.rows.reduce((sum, r) => sum + r.count, 0);
+}
+
+/** Counts pages while a plan is made: free ones, those that evictions would give, those promised to running sequences. */
+class PageBudget {
+  #free: number;
+  #adapterSlots: number;
+  #tableLeft: number;
+  #reserved = 0;
+  readonly #preempted = new Set<Sequence>();
+  readonly #kept = new Set<AdapterEntry>();
+
+  constructor(readonly view: Snapshot, readonly plan: Plan) {
+    this.#free = view.freePages;
+    this.#adapterSlots = view.freeAdapterSlots;
+    this.#tableLeft = view.limits.pageTable;
+  }
+
+  isPreempted(sequence: Sequence): boolean { return this.#preempted.has(sequence); }
+
+  /** Pages for up to `rows` more positions; answers for how many there are pages now. */
+  grow(sequence: Sequence, rows: number): number {
+    const held = sequence.pages.length;
+    const wanted = blocksFor(sequence.computed + rows);
+    for (const adapter of sequence.state.adapters) this.#kept.add(adapter);
+    while (wanted - held > this.#free && this.#makeRoom(sequence, wanted - held - this.#free)) { /* until it fits or nothing gives */ }
+    const granted = Math.min(wanted - held, this.#free);
+    const count = Math.min(rows, (held + granted) * BLOCK_TOKENS - sequence.computed);
+    const used = Math.max(blocksFor(sequence.computed + count) - held, 0);
+    if (count <= 0 || held + used > this.#tableLeft) return 0;
+    this.#free -= used;
+    this.#tableLeft -= held + used;
+    return count;
+  }
+
+  /** Frees something for `needy` now, or says that nothing can be freed now. */
+  #makeRoom(needy: Sequence, shortage: number): boolean {
+    if (this.#evictOne(() => true)) return true;
+    if (this.view.retiredPages >= shortage) return false;              // they come back when the step in flight ends
+    if (needy.status !== 'running') return false;                      // newcomers don't preempt
+    const victim = cheapestToRestore(this.view.running, needy, this.#preempted);
+    if (!victim) return false;
+    this.#preempted.add(victim);
+    this.plan.preempt.push(victim);
+    if (victim.lastStep <= this.view.completedStep) { this.#free += victim.pages.length; return true; }
+    return this.#pendingPages() < shortage;
+  }
+
+  /** Pages that this plan's preemptions give only once the step in flight has ended. */
+  #pendingPages(): number {
+    let pages = this.view.retiredPages;
+    for (const victim of this.#preempted) if (victim.lastStep > this.view.completedStep) pages += victim.pages.length;
+    return pages;
+  }
+
+  #evictOne(allowed: (adapter: AdapterEntry) => boolean): boolean {
+    const { evictable, completedStep } = this.view;
+    for (const adapter of evictable) {
+      if (this.#kept.has(adapter) || adapter.lastStep > completedStep || this.plan.evict.includes(adapter) || !allowed(adapter)) continue;
+      this.plan.evict.push(adapter);
+      this.#free += adapter.pageCount;
+      this.#adapterSlots++;
+      return true;
+    }
+    return false;
+  }
+
+  /** What running sequences are expected to need still is not for newcomers. */
+  reserveFor(running: readonly Sequence[], lookaheadTokens: number): void {
+    for (const s of running) {
+      if (!this.#preempted.has(s)) this.#reserved += Math.max(expectedPages(s, lookaheadTokens) - s.pages.length, 0);
+    }
+    // Rows planned above have taken their pages out of #free already.
+    for (const r of this.plan.rows) this.#reserved -= Math.max(blocksFor(r.start + r.count) - r.sequence.pages.length, 0);
+    this.#reserved = Math.max(this.#reserved, 0);
+  }
+
+  /** May this sequence start? The head of the queue may take idle adapters that others wait for. */
+  admits(sequence: Sequence, lookaheadTokens: number, head: boolean): boolean {
+    for (const adapter of sequence.state.adapters) this.#kept.add(adapter);
+    const wanted = expectedPages(sequence, lookaheadTokens);
+    const room = (): boolean => this.#free - this.#reserved >= wanted;
+    while (!room() && this.#evictOne(a => head || a.wanted === 0)) { /* until it fits or nothing gives */ }
+    if (!room()) return false;
+    this.#reserved += Math.max(wanted - blocksFor(Math.min(sequence.rowsLeft, this.view.limits.stepTokens)), 0);
+    return true;
+  }
+
+  /** Starts bringing in an adapter if it and its sequence's prompt fit beside what is promised. */
+  load(adapter: AdapterEntry, sequence: Sequence, head: boolean): boolean {
+    for (const other of sequence.state.adapters) this.#kept.add(other);
+    const wanted = adapter.pageCount + blocksFor(sequence.needed + 1);
+    const room = (): boolean => this.#free - this.#reserved >= wanted && this.#adapterSlots > 0;
+    while (!room() && this.#evictOne(a => head || a.wanted === 0)) { /* until it fits or nothing gives */ }
+    if (!room()) return false;
+    this.plan.load.push(adapter);
+    this.#free -= adapter.pageCount;
+    this.#adapterSlots--;
+    return true;
+  }
+}
