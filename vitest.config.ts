@@ -18,7 +18,8 @@ export default defineConfig({
   plugins: [swc.vite(swcOptions(true))],
   resolve: { alias: sources },
   test: {
-    include: ['test/**/*.test.ts'],
+    dir: path('test'),
+    include: ['**/*.test.ts'],
     environment: 'node',
     pool: 'forks',
     maxWorkers: 2,

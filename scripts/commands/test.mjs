@@ -1,6 +1,6 @@
 // @ts-check
 import { prepare } from '../lib/prepare.mjs';
-import { runSuite, summary, typeCheck } from '../lib/test-suites.mjs';
+import { runSuite, summary, typeCheck, writeResults } from '../lib/test-suites.mjs';
 
 const SUITES = ['unit', 'integration', 'e2e'];
 
@@ -14,6 +14,7 @@ export async function run(args) {
   const env = await prepare('test');
   const results = [await typeCheck(env)];
   for (const suite of suites) results.push(await runSuite(suite, vitestArgs, env));
+  if (process.env.WEFT_TEST_RESULTS) writeResults(process.env.WEFT_TEST_RESULTS, results);
   const { lines, failed } = summary(results);
   for (const line of lines) console.log(line);
   return failed ? 1 : 0;

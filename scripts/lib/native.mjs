@@ -56,14 +56,13 @@ const SANITIZED_FOLDERS = { address: 'build-asan', thread: 'build-tsan', undefin
  * @param {string} sanitizers such as "address,undefined"
  */
 export function sanitizedBuild(sanitizers) {
-  const [first, ...rest] = sanitizers.split(',');
-  const folder = SANITIZED_FOLDERS[first];
-  if (!folder || rest.some(name => !(name in SANITIZED_FOLDERS))) {
+  const names = sanitizers.split(',');
+  if (!names.every(name => Object.hasOwn(SANITIZED_FOLDERS, name))) {
     throw new Problem(`--sanitize=${sanitizers}: combine ${Object.keys(SANITIZED_FOLDERS).join(', ')}`);
   }
   const sanitize = `-fsanitize=${sanitizers}`;
   return {
-    folder: inRoot('libs', 'kernels', folder),
+    folder: inRoot('libs', 'kernels', SANITIZED_FOLDERS[names[0]]),
     compile: ['-O1', '-g', '-fno-omit-frame-pointer', '-fno-sanitize-recover=all', sanitize],
     link: [sanitize],
   };

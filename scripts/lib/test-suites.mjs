@@ -1,10 +1,9 @@
 // @ts-check
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { inRoot, root } from './checkout.mjs';
 import { runHere } from './processes.mjs';
-
-/** Where each suite's result lies, for whoever judges them: a `SuiteResult` as JSON. */
-export const RESULTS = inRoot('build', 'test-results');
 
 /**
  * @typedef {object} Skip
@@ -30,7 +29,7 @@ export async function typeCheck(env) {
   const began = performance.now();
   const tsc = inRoot('node_modules', 'typescript', 'bin', 'tsc');
   const code = await runHere([process.execPath, tsc, '--noEmit', '--project', root], { env });
-  return record({ suite: 'types', passed: code ? 0 : 1, failed: code ? 1 : 0, skips: [], minutes: minutesSince(began) });
+  return { suite: 'types', passed: code ? 0 : 1, failed: code ? 1 : 0, skips: [], minutes: minutesSince(began) };
 }
 
 /**
@@ -42,31 +41,37 @@ export async function typeCheck(env) {
  */
 export async function runSuite(suite, args, env) {
   const began = performance.now();
-  if (!existsSync(inRoot('test', suite))) return record({ suite, passed: 0, failed: 0, skips: [], minutes: 0 });
-  const counts = inRoot('build', `vitest-${suite}.json`);
-  rmSync(counts, { force: true });
-  const code = await runHere(
-    [
-      ...[process.execPath, inRoot('node_modules', 'vitest', 'vitest.mjs'), 'run', '--dir', inRoot('test', suite)],
-      ...['--reporter', 'default', '--reporter', inRoot('scripts', 'lib', 'vitest-counts.mjs'), ...args],
-    ],
-    { cwd: root, env: { ...env, WEFT_TEST_COUNTS: counts } },
-  );
-  /** @type {{ passed: number, failed: number, skips: Skip[] }} */
-  const result = existsSync(counts) ? JSON.parse(readFileSync(counts, 'utf8')) : { passed: 0, failed: 0, skips: [] };
-  // An error outside of all tests, or a runner that died, still is a failure.
-  if (code !== 0 && result.failed === 0) result.failed = 1;
-  return record({ suite, ...result, minutes: minutesSince(began) });
+  if (!existsSync(inRoot('test', suite))) return { suite, passed: 0, failed: 0, skips: [], minutes: 0 };
+  const folder = mkdtempSync(join(tmpdir(), 'weft-test-'));
+  try {
+    const file = join(folder, 'counts.json');
+    const code = await runHere(
+      [
+        ...[process.execPath, inRoot('node_modules', 'vitest', 'vitest.mjs'), 'run', '--dir', inRoot('test', suite)],
+        ...['--reporter', 'default', '--reporter', inRoot('scripts', 'lib', 'vitest-counts.mjs'), ...args],
+      ],
+      { cwd: root, env: { ...env, WEFT_TEST_COUNTS: file } },
+    );
+    /** @type {{ passed: number, failed: number, skips: Skip[] }} */
+    const counts = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : { passed: 0, failed: 0, skips: [] };
+    // A runner that died still is a failure.
+    if (code !== 0 && counts.failed === 0) counts.failed = 1;
+    return { suite, ...counts, minutes: minutesSince(began) };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 /** @param {number} began as performance.now() */
 const minutesSince = began => (performance.now() - began) / 60_000;
 
-/** @param {SuiteResult} result */
-function record(result) {
-  mkdirSync(RESULTS, { recursive: true });
-  writeFileSync(`${RESULTS}/${result.suite}.json`, JSON.stringify(result, undefined, 2));
-  return result;
+/**
+ * Leaves results for whoever judges them, one JSON file a suite.
+ * @param {string} folder
+ * @param {SuiteResult[]} results
+ */
+export function writeResults(folder, results) {
+  for (const result of results) writeFileSync(join(folder, `${result.suite}.json`), JSON.stringify(result));
 }
 
 /**
@@ -74,11 +79,18 @@ function record(result) {
  * @param {SuiteResult[]} results
  */
 export function summary(results) {
-  const sum = (/** @type {(result: SuiteResult) => number} */ count) => results.reduce((n, result) => n + count(result), 0);
-  const [passed, failed, skipped] = [sum(r => r.passed), sum(r => r.failed), sum(r => r.skips.length)];
-  const skips = results.flatMap(({ skips }) => skips.map(({ test, reason }) => `skipped: ${test}: ${reason || 'no reason given'}`));
-  const suites = results.map(
-    r => `${r.suite.padEnd(12)} ${r.passed} passed, ${r.failed} failed, ${r.skips.length} skipped, ${r.minutes.toFixed(2)} min`,
-  );
-  return { lines: [...skips, ...suites, `${passed} passed, ${failed} failed, ${skipped} skipped`], passed, failed, skipped };
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  const skips = [];
+  const suites = [];
+  for (const result of results) {
+    const { suite, passed, failed, minutes } = result;
+    total.passed += passed;
+    total.failed += failed;
+    total.skipped += result.skips.length;
+    for (const { test, reason } of result.skips) skips.push(`skipped: ${test}: ${reason || 'no reason given'}`);
+    const counts = `${passed} passed, ${failed} failed, ${result.skips.length} skipped`;
+    suites.push(`${suite.padEnd(12)} ${minutes.toFixed(2)} min  ${counts}`);
+  }
+  const last = `${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`;
+  return { lines: [...skips, ...suites, last], ...total };
 }
