@@ -1,0 +1,142 @@
+/** Puts an engine together on a real device: model, pool, runner, loader. The executor and plain scripts start here. */
+import { prepareAdapter, type LoraManifest } from '@weft/adapters';
+import { WeftError } from '@weft/contracts';
+import { createCpuDevice, type Device } from '@weft/kernels';
+import type { AdapterImage } from './adapter-cache.js';
+import { slotWords } from './adapter-slots.js';
+import { openCheckpoint } from './checkpoint/index.js';
+import { systemClock } from './clock.js';
+import { Engine } from './engine.js';
+import { ImageLoader } from './loader.js';
+import { availableMemoryBytes, planPool } from './memory.js';
+import { loadModel } from './models/index.js';
+import type { Model } from './models/types.js';
+import { PagePool } from './page-pool.js';
+import type { EngineListener } from './request.js';
+import { DeviceRunner } from './runner.js';
+import { blocksFor } from './sequence.js';
+import { StepTracer } from './trace.js';
+
+export interface EngineOptions {
+  /** A folder with a Hugging Face checkpoint. */
+  modelDir: string;
+  /** How people call the base: an adapter that names another one gets a warning. */
+  modelNames?: string[];
+  /** Where packed adapters are kept between starts. */
+  adapterCacheDir: string;
+  listener: EngineListener;
+  threads?: number;
+  isa?: string;
+  weights?: 'bf16' | 'f16' | 'f32';
+  poolBytes?: number;
+  maxModelLen?: number;
+  /** Rows of a step. */
+  stepTokens?: number;
+  maxSequences?: number;
+  depth?: 1 | 2;
+  /** Writes a timeline of every op (Chrome trace format). */
+  traceFile?: string;
+  log?: (line: string) => void;
+}
+
+/** Largest rank that LoRA scratch is laid out for; larger ones are refused at validation. */
+const MAX_RANK = 256;
+const DEFAULT_STEP_TOKENS = 512;
+const DEFAULT_MAX_SEQUENCES = 128;
+/** Prompt rows beside decoding ones: at 900 rows/s, running sequences wait some 140 ms. */
+const CHUNK_TOKENS = 128;
+const MAX_ADAPTERS_PER_REQUEST = 4;
+const MAX_ADAPTER_SLOTS = 512;
+/** OpenAI's limit on logit_bias, with room for stop ids. */
+const MAX_BIASES = 512;
+
+export interface EngineHost {
+  readonly engine: Engine;
+  readonly model: Model;
+  readonly device: Device;
+  readonly maxModelLen: number;
+  readonly pool: PagePool;
+  /**
+   * Validates an adapter folder, packs it unless its image is cached, and makes it known by its digest.
+   * Throws AdapterRefused with everything that was found.
+   */
+  addAdapter(folder: string): Promise<LoraManifest>;
+  /** Ends what still runs, waits for the device, frees it. */
+  close(): Promise<void>;
+}
+
+export async function createEngine(options: EngineOptions): Promise<EngineHost> {
+  const log = options.log ?? (() => undefined);
+  const checkpoint = await openCheckpoint(options.modelDir);
+  const device = createCpuDevice({ ...(options.threads && { threads: options.threads }), ...(options.isa && { isa: options.isa }) });
+  try {
+    return await assemble(options, device, await loadModel(device, checkpoint, {
+      ...(options.weights && { weights: options.weights }), ...(options.maxModelLen && { maxModelLen: options.maxModelLen }),
+      partition: { rank: 0, size: 1 }, log,
+    }), log);
+  } catch (error) {
+    device.close();
+    throw error;
+  }
+}
+
+async function assemble(options: EngineOptions, device: Device, model: Model, log: (line: string) => void): Promise<EngineHost> {
+  const stepTokens = options.stepTokens ?? DEFAULT_STEP_TOKENS;
+  const maxSequences = Math.min(options.maxSequences ?? DEFAULT_MAX_SEQUENCES, stepTokens);
+  const pages = planPool(model.kv.pageBytes, options.poolBytes, availableMemoryBytes(), log);
+  // A sequence must fit into the pool with one page to spare for the block that is being written.
+  const maxModelLen = Math.min(options.maxModelLen ?? model.config.maxPositions, model.config.maxPositions, pages * 16);
+  if (maxModelLen < (options.maxModelLen ?? 0)) {
+    throw new WeftError('option_invalid', `a context of ${options.maxModelLen} tokens needs ${blocksFor(options.maxModelLen!)} pages of ${model.kv.pageBytes} bytes; the pool has ${pages}`, { field: 'max-model-len', limit: maxModelLen });
+  }
+  if (maxModelLen < model.config.maxPositions) log(`context: ${maxModelLen} of the model's ${model.config.maxPositions} tokens`);
+
+  const words = slotWords(model.geometry, model.kv.pageBytes, MAX_RANK);
+  const adapterSlots = Math.min(MAX_ADAPTER_SLOTS, Math.max(maxSequences * 2, 64));
+  const pageTable = Math.min(pages, maxSequences * blocksFor(maxModelLen)) + maxSequences;
+  const tracer = options.traceFile ? new StepTracer(options.traceFile, device) : null;
+  const runner = new DeviceRunner(device, model, {
+    capacity: {
+      tokens: stepTokens, segments: maxSequences, logits: stepTokens, groups: maxSequences * MAX_ADAPTERS_PER_REQUEST,
+      groupRows: stepTokens * MAX_ADAPTERS_PER_REQUEST, pageTable, pagePairs: 1, biasPairs: maxSequences * 2 * MAX_BIASES,
+    },
+    pages, slots: maxSequences * 2, maxLen: maxModelLen + 1, adapterSlots, slotWords: words, maxRank: MAX_RANK,
+  }, tracer);
+  const pool = new PagePool(pages, model.kv.pageBytes);
+  const base = { ...model.geometry, names: [...model.geometry.names, ...(options.modelNames ?? [])] };
+  const folders = new Map<string, string>();
+  const prepare = async (folder: string, rebuild = false) =>
+    prepareAdapter(folder, base, { pageBytes: model.kv.pageBytes, partition: { rank: 0, size: 1 } }, options.adapterCacheDir, { rebuild });
+  const repack = async (digest: string): Promise<AdapterImage> => {
+    log(`adapter ${digest.slice(0, 12)}: its packed image is damaged; packing it again`);
+    const { imageFile, index } = await prepare(folders.get(digest)!, true);
+    return { file: imageFile, index };
+  };
+  const engine = new Engine({
+    runner, loader: new ImageLoader(device, model, runner, repack), pool, adapterSlots, clock: systemClock, listener: options.listener,
+    depth: options.depth ?? 2,
+    limits: {
+      stepTokens, chunkTokens: Math.min(CHUNK_TOKENS, stepTokens), maxSequences, lookaheadTokens: 256, examined: 64, pageTable,
+      vocab: model.config.vocab, maxModelLen, maxWaiting: 4096, maxAdaptersPerRequest: MAX_ADAPTERS_PER_REQUEST, maxChoices: 128, maxBiases: MAX_BIASES,
+    },
+  });
+  engine.start();
+  return {
+    engine, model, device, maxModelLen, pool,
+    async addAdapter(folder) {
+      const { manifest, index, imageFile } = await prepare(folder);
+      if (index.pages + 1 > pages) {
+        throw new WeftError('adapter_too_large', `the adapter takes ${index.pages} pages of ${index.pageBytes} bytes; the pool has ${pages}`, { limit: pages });
+      }
+      folders.set(manifest.digest, folder);
+      engine.register(manifest.digest, { file: imageFile, index });
+      return manifest;
+    },
+    async close() {
+      await engine.stop();
+      await tracer?.close();
+      runner.close();
+      device.close();
+    },
+  };
+}
