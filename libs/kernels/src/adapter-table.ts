@@ -5,6 +5,7 @@
  *
  * A run is a list of equal units in arena pages; a unit never crosses a page. Its segs say where they lie:
  * seg s holds units firstUnit … firstUnit + units - 1, back to back from arena byte offset `at`·128.
+ * firstSeg is the word offset of the run's first seg inside the slot table; segs of a run stand one after another.
  * units = 0: the adapter does not touch this site.
  */
 export const Run = { dtype: 0, rank: 1, scale: 2, unitBytes: 3, units: 4, firstSeg: 5, segs: 6 } as const;

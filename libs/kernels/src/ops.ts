@@ -6,14 +6,14 @@
  *
  * Conventions
  * - Activations are f32, row-major, one row per token; `ld…` is the distance between rows in values.
- * - `rows` is the capacity of an op (its bucket). How many rows really run stands in the step's frame: `count` is the
- *   index of a header word of the frame (see frame.ts), 0 means "all rows".
+ * - `rows` is the capacity of an op (its bucket). How many rows really run stands in the step's frame: `count` is recorded
+ *   as the index of a header word of the frame (see frame.ts), 0 means "all rows"; a kernel gets the number.
  * - An operand that may be absent is recorded with the null reference.
  * - Whatever is an index inside a buffer (token, position, page, slot, row) is checked against the bound that the op
  *   declares before it is used; a list that breaks a bound fails as a whole with the op's number and the bound's name.
  * - A row's result never depends on which other rows run, how many threads run, or how a prompt was cut into chunks.
  */
-import { arena, f32, i32, mat, op, optional, packed, table, u32, vec } from './op.js';
+import { arena, counts, f32, inout, mat, op, optional, out, packed, table, u32, vec } from './op.js';
 import { GROUP_WORDS, RESULT_WORDS, SAMPLE_WORDS, SEGMENT_WORDS, SLOT_WORDS } from './frame.js';
 
 /** Stored formats of weights. Values are part of the recorded format. */
@@ -32,14 +32,14 @@ export const Activation = { silu: 0, geluTanh: 1, gelu: 2 } as const;
  */
 export const resolve = op(1, 'resolve', {
   tokenIds: vec('i32', 'rows'), positions: vec('i32', 'rows'), rowSlots: vec('i32', 'rows'),
-  slots: mat('i32', 'nSlots', SLOT_WORDS), history: mat('i32', 'nSlots', 'maxLen'),
-  outTokens: vec('i32', 'rows'), outPositions: vec('i32', 'rows'),
-}, { count: u32, rows: u32, nSlots: u32, maxLen: u32, vocab: u32 });
+  slots: inout(mat('i32', 'nSlots', SLOT_WORDS)), history: inout(mat('i32', 'nSlots', 'maxLen')),
+  outTokens: out(vec('i32', 'rows')), outPositions: out(vec('i32', 'rows')),
+}, { count: counts('rows'), rows: u32, nSlots: u32, maxLen: u32, vocab: u32 });
 
 /** x[t] = scale · table[tokens[t]].  `layout` 0: GEMM-packed (tied head, see `linear`), 1: plain rows [vocab][dim]. */
 export const embed = op(2, 'embed', {
-  table: packed('vocab', 'dim', 'dtype'), tokens: vec('i32', 'rows'), x: mat('f32', 'rows', 'dim', 'ldx'),
-}, { count: u32, rows: u32, vocab: u32, dim: u32, dtype: u32, layout: u32, ldx: u32, scale: f32 });
+  table: packed('vocab', 'dim', 'dtype', 'layout'), tokens: vec('i32', 'rows'), x: out(mat('f32', 'rows', 'dim', 'ldx')),
+}, { count: counts('rows'), rows: u32, vocab: u32, dim: u32, dtype: u32, layout: u32, ldx: u32, scale: f32 });
 
 /**
  * r[t] += add[t];  y[t] = w · r[t] / sqrt(mean(r[t]²) + eps).
@@ -47,14 +47,14 @@ export const embed = op(2, 'embed', {
  * srcRows is the capacity of r and add, rows that of y. plusOne: the weight is stored as w - 1 (Gemma).
  */
 export const rmsNorm = op(3, 'rmsNorm', {
-  r: mat('f32', 'srcRows', 'dim', 'ldr'), add: optional(mat('f32', 'srcRows', 'dim', 'ldAdd')), w: vec('f32', 'dim'),
-  y: mat('f32', 'rows', 'dim', 'ldy'), index: optional(vec('i32', 'rows')),
-}, { count: u32, rows: u32, srcRows: u32, dim: u32, ldr: u32, ldAdd: u32, ldy: u32, eps: f32, plusOne: u32 });
+  r: inout(mat('f32', 'srcRows', 'dim', 'ldr')), add: optional(mat('f32', 'srcRows', 'dim', 'ldAdd')), w: vec('f32', 'dim'),
+  y: out(mat('f32', 'rows', 'dim', 'ldy')), index: optional(vec('i32', 'rows')),
+}, { count: counts('rows'), rows: u32, srcRows: u32, dim: u32, ldr: u32, ldAdd: u32, ldy: u32, eps: f32, plusOne: u32 });
 
 /** x[t][h] = w · x[t][h] / sqrt(mean(x[t][h]²) + eps) for each head h, in place (QK-norm; Qwen3). */
 export const headNorm = op(4, 'headNorm', {
-  x: mat('f32', 'rows', 'width', 'ldx'), w: vec('f32', 'dim'),
-}, { count: u32, rows: u32, heads: u32, dim: u32, width: u32, ldx: u32, eps: f32, plusOne: u32 });
+  x: inout(mat('f32', 'rows', 'width', 'ldx')), w: vec('f32', 'dim'),
+}, { count: counts('rows'), rows: u32, heads: u32, dim: u32, width: u32, ldx: u32, eps: f32, plusOne: u32 });
 
 /**
  * y[t] = W x[t] + b, or y[t] += W x[t] + b with `accumulate`.
@@ -65,16 +65,16 @@ export const headNorm = op(4, 'headNorm', {
  */
 export const linear = op(5, 'linear', {
   x: mat('f32', 'rows', 'k', 'ldx'), w: packed('n', 'k', 'dtype'), b: optional(vec('f32', 'n')),
-  y: mat('f32', 'rows', 'n', 'ldy'),
-}, { count: u32, countFrom: u32, rows: u32, n: u32, k: u32, ldx: u32, ldy: u32, dtype: u32, accumulate: u32 });
+  y: inout(mat('f32', 'rows', 'n', 'ldy')),
+}, { count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, n: u32, k: u32, ldx: u32, ldy: u32, dtype: u32, accumulate: u32 });
 
 /**
  * Rotates `heads` heads of `dim` values in place by their position. cosSin [maxPos][rotary]: rotary/2 cosines, then
  * rotary/2 sines. interleaved 0: value i pairs with i + rotary/2 (Hugging Face); 1: 2i pairs with 2i+1.
  */
 export const rope = op(6, 'rope', {
-  x: mat('f32', 'rows', 'width', 'ldx'), positions: vec('i32', 'rows'), cosSin: mat('f32', 'maxPos', 'rotary'),
-}, { count: u32, rows: u32, heads: u32, dim: u32, width: u32, ldx: u32, rotary: u32, interleaved: u32, maxPos: u32 });
+  x: inout(mat('f32', 'rows', 'width', 'ldx')), positions: vec('i32', 'rows'), cosSin: mat('f32', 'maxPos', 'rotary'),
+}, { count: counts('rows'), rows: u32, heads: u32, dim: u32, width: u32, ldx: u32, rotary: u32, interleaved: u32, maxPos: u32 });
 
 /**
  * Writes K and V of each row into its page as f16 (round to nearest even).
@@ -86,9 +86,9 @@ export const rope = op(6, 'rope', {
 export const kvWrite = op(7, 'kvWrite', {
   k: mat('f32', 'rows', 'width', 'ldk'), v: mat('f32', 'rows', 'width', 'ldv'), positions: vec('i32', 'rows'),
   rowSegments: vec('i32', 'rows'), segments: mat('i32', 'nSegments', SEGMENT_WORDS), pages: vec('i32', 'tableSize'),
-  arena: arena('nPages', 'pageBytes'),
+  arena: inout(arena('nPages', 'pageBytes')),
 }, {
-  count: u32, rows: u32, kvHeads: u32, dim: u32, width: u32, ldk: u32, ldv: u32, nSegments: u32, tableSize: u32,
+  count: counts('rows'), rows: u32, kvHeads: u32, dim: u32, width: u32, ldk: u32, ldv: u32, nSegments: u32, tableSize: u32,
   nPages: u32, pageBytes: u32, layerOffset: u32, planeStride: u32, headStride: u32, kvGroup: u32,
 });
 
@@ -99,18 +99,18 @@ export const kvWrite = op(7, 'kvWrite', {
  * Chunk rows and decode rows in one call. softcap > 0: scores become softcap·tanh(score/softcap) (Gemma 2).
  */
 export const attention = op(8, 'attention', {
-  q: mat('f32', 'rows', 'width', 'ldq'), out: mat('f32', 'rows', 'width', 'ldo'), positions: vec('i32', 'rows'),
+  q: mat('f32', 'rows', 'width', 'ldq'), out: out(mat('f32', 'rows', 'width', 'ldo')), positions: vec('i32', 'rows'),
   segments: mat('i32', 'nSegments', SEGMENT_WORDS), pages: vec('i32', 'tableSize'), arena: arena('nPages', 'pageBytes'),
 }, {
-  count: u32, rows: u32, segmentCount: u32, heads: u32, kvHeads: u32, dim: u32, width: u32, ldq: u32, ldo: u32,
+  count: counts('rows'), rows: u32, segmentCount: counts('nSegments'), heads: u32, kvHeads: u32, dim: u32, width: u32, ldq: u32, ldo: u32,
   nSegments: u32, tableSize: u32, nPages: u32, pageBytes: u32, layerOffset: u32, planeStride: u32, headStride: u32,
   kvGroup: u32, window: u32, scale: f32, softcap: f32,
 });
 
 /** y[t][i] = act(x[t][i]) · x[t][i + dim]: gate in the first `dim` columns, up in the next. */
 export const gatedAct = op(9, 'gatedAct', {
-  x: mat('f32', 'rows', 'dim2', 'ldx'), y: mat('f32', 'rows', 'dim', 'ldy'),
-}, { count: u32, rows: u32, dim: u32, dim2: u32, ldx: u32, ldy: u32, act: u32 });
+  x: mat('f32', 'rows', 'dim2', 'ldx'), y: out(mat('f32', 'rows', 'dim', 'ldy')),
+}, { count: counts('rows'), rows: u32, dim: u32, dim2: u32, ldx: u32, ldy: u32, act: u32 });
 
 /**
  * u[i][p·partStride + j] = A_p[j] · x[groupRows[i]] for every part p of a fused site, every group g, every i of g's
@@ -123,11 +123,11 @@ export const gatedAct = op(9, 'gatedAct', {
  * Bytes: Σ over groups of rank·dIn·2.  Flops: 2·Σ over rows of rank·dIn.   Source: S-LoRA §5, Punica §4.
  */
 export const loraShrink = op(10, 'loraShrink', {
-  x: mat('f32', 'rows', 'dIn', 'ldx'), u: mat('f32', 'maxGroupRows', 'ldu'),
+  x: mat('f32', 'rows', 'dIn', 'ldx'), u: out(mat('f32', 'maxGroupRows', 'ldu')),
   groups: mat('i32', 'maxGroups', GROUP_WORDS), groupRows: vec('i32', 'maxGroupRows'),
   tables: table('nSlots', 'slotWords'), arena: arena('nPages', 'pageBytes'),
 }, {
-  groupCount: u32, groupRowCount: u32, rows: u32, dIn: u32, ldx: u32, ldu: u32, partStride: u32, maxGroups: u32,
+  groupCount: counts('maxGroups'), groupRowCount: counts('maxGroupRows'), rows: u32, dIn: u32, ldx: u32, ldu: u32, partStride: u32, maxGroups: u32,
   maxGroupRows: u32, nSlots: u32, slotWords: u32, nPages: u32, pageBytes: u32, layer: u32, nSites: u32, site: u32, parts: u32,
 });
 
@@ -137,11 +137,11 @@ export const loraShrink = op(10, 'loraShrink', {
  * (q, k, v · gate, up · one). scale is the run's own, weight the group's.
  */
 export const loraExpand = op(11, 'loraExpand', {
-  u: mat('f32', 'maxGroupRows', 'ldu'), y: mat('f32', 'rows', 'dOut', 'ldy'),
+  u: mat('f32', 'maxGroupRows', 'ldu'), y: inout(mat('f32', 'rows', 'dOut', 'ldy')),
   groups: mat('i32', 'maxGroups', GROUP_WORDS), groupRows: vec('i32', 'maxGroupRows'),
   tables: table('nSlots', 'slotWords'), arena: arena('nPages', 'pageBytes'),
 }, {
-  groupCount: u32, groupRowCount: u32, rows: u32, dOut: u32, ldy: u32, ldu: u32, partStride: u32, maxGroups: u32,
+  groupCount: counts('maxGroups'), groupRowCount: counts('maxGroupRows'), rows: u32, dOut: u32, ldy: u32, ldu: u32, partStride: u32, maxGroups: u32,
   maxGroupRows: u32, nSlots: u32, slotWords: u32, nPages: u32, pageBytes: u32, layer: u32, nSites: u32, site: u32, parts: u32,
   outOffset0: u32, dOut0: u32, outOffset1: u32, dOut1: u32, outOffset2: u32, dOut2: u32,
 });
@@ -162,27 +162,27 @@ export const loraExpand = op(11, 'loraExpand', {
  */
 export const sample = op(12, 'sample', {
   logits: mat('f32', 'tileRows', 'vocab', 'ldl'), records: mat('i32', 'maxLogits', SAMPLE_WORDS), bias: vec('i32', 'biasWords'),
-  masks: optional(mat('i32', 'maskRows', 'maskWords')), slots: mat('i32', 'nSlots', SLOT_WORDS),
-  history: mat('i32', 'nSlots', 'maxLen'), results: mat('i32', 'maxLogits', RESULT_WORDS),
+  masks: optional(mat('i32', 'maskRows', 'maskWords')), slots: inout(mat('i32', 'nSlots', SLOT_WORDS)),
+  history: inout(mat('i32', 'nSlots', 'maxLen')), results: out(mat('i32', 'maxLogits', RESULT_WORDS)),
 }, {
-  count: u32, firstRow: u32, tileRows: u32, vocab: u32, ldl: u32, maxLogits: u32, biasWords: u32, maskRows: u32,
+  count: counts('tileRows', 'firstRow'), firstRow: u32, tileRows: u32, vocab: u32, ldl: u32, maxLogits: u32, biasWords: u32, maskRows: u32,
   maskWords: u32, nSlots: u32, maxLen: u32,
 });
 
 /** to[t] = from[t], row by row: hidden rows into the result frame (embeddings). */
 export const copyRows = op(13, 'copyRows', {
-  from: mat('f32', 'rows', 'dim', 'ldFrom'), to: mat('f32', 'rows', 'dim', 'ldTo'),
-}, { count: u32, rows: u32, dim: u32, ldFrom: u32, ldTo: u32 });
+  from: mat('f32', 'rows', 'dim', 'ldFrom'), to: out(mat('f32', 'rows', 'dim', 'ldTo')),
+}, { count: counts('rows'), rows: u32, dim: u32, ldFrom: u32, ldTo: u32 });
 
 /** Copies whole pages inside the arena, in order: pairs (from, to), for forking and for emptying a slab. */
 export const copyPages = op(14, 'copyPages', {
-  pairs: mat('i32', 'maxPairs', 2), arena: arena('nPages', 'pageBytes'),
-}, { count: u32, maxPairs: u32, nPages: u32, pageBytes: u32 });
+  pairs: mat('i32', 'maxPairs', 2), arena: inout(arena('nPages', 'pageBytes')),
+}, { count: counts('maxPairs'), maxPairs: u32, nPages: u32, pageBytes: u32 });
 
 /** x = Σ over ranks of x. With size 1 (the only one a CPU device accepts) it is the identity. */
 export const allReduce = op(15, 'allReduce', {
-  x: mat('f32', 'rows', 'dim', 'ldx'),
-}, { count: u32, rows: u32, dim: u32, ldx: u32, rank: u32, size: u32 });
+  x: inout(mat('f32', 'rows', 'dim', 'ldx')),
+}, { count: counts('rows'), rows: u32, dim: u32, ldx: u32, rank: u32, size: u32 });
 
 /** Adding an op: write it above, add it here, give it a reference, a kernel, a cost. */
 export const OPS = {

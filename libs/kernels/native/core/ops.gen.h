@@ -1,0 +1,701 @@
+// Generated from src/ops.ts, src/frame.ts, src/adapter-table.ts and src/device.ts by `npm run generate`.
+#pragma once
+#include "op_info.h"
+
+namespace weft {
+
+enum OpCode : uint32_t {
+  kOpResolve = 1,
+  kOpEmbed = 2,
+  kOpRmsNorm = 3,
+  kOpHeadNorm = 4,
+  kOpLinear = 5,
+  kOpRope = 6,
+  kOpKvWrite = 7,
+  kOpAttention = 8,
+  kOpGatedAct = 9,
+  kOpLoraShrink = 10,
+  kOpLoraExpand = 11,
+  kOpSample = 12,
+  kOpCopyRows = 13,
+  kOpCopyPages = 14,
+  kOpAllReduce = 15,
+};
+constexpr uint32_t kOpCount = 16;
+
+constexpr uint32_t kFirstBufferId = 16;
+constexpr uint32_t kHeaderWords = 16;
+constexpr uint32_t kSegmentWords = 12;
+constexpr uint32_t kGroupWords = 4;
+constexpr uint32_t kSampleWords = 20;
+constexpr uint32_t kResultWords = 48;
+constexpr uint32_t kSlotWords = 4;
+constexpr uint32_t kRunWords = 8;
+constexpr uint32_t kSegWords = 4;
+constexpr uint32_t kMaxTopLogprobs = 20;
+constexpr uint32_t kBlockTokens = 16;
+constexpr uint32_t kLogitTile = 64;
+
+constexpr uint32_t kDTypeF32 = 0;
+constexpr uint32_t kDTypeBf16 = 1;
+constexpr uint32_t kDTypeF16 = 2;
+constexpr uint32_t kDTypeInt8 = 3;
+
+constexpr uint32_t kActivationSilu = 0;
+constexpr uint32_t kActivationGeluTanh = 1;
+constexpr uint32_t kActivationGelu = 2;
+
+constexpr uint32_t kBindingFrame = 1;
+constexpr uint32_t kBindingResults = 2;
+constexpr uint32_t kBindingMasks = 3;
+constexpr uint32_t kBindingHidden = 4;
+
+constexpr uint32_t kHeaderNone = 0;
+constexpr uint32_t kHeaderTokens = 1;
+constexpr uint32_t kHeaderSegments = 2;
+constexpr uint32_t kHeaderLogits = 3;
+constexpr uint32_t kHeaderGroups = 4;
+constexpr uint32_t kHeaderGroupRows = 5;
+constexpr uint32_t kHeaderPagePairs = 6;
+constexpr uint32_t kHeaderStep = 7;
+
+constexpr uint32_t kSegmentSlot = 0;
+constexpr uint32_t kSegmentRowStart = 1;
+constexpr uint32_t kSegmentRowCount = 2;
+constexpr uint32_t kSegmentFirstBlock = 3;
+constexpr uint32_t kSegmentPageOffset = 4;
+constexpr uint32_t kSegmentPageCount = 5;
+
+constexpr uint32_t kGroupAdapterSlot = 0;
+constexpr uint32_t kGroupRowStart = 1;
+constexpr uint32_t kGroupRowCount = 2;
+constexpr uint32_t kGroupWeight = 3;
+
+constexpr uint32_t kSampleSlot = 0;
+constexpr uint32_t kSampleTarget = 1;
+constexpr uint32_t kSampleTemperature = 2;
+constexpr uint32_t kSampleTopK = 3;
+constexpr uint32_t kSampleTopP = 4;
+constexpr uint32_t kSampleMinP = 5;
+constexpr uint32_t kSampleRepetition = 6;
+constexpr uint32_t kSamplePresence = 7;
+constexpr uint32_t kSampleFrequency = 8;
+constexpr uint32_t kSampleSeedLo = 9;
+constexpr uint32_t kSampleSeedHi = 10;
+constexpr uint32_t kSampleChoice = 11;
+constexpr uint32_t kSamplePromptLen = 12;
+constexpr uint32_t kSampleBiasStart = 13;
+constexpr uint32_t kSampleBiasCount = 14;
+constexpr uint32_t kSampleMaskRow = 15;
+constexpr uint32_t kSampleNTop = 16;
+
+constexpr uint32_t kResultToken = 0;
+constexpr uint32_t kResultStatus = 1;
+constexpr uint32_t kResultLogprob = 2;
+constexpr uint32_t kResultRank = 3;
+constexpr uint32_t kResultNTop = 4;
+constexpr uint32_t kResultTopIds = 8;
+constexpr uint32_t kResultTopLogprobs = 28;
+
+constexpr uint32_t kRowStatusOk = 0;
+constexpr uint32_t kRowStatusNotFinite = 1;
+constexpr uint32_t kRowStatusNothingAllowed = 2;
+
+constexpr uint32_t kSlotLength = 0;
+constexpr uint32_t kSlotLastToken = 1;
+constexpr uint32_t kSlotDraws = 2;
+
+constexpr uint32_t kRunDtype = 0;
+constexpr uint32_t kRunRank = 1;
+constexpr uint32_t kRunScale = 2;
+constexpr uint32_t kRunUnitBytes = 3;
+constexpr uint32_t kRunUnits = 4;
+constexpr uint32_t kRunFirstSeg = 5;
+constexpr uint32_t kRunSegs = 6;
+
+constexpr uint32_t kSegAt = 0;
+constexpr uint32_t kSegFirstUnit = 1;
+constexpr uint32_t kSegUnits = 2;
+
+constexpr uint32_t kHalfA = 0;
+constexpr uint32_t kHalfB = 1;
+
+// Arguments of kernels: pointers in the order of the operands, then words in the order of the params.
+struct ResolveArgs {
+  int32_t* tokenIds;
+  int32_t* positions;
+  int32_t* rowSlots;
+  int32_t* slots;
+  int32_t* history;
+  int32_t* outTokens;
+  int32_t* outPositions;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t nSlots;
+  uint32_t maxLen;
+  uint32_t vocab;
+};
+
+struct EmbedArgs {
+  uint8_t* table;
+  int32_t* tokens;
+  float* x;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t vocab;
+  uint32_t dim;
+  uint32_t dtype;
+  uint32_t layout;
+  uint32_t ldx;
+  float scale;
+};
+
+struct RmsNormArgs {
+  float* r;
+  float* add;  // or nullptr
+  float* w;
+  float* y;
+  int32_t* index;  // or nullptr
+  uint32_t count;
+  uint32_t rows;
+  uint32_t srcRows;
+  uint32_t dim;
+  uint32_t ldr;
+  uint32_t ldAdd;
+  uint32_t ldy;
+  float eps;
+  uint32_t plusOne;
+};
+
+struct HeadNormArgs {
+  float* x;
+  float* w;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t heads;
+  uint32_t dim;
+  uint32_t width;
+  uint32_t ldx;
+  float eps;
+  uint32_t plusOne;
+};
+
+struct LinearArgs {
+  float* x;
+  uint8_t* w;
+  float* b;  // or nullptr
+  float* y;
+  uint32_t count;
+  uint32_t countFrom;
+  uint32_t rows;
+  uint32_t n;
+  uint32_t k;
+  uint32_t ldx;
+  uint32_t ldy;
+  uint32_t dtype;
+  uint32_t accumulate;
+};
+
+struct RopeArgs {
+  float* x;
+  int32_t* positions;
+  float* cosSin;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t heads;
+  uint32_t dim;
+  uint32_t width;
+  uint32_t ldx;
+  uint32_t rotary;
+  uint32_t interleaved;
+  uint32_t maxPos;
+};
+
+struct KvWriteArgs {
+  float* k;
+  float* v;
+  int32_t* positions;
+  int32_t* rowSegments;
+  int32_t* segments;
+  int32_t* pages;
+  uint8_t* arena;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t kvHeads;
+  uint32_t dim;
+  uint32_t width;
+  uint32_t ldk;
+  uint32_t ldv;
+  uint32_t nSegments;
+  uint32_t tableSize;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layerOffset;
+  uint32_t planeStride;
+  uint32_t headStride;
+  uint32_t kvGroup;
+};
+
+struct AttentionArgs {
+  float* q;
+  float* out;
+  int32_t* positions;
+  int32_t* segments;
+  int32_t* pages;
+  uint8_t* arena;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t segmentCount;
+  uint32_t heads;
+  uint32_t kvHeads;
+  uint32_t dim;
+  uint32_t width;
+  uint32_t ldq;
+  uint32_t ldo;
+  uint32_t nSegments;
+  uint32_t tableSize;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layerOffset;
+  uint32_t planeStride;
+  uint32_t headStride;
+  uint32_t kvGroup;
+  uint32_t window;
+  float scale;
+  float softcap;
+};
+
+struct GatedActArgs {
+  float* x;
+  float* y;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t dim;
+  uint32_t dim2;
+  uint32_t ldx;
+  uint32_t ldy;
+  uint32_t act;
+};
+
+struct LoraShrinkArgs {
+  float* x;
+  float* u;
+  int32_t* groups;
+  int32_t* groupRows;
+  int32_t* tables;
+  uint8_t* arena;
+  uint32_t groupCount;
+  uint32_t groupRowCount;
+  uint32_t rows;
+  uint32_t dIn;
+  uint32_t ldx;
+  uint32_t ldu;
+  uint32_t partStride;
+  uint32_t maxGroups;
+  uint32_t maxGroupRows;
+  uint32_t nSlots;
+  uint32_t slotWords;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layer;
+  uint32_t nSites;
+  uint32_t site;
+  uint32_t parts;
+};
+
+struct LoraExpandArgs {
+  float* u;
+  float* y;
+  int32_t* groups;
+  int32_t* groupRows;
+  int32_t* tables;
+  uint8_t* arena;
+  uint32_t groupCount;
+  uint32_t groupRowCount;
+  uint32_t rows;
+  uint32_t dOut;
+  uint32_t ldy;
+  uint32_t ldu;
+  uint32_t partStride;
+  uint32_t maxGroups;
+  uint32_t maxGroupRows;
+  uint32_t nSlots;
+  uint32_t slotWords;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layer;
+  uint32_t nSites;
+  uint32_t site;
+  uint32_t parts;
+  uint32_t outOffset0;
+  uint32_t dOut0;
+  uint32_t outOffset1;
+  uint32_t dOut1;
+  uint32_t outOffset2;
+  uint32_t dOut2;
+};
+
+struct SampleArgs {
+  float* logits;
+  int32_t* records;
+  int32_t* bias;
+  int32_t* masks;  // or nullptr
+  int32_t* slots;
+  int32_t* history;
+  int32_t* results;
+  uint32_t count;
+  uint32_t firstRow;
+  uint32_t tileRows;
+  uint32_t vocab;
+  uint32_t ldl;
+  uint32_t maxLogits;
+  uint32_t biasWords;
+  uint32_t maskRows;
+  uint32_t maskWords;
+  uint32_t nSlots;
+  uint32_t maxLen;
+};
+
+struct CopyRowsArgs {
+  float* from;
+  float* to;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t dim;
+  uint32_t ldFrom;
+  uint32_t ldTo;
+};
+
+struct CopyPagesArgs {
+  int32_t* pairs;
+  uint8_t* arena;
+  uint32_t count;
+  uint32_t maxPairs;
+  uint32_t nPages;
+  uint32_t pageBytes;
+};
+
+struct AllReduceArgs {
+  float* x;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t dim;
+  uint32_t ldx;
+  uint32_t rank;
+  uint32_t size;
+};
+
+inline constexpr OperandInfo kResolveOperands[] = {
+    {"tokenIds", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"rowSlots", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"slots", OperandKind::kRows, Elem::kI32, Access::kInOut, false, {2, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"history", OperandKind::kRows, Elem::kI32, Access::kInOut, false, {2, 0}, {3, 0}, {3, 0}, kNoParam, kNoParam},
+    {"outTokens", OperandKind::kRows, Elem::kI32, Access::kOut, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"outPositions", OperandKind::kRows, Elem::kI32, Access::kOut, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kResolveParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxLen", ParamKind::kU32, kNoParam, kNoParam},
+    {"vocab", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kEmbedOperands[] = {
+    {"table", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {2, 0}, {3, 0}, {3, 0}, 4, 5},
+    {"tokens", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"x", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {3, 0}, {6, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kEmbedParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"vocab", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"dtype", ParamKind::kU32, kNoParam, kNoParam},
+    {"layout", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"scale", ParamKind::kF32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kRmsNormOperands[] = {
+    {"r", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
+    {"add", OperandKind::kRows, Elem::kF32, Access::kIn, true, {2, 0}, {3, 0}, {5, 0}, kNoParam, kNoParam},
+    {"w", OperandKind::kRows, Elem::kF32, Access::kIn, false, {3, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {3, 0}, {6, 0}, kNoParam, kNoParam},
+    {"index", OperandKind::kRows, Elem::kI32, Access::kIn, true, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kRmsNormParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"srcRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldr", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldAdd", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"eps", ParamKind::kF32, kNoParam, kNoParam},
+    {"plusOne", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kHeadNormOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {1, 0}, {4, 0}, {5, 0}, kNoParam, kNoParam},
+    {"w", OperandKind::kRows, Elem::kF32, Access::kIn, false, {3, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kHeadNormParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"heads", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"width", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"eps", ParamKind::kF32, kNoParam, kNoParam},
+    {"plusOne", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kLinearOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kIn, false, {2, 0}, {4, 0}, {5, 0}, kNoParam, kNoParam},
+    {"w", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {3, 0}, {4, 0}, {4, 0}, 7, kNoParam},
+    {"b", OperandKind::kRows, Elem::kF32, Access::kIn, true, {3, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {3, 0}, {6, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kLinearParams[] = {
+    {"count", ParamKind::kCount, 2, 1},
+    {"countFrom", ParamKind::kU32, kNoParam, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"n", ParamKind::kU32, kNoParam, kNoParam},
+    {"k", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"dtype", ParamKind::kU32, kNoParam, kNoParam},
+    {"accumulate", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kRopeOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {1, 0}, {4, 0}, {5, 0}, kNoParam, kNoParam},
+    {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"cosSin", OperandKind::kRows, Elem::kF32, Access::kIn, false, {8, 0}, {6, 0}, {6, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kRopeParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"heads", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"width", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"rotary", ParamKind::kU32, kNoParam, kNoParam},
+    {"interleaved", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxPos", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kKvWriteOperands[] = {
+    {"k", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {4, 0}, {5, 0}, kNoParam, kNoParam},
+    {"v", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {4, 0}, {6, 0}, kNoParam, kNoParam},
+    {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"rowSegments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {7, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
+    {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {8, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kInOut, false, {9, 0}, {10, 0}, {10, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kKvWriteParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvHeads", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"width", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldk", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldv", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSegments", ParamKind::kU32, kNoParam, kNoParam},
+    {"tableSize", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layerOffset", ParamKind::kU32, kNoParam, kNoParam},
+    {"planeStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"headStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvGroup", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kAttentionOperands[] = {
+    {"q", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {6, 0}, {7, 0}, kNoParam, kNoParam},
+    {"out", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {6, 0}, {8, 0}, kNoParam, kNoParam},
+    {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {9, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
+    {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {10, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {11, 0}, {12, 0}, {12, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kAttentionParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"segmentCount", ParamKind::kCount, 9, kNoParam},
+    {"heads", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvHeads", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"width", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldq", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldo", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSegments", ParamKind::kU32, kNoParam, kNoParam},
+    {"tableSize", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layerOffset", ParamKind::kU32, kNoParam, kNoParam},
+    {"planeStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"headStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvGroup", ParamKind::kU32, kNoParam, kNoParam},
+    {"window", ParamKind::kU32, kNoParam, kNoParam},
+    {"scale", ParamKind::kF32, kNoParam, kNoParam},
+    {"softcap", ParamKind::kF32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kGatedActOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {2, 0}, {5, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kGatedActParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim2", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"act", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kLoraShrinkOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kIn, false, {2, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
+    {"u", OperandKind::kRows, Elem::kF32, Access::kOut, false, {8, 0}, {5, 0}, {5, 0}, kNoParam, kNoParam},
+    {"groups", OperandKind::kRows, Elem::kI32, Access::kIn, false, {7, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"groupRows", OperandKind::kRows, Elem::kI32, Access::kIn, false, {8, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"tables", OperandKind::kTable, Elem::kI32, Access::kIn, false, {9, 0}, {10, 0}, {10, 0}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {11, 0}, {12, 0}, {12, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kLoraShrinkParams[] = {
+    {"groupCount", ParamKind::kCount, 7, kNoParam},
+    {"groupRowCount", ParamKind::kCount, 8, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"dIn", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldu", ParamKind::kU32, kNoParam, kNoParam},
+    {"partStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroupRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"slotWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layer", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSites", ParamKind::kU32, kNoParam, kNoParam},
+    {"site", ParamKind::kU32, kNoParam, kNoParam},
+    {"parts", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kLoraExpandOperands[] = {
+    {"u", OperandKind::kRows, Elem::kF32, Access::kIn, false, {8, 0}, {5, 0}, {5, 0}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
+    {"groups", OperandKind::kRows, Elem::kI32, Access::kIn, false, {7, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"groupRows", OperandKind::kRows, Elem::kI32, Access::kIn, false, {8, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"tables", OperandKind::kTable, Elem::kI32, Access::kIn, false, {9, 0}, {10, 0}, {10, 0}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {11, 0}, {12, 0}, {12, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kLoraExpandParams[] = {
+    {"groupCount", ParamKind::kCount, 7, kNoParam},
+    {"groupRowCount", ParamKind::kCount, 8, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"dOut", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldu", ParamKind::kU32, kNoParam, kNoParam},
+    {"partStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroupRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"slotWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layer", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSites", ParamKind::kU32, kNoParam, kNoParam},
+    {"site", ParamKind::kU32, kNoParam, kNoParam},
+    {"parts", ParamKind::kU32, kNoParam, kNoParam},
+    {"outOffset0", ParamKind::kU32, kNoParam, kNoParam},
+    {"dOut0", ParamKind::kU32, kNoParam, kNoParam},
+    {"outOffset1", ParamKind::kU32, kNoParam, kNoParam},
+    {"dOut1", ParamKind::kU32, kNoParam, kNoParam},
+    {"outOffset2", ParamKind::kU32, kNoParam, kNoParam},
+    {"dOut2", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kSampleOperands[] = {
+    {"logits", OperandKind::kRows, Elem::kF32, Access::kIn, false, {2, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
+    {"records", OperandKind::kRows, Elem::kI32, Access::kIn, false, {5, 0}, {kNoParam, 20}, {kNoParam, 20}, kNoParam, kNoParam},
+    {"bias", OperandKind::kRows, Elem::kI32, Access::kIn, false, {6, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"masks", OperandKind::kRows, Elem::kI32, Access::kIn, true, {7, 0}, {8, 0}, {8, 0}, kNoParam, kNoParam},
+    {"slots", OperandKind::kRows, Elem::kI32, Access::kInOut, false, {9, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"history", OperandKind::kRows, Elem::kI32, Access::kInOut, false, {9, 0}, {10, 0}, {10, 0}, kNoParam, kNoParam},
+    {"results", OperandKind::kRows, Elem::kI32, Access::kOut, false, {5, 0}, {kNoParam, 48}, {kNoParam, 48}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kSampleParams[] = {
+    {"count", ParamKind::kCount, 2, 1},
+    {"firstRow", ParamKind::kU32, kNoParam, kNoParam},
+    {"tileRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"vocab", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldl", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxLogits", ParamKind::kU32, kNoParam, kNoParam},
+    {"biasWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"maskRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"maskWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxLen", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kCopyRowsOperands[] = {
+    {"from", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {2, 0}, {3, 0}, kNoParam, kNoParam},
+    {"to", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {2, 0}, {4, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kCopyRowsParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldFrom", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldTo", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kCopyPagesOperands[] = {
+    {"pairs", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 2}, {kNoParam, 2}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kInOut, false, {2, 0}, {3, 0}, {3, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kCopyPagesParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"maxPairs", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kAllReduceOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {1, 0}, {2, 0}, {3, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kAllReduceParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"rank", ParamKind::kU32, kNoParam, kNoParam},
+    {"size", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OpInfo kOps[kOpCount] = {
+    {nullptr, 0, 0, 0, nullptr, nullptr},
+    {"resolve", 7, 5, sizeof(ResolveArgs), kResolveOperands, kResolveParams},
+    {"embed", 3, 8, sizeof(EmbedArgs), kEmbedOperands, kEmbedParams},
+    {"rmsNorm", 5, 9, sizeof(RmsNormArgs), kRmsNormOperands, kRmsNormParams},
+    {"headNorm", 2, 8, sizeof(HeadNormArgs), kHeadNormOperands, kHeadNormParams},
+    {"linear", 4, 9, sizeof(LinearArgs), kLinearOperands, kLinearParams},
+    {"rope", 3, 9, sizeof(RopeArgs), kRopeOperands, kRopeParams},
+    {"kvWrite", 7, 15, sizeof(KvWriteArgs), kKvWriteOperands, kKvWriteParams},
+    {"attention", 6, 20, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},
+    {"gatedAct", 2, 7, sizeof(GatedActArgs), kGatedActOperands, kGatedActParams},
+    {"loraShrink", 6, 17, sizeof(LoraShrinkArgs), kLoraShrinkOperands, kLoraShrinkParams},
+    {"loraExpand", 6, 23, sizeof(LoraExpandArgs), kLoraExpandOperands, kLoraExpandParams},
+    {"sample", 7, 11, sizeof(SampleArgs), kSampleOperands, kSampleParams},
+    {"copyRows", 2, 5, sizeof(CopyRowsArgs), kCopyRowsOperands, kCopyRowsParams},
+    {"copyPages", 2, 4, sizeof(CopyPagesArgs), kCopyPagesOperands, kCopyPagesParams},
+    {"allReduce", 1, 6, sizeof(AllReduceArgs), kAllReduceOperands, kAllReduceParams},
+};
+
+}  // namespace weft
