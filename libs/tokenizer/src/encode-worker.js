@@ -1,0 +1,15 @@
+/** The thread that encodes long texts: one job at a time, in order. Its data: {bytes of tokenizer.json, pipeline}. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { Encoder } from './encoder.js';
+
+const { bytes, pipeline } = workerData;
+const encoder = new Encoder(JSON.parse(Buffer.from(bytes).toString('utf8')), pipeline);
+
+parentPort.on('message', ({ id, text }) => {
+  try {
+    const ids = Uint32Array.from(encoder.encode(text));
+    parentPort.postMessage({ id, ids }, [ids.buffer]);
+  } catch (error) {
+    parentPort.postMessage({ id, error: String(error) });
+  }
+});

@@ -1,0 +1,160 @@
+import { EncodeThread } from './encode-thread.js';
+import { ChatTemplates, type ChatMessage, type RenderOptions } from './chat-template.js';
+import { Decoder, utf8Text } from './decoder.js';
+import { IncrementalDetokenizer, type DecodeOptions } from './detokenizer.js';
+import { Encoder } from './encoder.js';
+import { tokenizerInvalid } from './errors.js';
+import { readTokenizerFiles, TOKENIZER_FILE, type JsonObject, type TokenizerFiles } from './files.js';
+import { checkModel, modelType, pipeline } from './pipeline.js';
+import { addedTokens, affixes, isTokenId, namedTokens, type Affixes } from './special-tokens.js';
+import type { WeftError } from '@weft/contracts';
+
+/** Longer texts (UTF-16 units) are encoded on the worker thread: 4 Ki units take about 5 ms, a chat of 400 Ki about 500. */
+const WORKER_THRESHOLD = 4096;
+
+export interface EncodeOptions {
+  /** Put bos and eos around the text as the checkpoint says. Default true; a rendered chat has them already. */
+  addSpecialTokens?: boolean;
+}
+
+export interface LoadOptions {
+  /** The clock of `strftime_now` in chat templates. */
+  now?: () => Date;
+}
+
+/**
+ * Reads the tokenizer of a Hugging Face checkpoint folder: tokenizer.json, tokenizer_config.json, special_tokens_map.json
+ * and chat templates. Throws `tokenizer_invalid` with file and field for what is missing, broken or not supported.
+ */
+export async function loadTokenizer(dir: string, options: LoadOptions = {}): Promise<Tokenizer> {
+  return new Tokenizer(await readTokenizerFiles(dir), options);
+}
+
+/** Text to tokens and back, equal to the `tokenizers` library on the same files. */
+export class Tokenizer {
+  /** One more than the largest id. A model's own vocabulary may be padded beyond it. */
+  readonly vocabSize: number;
+  readonly specialIds: ReadonlySet<number>;
+  /** bos_token and eos_token of tokenizer_config.json. generation_config.json may name more end tokens. */
+  readonly bosId: number | undefined;
+  readonly eosIds: readonly number[];
+  readonly decoder: Decoder;
+  readonly #tokens: (string | undefined)[];
+  readonly #affixes: Affixes;
+  readonly #encoder: Encoder;
+  readonly #thread: EncodeThread;
+  readonly #templates: ChatTemplates;
+
+  constructor({ bytes, tokenizer, config, templates }: TokenizerFiles, { now }: LoadOptions = {}) {
+    checkModel(tokenizer);
+    const tokens = vocabulary(tokenizer.model as JsonObject);
+    const ids = new Map(tokens.map((token, id) => [token, id]));
+    const added = addedTokens(tokenizer, config, token => ids.get(token));
+    for (const { id, content } of added) {
+      tokens[id] = content;
+      ids.set(content, id);
+    }
+    const named = namedTokens(config);
+    const idsOf = (token: string | undefined): number[] => {
+      const id = token === undefined ? undefined : ids.get(token);
+      return id === undefined ? [] : [id];
+    };
+    const encoding = pipeline(tokenizer, added);
+
+    this.#tokens = tokens;
+    this.vocabSize = tokens.length;
+    this.specialIds = new Set(added.filter(token => token.special).map(token => token.id));
+    [this.bosId] = idsOf(named.bos_token);
+    this.eosIds = idsOf(named.eos_token);
+    this.#affixes = affixes(tokenizer.post_processor);
+    this.decoder = new Decoder(tokenizer.decoder);
+    this.#encoder = buildEncoder(tokenizer, encoding);
+    this.#thread = new EncodeThread({ bytes, pipeline: encoding });
+    this.#templates = new ChatTemplates(templates, named, now);
+  }
+
+  /** Any text gives ids; half a surrogate pair counts as U+FFFD. */
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    return this.#withAffixes(this.#encoder.encode(text), options);
+  }
+
+  /** `encode` that leaves the event loop free: long texts go to a worker thread. */
+  async encodeAsync(text: string, options: EncodeOptions = {}): Promise<number[]> {
+    if (text.length <= WORKER_THRESHOLD) return this.encode(text, options);
+    return this.#withAffixes(await this.#thread.encode(text), options);
+  }
+
+  /** The text of the ids; ids that the tokenizer doesn't have are left out. */
+  decode(ids: readonly number[], options: DecodeOptions = {}): string {
+    const detokenizer = this.detokenizer(options);
+    return detokenizer.push(ids) + detokenizer.flush();
+  }
+
+  /** A decoder for one text that is still being generated. */
+  detokenizer(options: DecodeOptions = {}): IncrementalDetokenizer {
+    return new IncrementalDetokenizer(this, options);
+  }
+
+  /** The bytes that a token adds inside a text, exact also where they are part of a character. Empty for an unknown id. */
+  tokenBytes(id: number): Uint8Array {
+    const token = this.#tokens[id];
+    return token === undefined ? new Uint8Array() : this.decoder.bytes(token);
+  }
+
+  /** How logprobs show a token: its text, or `bytes:\xe2\x80` where its bytes aren't text by themselves. */
+  tokenText(id: number): string {
+    const bytes = this.tokenBytes(id);
+    return utf8Text(bytes) ?? `bytes:${Array.from(bytes, byte => `\\x${byte.toString(16).padStart(2, '0')}`).join('')}`;
+  }
+
+  /** The token as the vocabulary writes it (`Ġthe`, `▁the`, `<0x0A>`). */
+  tokenOf(id: number): string | undefined { return this.#tokens[id]; }
+
+  isSpecial(id: number): boolean { return this.specialIds.has(id); }
+
+  /** Names of the chat templates; none for a base model. */
+  get chatTemplates(): string[] { return this.#templates.names; }
+
+  /** Why a chat template of the checkpoint can't be used: worth a warning at start, chat with it fails. */
+  get chatTemplateProblem(): WeftError | undefined { return this.#templates.problem; }
+
+  /** The prompt for a chat. It holds its special tokens: encode it without adding them. Errors: see ChatTemplates.render. */
+  renderChat(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
+    return this.#templates.render(messages, options);
+  }
+
+  /** The token ids of a chat's prompt. */
+  encodeChat(messages: readonly ChatMessage[], options: RenderOptions = {}): Promise<number[]> {
+    return this.encodeAsync(this.renderChat(messages, options), { addSpecialTokens: false });
+  }
+
+  /** Ends the worker thread. Unanswered encodeAsync calls fail with `cancelled`; everything else still works. */
+  close(): Promise<void> { return this.#thread.close(); }
+
+  #withAffixes(ids: number[], { addSpecialTokens = true }: EncodeOptions): number[] {
+    const { prefix, suffix } = this.#affixes;
+    return addSpecialTokens && prefix.length + suffix.length > 0 ? [...prefix, ...ids, ...suffix] : ids;
+  }
+}
+
+/** Token by id. */
+function vocabulary(model: JsonObject): (string | undefined)[] {
+  if (modelType(model) === 'Unigram') return (model.vocab as [string, number][]).map(([token]) => token);
+  const tokens: (string | undefined)[] = [];
+  for (const [token, id] of Object.entries(model.vocab as Record<string, unknown>)) {
+    if (!isTokenId(id)) {
+      throw tokenizerInvalid(TOKENIZER_FILE, 'model.vocab', `gives ${JSON.stringify(token)} the id ${String(id)}.`);
+    }
+    tokens[id] = token;
+  }
+  return tokens;
+}
+
+/** The library compiles split patterns here: one that JavaScript can't express is the file's problem. */
+function buildEncoder(tokenizer: JsonObject, encoding: ReturnType<typeof pipeline>): Encoder {
+  try {
+    return new Encoder(tokenizer, encoding);
+  } catch (cause) {
+    throw tokenizerInvalid(TOKENIZER_FILE, 'pre_tokenizer', `can't be used: ${(cause as Error).message}`, cause);
+  }
+}
