@@ -1,5 +1,5 @@
 /** What a checkpoint folder says about its tokenizer, read once and bounded: a folder may come from anywhere. */
-import { open, readdir } from 'node:fs/promises';
+import { open, readdir, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { tokenizerInvalid } from './errors.js';
 
@@ -52,8 +52,10 @@ async function readTemplates(dir: string, config: JsonObject): Promise<Map<strin
   const fromFiles = new Map<string, TemplateSource>();
   const single = await readText(dir, TEMPLATE_FILE, MAX_TEMPLATE_BYTES);
   if (single !== undefined) fromFiles.set('default', { text: single, file: TEMPLATE_FILE });
-  const names = (await readdir(path.join(dir, TEMPLATE_FOLDER)).catch(absentFile)) ?? [];
-  for (const name of names.filter(name => name.endsWith('.jinja')).sort().slice(0, MAX_TEMPLATES)) {
+  const files = (await readdir(path.join(dir, TEMPLATE_FOLDER)).catch(absentFile)) ?? [];
+  const names = files.filter(name => name.endsWith('.jinja')).sort();
+  if (names.length > MAX_TEMPLATES) throw tokenizerInvalid(TEMPLATE_FOLDER, undefined, `holds ${names.length} templates; at most ${MAX_TEMPLATES} are read.`);
+  for (const name of names) {
     const file = `${TEMPLATE_FOLDER}/${name}`;
     const text = await readText(dir, file, MAX_TEMPLATE_BYTES);
     if (text !== undefined) fromFiles.set(name.slice(0, -'.jinja'.length), { text, file });
@@ -94,37 +96,34 @@ function parseObject(text: string, file: string): JsonObject {
 }
 
 async function readText(dir: string, file: string, maxBytes: number): Promise<string | undefined> {
-  const handle = await open(path.join(dir, file)).catch(absentFile);
-  if (handle === undefined) return undefined;
-  try {
-    refuseLarger(file, (await handle.stat()).size, maxBytes);
-    return await handle.readFile('utf8');
-  } finally {
-    await handle.close();
-  }
+  return reading(dir, file, maxBytes, handle => handle.readFile('utf8'));
 }
 
 async function readShared(dir: string, file: string): Promise<SharedArrayBuffer | undefined> {
-  const handle = await open(path.join(dir, file)).catch(absentFile);
-  if (handle === undefined) return undefined;
-  try {
-    const { size } = await handle.stat();
-    refuseLarger(file, size, MAX_TOKENIZER_BYTES);
+  return reading(dir, file, MAX_TOKENIZER_BYTES, async (handle, size) => {
     const bytes = new SharedArrayBuffer(size);
     for (let at = 0; at < size;) {
       const { bytesRead } = await handle.read(new Uint8Array(bytes), at, size - at, at);
-      if (bytesRead === 0) throw tokenizerInvalid(file, undefined, 'shrank while it was read. Load it again.');
+      if (bytesRead === 0) throw new Error('it shrank while it was read');
       at += bytesRead;
     }
     return bytes;
-  } finally {
-    await handle.close();
-  }
+  });
 }
 
-function refuseLarger(file: string, sizeBytes: number, maxBytes: number): void {
-  if (sizeBytes > maxBytes) {
-    throw tokenizerInvalid(file, undefined, `has ${sizeBytes} bytes; at most ${maxBytes} are read.`);
+/** Opens, checks and closes a file around `read`; undefined when there is none. */
+async function reading<T>(dir: string, file: string, maxBytes: number, read: (handle: FileHandle, size: number) => Promise<T>): Promise<T | undefined> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path.join(dir, file)).catch(absentFile);
+    if (handle === undefined) return undefined;
+    const { size } = await handle.stat();
+    if (size > maxBytes) throw new Error(`it has ${size} bytes, at most ${maxBytes} are read`);
+    return await read(handle, size);
+  } catch (cause) {
+    throw tokenizerInvalid(file, undefined, `can't be read: ${(cause as Error).message}.`, cause);
+  } finally {
+    await handle?.close();
   }
 }
 

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -27,6 +27,12 @@ describe('what can not be used is refused by file and field', () => {
     await refused(file);
     writeFileSync(path.join(dir, file), '[]');
     await refused(file);
+  });
+
+  test('a folder in the place of a file', async () => {
+    use('headers');
+    mkdirSync(path.join(dir, 'special_tokens_map.json'));
+    await refused('special_tokens_map.json');
   });
 
   const model = (change: Node) => (json: Node): Node => ({ ...json, model: { ...json.model as Node, ...change } });
@@ -69,6 +75,12 @@ describe('what can not be used is refused by file and field', () => {
     edit('tokenizer_config.json', json => ({ ...json, chat_template: 5 }));
     await refused('tokenizer_config.json', 'chat_template');
   });
+});
+
+test('a template file wins over the config', async () => {
+  use('headers');
+  writeFileSync(path.join(dir, 'chat_template.jinja'), 'from the file');
+  expect((await loadTokenizer(dir)).renderChat([{ role: 'user', content: 'a' }])).toBe('from the file');
 });
 
 describe('special tokens', () => {
