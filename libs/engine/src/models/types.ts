@@ -1,25 +1,47 @@
 /** What the engine knows of a model, and what a model knows of a step. */
-import type { BaseGeometry } from '@weft/adapters';
+import type { BaseGeometry, Site } from '@weft/adapters';
 import type { CommandList, Device, DeviceBuffer, FrameLayout } from '@weft/kernels';
+import type { Fields } from '../checkpoint/fields.js';
 
 /** An architecture's numbers, checked: every field of config.json that changes the result is in here or was refused. */
-export interface ModelConfig {
+export interface ModelConfig extends Traits {
   architecture: string;
   layers: number; hidden: number; heads: number; kvHeads: number; headDim: number; intermediate: number; vocab: number;
-  normEps: number; tiedHead: boolean; qkvBias: boolean; outBias: boolean; mlpBias: boolean; qkNorm: boolean;
+  normEps: number;
+  /** As config.json says; a checkpoint with two different matrices is loaded untied (see load.ts). */
+  tiedHead: boolean;
   activation: 'silu' | 'geluTanh' | 'gelu';
-  /** Tokens that a row sees behind itself, its own included; 0: all. */
-  slidingWindow: number;
   rope: RopeConfig;
   maxPositions: number;
   eosIds: number[];
   bosId: number | null;
 }
 
+/** What sets one dense decoder apart from another. */
+export interface Traits {
+  qkvBias: boolean; outBias: boolean; mlpBias: boolean; qkNorm: boolean;
+  /** Tokens that a row sees behind itself, its own included; 0: all. */
+  slidingWindow: number;
+}
+
+/** `rotary`: how many values of a head turn. */
 export type RopeConfig =
   | { type: 'default'; theta: number; rotary: number }
   | { type: 'linear'; theta: number; rotary: number; factor: number }
   | { type: 'llama3'; theta: number; rotary: number; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxPositions: number };
+
+/** An architecture: one file, and one line in ARCHITECTURES (index.ts). */
+export interface Architecture {
+  /** As `architectures` and `model_type` of config.json spell it. */
+  name: string;
+  modelType: string;
+  /** What transformers assumes where config.json is silent. `kvHeads` null: as many as heads; `headDim` null: hidden / heads. */
+  defaults: { kvHeads: number | null; headDim: number | null; maxPositions: number };
+  /** Reads the fields that only this architecture has. Throws checkpoint_unsupported, checkpoint_config_invalid. */
+  traits(fields: Fields, layers: number): Traits;
+  /** Where adapters can act, in the order of the op list. */
+  sites(config: ModelConfig): Site[];
+}
 
 /** How one page holds 16 tokens of all layers: [layer][K, V][kvHead]; all in bytes. */
 export interface KvView {
@@ -42,7 +64,10 @@ export interface StepContext {
   maskRows: number; maskWords: number;
 }
 
-/** The two lists of a step: what depends on the tokens, and what turns hidden rows into tokens. */
+/**
+ * The two lists of a step: what depends on the tokens, and what turns hidden rows into tokens. Both take the bindings
+ * `frame` and `hidden` (f32 [logits][hidden]: written by forward, read by sample), sample also `results` and `masks`.
+ */
 export interface StepLists { forward: CommandList; sample: CommandList; free(): void }
 
 /** A base model, loaded and packed on a device. */

@@ -1,0 +1,1 @@
+export { openCheckpoint, type Checkpoint } from './checkpoint.js';

@@ -1,0 +1,267 @@
+/**
+ * A dense decoder, recorded once per capacity.
+ *
+ *   forward   resolve · embed · per layer: norm → qkv → rope → KV → attention → o, norm → gate|up → act → down · final norm
+ *   sample    per tile of 64 logit rows: head · sample
+ *
+ * After each linear map stand the two LoRA ops of its site; without groups in the frame they cost nothing. The residual
+ * stream `r` stays f32. A sublayer's output is added to it by the norm that follows: one pass over r, not two.
+ */
+import type { BaseGeometry, Site } from '@weft/adapters';
+import {
+  Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameSection, type Ref,
+  attention, copyPages, embed, gatedAct, headNorm, kvWrite, linear, loraExpand, loraShrink, resolve, rmsNorm, rope, sample,
+} from '@weft/kernels';
+import { fillRopeTable } from './rope.js';
+import type { KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
+import type { DecoderWeights, LayerWeights } from './weights.js';
+
+/** [rows, cols] on the device. */
+export interface PackedMatrix { buffer: DeviceBuffer; dtype: DType; rows: number; cols: number }
+
+const F32_BYTES = 4;
+const F16_BYTES = 2;
+
+const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
+
+/** Pages of 16 tokens, all layers in each; a layer's part starts at a cache line pair. */
+export function kvView({ layers, kvHeads, headDim }: ModelConfig): KvView {
+  const headStride = BLOCK_TOKENS * headDim * F16_BYTES;
+  const planeStride = kvHeads * headStride;
+  const layerStride = roundUp(2 * planeStride, 128);
+  return { headStride, planeStride, layerStride, pageBytes: roundUp(layers * layerStride, 4096) };
+}
+
+/** Rows of f32 in a buffer, from a column on. */
+interface Rows { buffer: DeviceBuffer; ld: number; column: number }
+
+const ref = (rows: Rows): Ref => at(rows.buffer, rows.column * F32_BYTES);
+const fromColumn = (rows: Rows, column: number): Rows => ({ ...rows, column: rows.column + column });
+
+/** Distance between rows: whole cache lines, and never a multiple of 4 KiB, where all rows would meet in one cache set. */
+function stride(width: number): number {
+  const ld = roundUp(width, 16);
+  return ld % 1024 === 0 ? ld + 16 : ld;
+}
+
+export class DenseDecoder implements Model {
+  constructor(
+    readonly device: Device, readonly config: ModelConfig, readonly geometry: BaseGeometry, readonly kv: KvView,
+    readonly weights: DecoderWeights<PackedMatrix, DeviceBuffer>, readonly weightBytes: number,
+  ) {}
+
+  record(context: StepContext): StepLists { return new Recorder(this, context).lists(); }
+}
+
+/** Records the lists of one capacity and owns their buffers. */
+class Recorder {
+  readonly #owned: DeviceBuffer[] = [];
+  readonly #forward = new CommandList();
+  readonly #sample = new CommandList();
+
+  readonly #tokens: DeviceBuffer;
+  readonly #positions: DeviceBuffer;
+  readonly #cosSin: DeviceBuffer;
+  /** The residual stream. */
+  readonly #residual: Rows;
+  /** Input of a sublayer: the normed residual. */
+  readonly #normed: Rows;
+  /** Output of a sublayer, until the next norm adds it to the residual. */
+  readonly #delta: Rows;
+  /** [q | k | v] of attention, then [gate | up] of the MLP. */
+  readonly #wide: Rows;
+  /** Attention's output, then the MLP's gated activation. */
+  readonly #inner: Rows;
+  /** A x of all parts of a site, one row per row of a group. */
+  readonly #shrunk: Rows;
+  readonly #partStride: number;
+  readonly #logits: Rows;
+
+  constructor(readonly model: DenseDecoder, readonly context: StepContext) {
+    const { config } = model;
+    const { capacity } = context.frame;
+    const qWidth = config.heads * config.headDim, kvWidth = config.kvHeads * config.headDim;
+    this.#tokens = this.#alloc(capacity.tokens * F32_BYTES, 'tokens');
+    this.#positions = this.#alloc(capacity.tokens * F32_BYTES, 'positions');
+    this.#residual = this.#rows(capacity.tokens, config.hidden, 'residual');
+    this.#normed = this.#rows(capacity.tokens, config.hidden, 'normed');
+    this.#delta = this.#rows(capacity.tokens, config.hidden, 'delta');
+    this.#wide = this.#rows(capacity.tokens, Math.max(qWidth + 2 * kvWidth, 2 * config.intermediate), 'qkv, gate|up');
+    this.#inner = this.#rows(capacity.tokens, Math.max(qWidth, config.intermediate), 'attention, activation');
+    this.#partStride = roundUp(context.maxRank, 16);
+    this.#shrunk = this.#rows(capacity.groupRows, 3 * this.#partStride, 'LoRA');
+    this.#logits = this.#rows(Math.min(LOGIT_TILE, capacity.logits), config.vocab, 'logits');
+    this.#cosSin = this.#alloc(context.maxLen * config.rope.rotary * F32_BYTES, 'RoPE');
+    fillRopeTable(config.rope, context.maxLen, new Float32Array(model.device.host(this.#cosSin)));
+  }
+
+  lists(): StepLists {
+    const { layers } = this.model.weights;
+    this.#copyPages();
+    this.#embed();
+    layers.forEach((weights, layer) => {
+      this.#norm(weights.inputNorm, layer === 0 ? null : this.#delta);
+      this.#attention(weights, layer);
+      this.#norm(weights.postNorm, this.#delta);
+      this.#mlp(weights, layer);
+    });
+    this.#finalNorm();
+    for (let row = 0; row < this.context.frame.capacity.logits; row += LOGIT_TILE) this.#sampleTile(row);
+    return {
+      forward: this.#forward, sample: this.#sample,
+      free: () => { for (const buffer of this.#owned.splice(0)) this.model.device.free(buffer); },
+    };
+  }
+
+  /** Pages that change owners' hands before anything reads them. */
+  #copyPages(): void {
+    const { frame, arena, pages, pageBytes } = this.context;
+    const { pagePairs } = frame.capacity;
+    if (pagePairs === 0) return;
+    this.#forward.add(copyPages, { pairs: this.#frame('pagePairs'), arena: at(arena), count: Header.pagePairs, maxPairs: pagePairs, nPages: pages, pageBytes });
+  }
+
+  #embed(): void {
+    const { slots, history, nSlots, maxLen, frame } = this.context;
+    const { vocab, hidden } = this.model.config;
+    const { embed: rowsTable, head } = this.model.weights;
+    const table = rowsTable ?? head;
+    const rows = frame.capacity.tokens;
+    this.#forward.add(resolve, {
+      tokenIds: this.#frame('tokenIds'), positions: this.#frame('positions'), rowSlots: this.#frame('rowSlots'),
+      slots: at(slots), history: at(history), outTokens: at(this.#tokens), outPositions: at(this.#positions),
+      count: Header.tokens, rows, nSlots, maxLen, vocab,
+    });
+    this.#forward.add(embed, {
+      table: at(table.buffer), tokens: at(this.#tokens), x: ref(this.#residual),
+      count: Header.tokens, rows, vocab, dim: hidden, dtype: table.dtype, layout: rowsTable ? 1 : 0, ldx: this.#residual.ld, scale: 1,
+    });
+  }
+
+  #norm(weight: DeviceBuffer, add: Rows | null): void {
+    const { tokens } = this.context.frame.capacity;
+    this.#forward.add(rmsNorm, {
+      r: ref(this.#residual), add: add && ref(add), w: at(weight), y: ref(this.#normed), index: null,
+      count: Header.tokens, rows: tokens, srcRows: tokens, dim: this.model.config.hidden,
+      ldr: this.#residual.ld, ldAdd: add?.ld ?? 0, ldy: this.#normed.ld, eps: this.model.config.normEps, plusOne: 0,
+    });
+  }
+
+  /** Only rows that become logits, straight into the step's own hidden rows: the sample list and the host read them there. */
+  #finalNorm(): void {
+    const { tokens, logits } = this.context.frame.capacity;
+    const { hidden, normEps } = this.model.config;
+    this.#forward.add(rmsNorm, {
+      r: ref(this.#residual), add: ref(this.#delta), w: at(this.model.weights.norm), y: bound('hidden'), index: this.#frame('logitRows'),
+      count: Header.logits, rows: logits, srcRows: tokens, dim: hidden,
+      ldr: this.#residual.ld, ldAdd: this.#delta.ld, ldy: hidden, eps: normEps, plusOne: 0,
+    });
+  }
+
+  #attention(weights: LayerWeights<PackedMatrix, DeviceBuffer>, layer: number): void {
+    const { frame, arena, pages, pageBytes } = this.context;
+    const { heads, kvHeads, headDim, slidingWindow } = this.model.config;
+    const { layerStride, planeStride, headStride } = this.model.kv;
+    const qWidth = heads * headDim, kvWidth = kvHeads * headDim;
+    const q = this.#wide, k = fromColumn(q, qWidth), v = fromColumn(q, qWidth + kvWidth);
+    this.#linear(weights.qkv, weights.qkvBias, this.#normed, q);
+    this.#lora(['q', 'k', 'v'], layer, this.#normed, q);
+    this.#turn(q, heads, weights.qNorm);
+    this.#turn(k, kvHeads, weights.kNorm);
+    const kv = {
+      kvHeads, dim: headDim, nSegments: frame.capacity.segments, tableSize: frame.capacity.pageTable, nPages: pages, pageBytes,
+      layerOffset: layer * layerStride, planeStride, headStride, kvGroup: 0,
+    };
+    this.#forward.add(kvWrite, {
+      k: ref(k), v: ref(v), positions: at(this.#positions), rowSegments: this.#frame('rowSegments'), segments: this.#frame('segments'),
+      pages: this.#frame('pages'), arena: at(arena),
+      count: Header.tokens, rows: frame.capacity.tokens, width: kvWidth, ldk: k.ld, ldv: v.ld, ...kv,
+    });
+    this.#forward.add(attention, {
+      q: ref(q), out: ref(this.#inner), positions: at(this.#positions), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
+      count: Header.tokens, rows: frame.capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: q.ld, ldo: this.#inner.ld, ...kv,
+      window: slidingWindow, scale: headDim ** -0.5, softcap: 0,
+    });
+    this.#linear(weights.o, weights.oBias, this.#inner, this.#delta);
+    this.#lora(['o'], layer, this.#inner, this.#delta);
+  }
+
+  /** QK-norm where the model has it, then RoPE, in place. */
+  #turn(x: Rows, heads: number, norm: DeviceBuffer | null): void {
+    const { headDim, normEps, rope: { rotary } } = this.model.config;
+    const shape = { count: Header.tokens, rows: this.context.frame.capacity.tokens, heads, dim: headDim, width: heads * headDim, ldx: x.ld };
+    if (norm) this.#forward.add(headNorm, { x: ref(x), w: at(norm), ...shape, eps: normEps, plusOne: 0 });
+    this.#forward.add(rope, { x: ref(x), positions: at(this.#positions), cosSin: at(this.#cosSin), ...shape, rotary, interleaved: 0, maxPos: this.context.maxLen });
+  }
+
+  #mlp(weights: LayerWeights<PackedMatrix, DeviceBuffer>, layer: number): void {
+    const { intermediate, activation } = this.model.config;
+    this.#linear(weights.gateUp, weights.gateUpBias, this.#normed, this.#wide);
+    this.#lora(['gate', 'up'], layer, this.#normed, this.#wide);
+    this.#forward.add(gatedAct, {
+      x: ref(this.#wide), y: ref(this.#inner), count: Header.tokens, rows: this.context.frame.capacity.tokens,
+      dim: intermediate, dim2: 2 * intermediate, ldx: this.#wide.ld, ldy: this.#inner.ld, act: Activation[activation],
+    });
+    this.#linear(weights.down, weights.downBias, this.#inner, this.#delta);
+    this.#lora(['down'], layer, this.#inner, this.#delta);
+  }
+
+  #linear(w: PackedMatrix, b: DeviceBuffer | null, x: Rows, y: Rows): void {
+    this.#forward.add(linear, {
+      x: ref(x), w: at(w.buffer), b: b && at(b), y: ref(y), count: Header.tokens, countFrom: 0, rows: this.context.frame.capacity.tokens,
+      n: w.rows, k: w.cols, ldx: x.ld, ldy: y.ld, dtype: w.dtype, accumulate: 0,
+    });
+  }
+
+  /** y += B A x for the sites that share the input x and stand side by side in y. */
+  #lora(names: readonly Site['name'][], layer: number, x: Rows, y: Rows): void {
+    const { frame, tables, adapterSlots, slotWords, arena, pages, pageBytes } = this.context;
+    const { groups: maxGroups, groupRows: maxGroupRows, tokens: rows } = frame.capacity;
+    if (maxGroups === 0) return;
+    const all = this.model.geometry.sites;
+    const sites = names.map(name => all.find(site => site.name === name)!);
+    const shared = {
+      groups: this.#frame('groups'), groupRows: this.#frame('groupRows'), tables: at(tables), arena: at(arena),
+      groupCount: Header.groups, groupRowCount: Header.groupRows, rows, ldu: this.#shrunk.ld, partStride: this.#partStride,
+      maxGroups, maxGroupRows, nSlots: adapterSlots, slotWords, nPages: pages, pageBytes,
+      layer, nSites: all.length, site: sites[0]!.index, parts: sites.length,
+    };
+    const width = (part: number): number => sites[part]?.dOut ?? 0;
+    this.#forward.add(loraShrink, { x: ref(x), u: ref(this.#shrunk), dIn: sites[0]!.dIn, ldx: x.ld, ...shared });
+    this.#forward.add(loraExpand, {
+      u: ref(this.#shrunk), y: ref(y), dOut: width(0) + width(1) + width(2), ldy: y.ld, ...shared,
+      outOffset0: 0, dOut0: width(0), outOffset1: width(0), dOut1: width(1), outOffset2: width(0) + width(1), dOut2: width(2),
+    });
+  }
+
+  /** Logit rows from `firstRow` on, at most 64: the logits live only until they are reduced. */
+  #sampleTile(firstRow: number): void {
+    const { frame, slots, history, nSlots, maxLen, maskRows, maskWords } = this.context;
+    const { logits: maxLogits, biasPairs } = frame.capacity;
+    const { hidden, vocab } = this.model.config;
+    const { head } = this.model.weights;
+    const tileRows = Math.min(LOGIT_TILE, maxLogits - firstRow);
+    this.#sample.add(linear, {
+      x: bound('hidden', firstRow * hidden * F32_BYTES), w: at(head.buffer), b: null, y: ref(this.#logits),
+      count: Header.logits, countFrom: firstRow, rows: tileRows, n: vocab, k: hidden, ldx: hidden, ldy: this.#logits.ld, dtype: head.dtype, accumulate: 0,
+    });
+    this.#sample.add(sample, {
+      logits: ref(this.#logits), records: this.#frame('samples'), bias: this.#frame('bias'), masks: maskRows > 0 ? bound('masks') : null,
+      slots: at(slots), history: at(history), results: bound('results'),
+      count: Header.logits, firstRow, tileRows, vocab, ldl: this.#logits.ld, maxLogits, biasWords: 2 * biasPairs, maskRows, maskWords, nSlots, maxLen,
+    });
+  }
+
+  #frame(section: FrameSection): Ref { return bound('frame', this.context.frame.at[section] * F32_BYTES); }
+
+  #rows(rows: number, width: number, label: string): Rows {
+    const ld = stride(width);
+    return { buffer: this.#alloc(rows * ld * F32_BYTES, label), ld, column: 0 };
+  }
+
+  #alloc(bytes: number, label: string): DeviceBuffer {
+    const buffer = this.model.device.alloc(bytes, label);
+    this.#owned.push(buffer);
+    return buffer;
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * Which layers see a window only. Weft keeps one kind of layer per model: mixed ones are refused by name.
+ * Source: configuration_qwen2.py, configuration_mistral.py of transformers 5.17.
+ */
+import type { Fields } from '../checkpoint/fields.js';
+
+const FULL = 'full_attention';
+const SLIDING = 'sliding_attention';
+const WINDOW = { min: 1, max: 2 ** 24 };
+/** What transformers assumes where `sliding_window` is missing; null says that there is none. */
+const DEFAULT_WINDOW = 4096;
+const DEFAULT_MAX_WINDOW_LAYERS = 28;
+
+/** `sliding_window`: a number, or null for none. */
+function readWindow(fields: Fields): number {
+  if (!fields.has('sliding_window')) return DEFAULT_WINDOW;
+  return fields.integer('sliding_window', WINDOW) ?? 0;
+}
+
+/** `layer_types`, one name per layer, where it stands there. */
+function readLayerTypes(fields: Fields, layers: number): string[] | undefined {
+  const types = fields.list('layer_types');
+  if (types === undefined) return undefined;
+  if (types.length !== layers) throw fields.invalid('layer_types', `must name ${layers} layers`);
+  if (!types.every((type): type is string => type === FULL || type === SLIDING)) throw fields.unsupported('layer_types', `Weft knows ${FULL} and ${SLIDING}`);
+  return types;
+}
+
+const ONE_KIND = 'layers with and without a window in one model are not supported in this version';
+
+/** Mistral: the window holds for every layer. */
+export function mistralWindow(fields: Fields, layers: number): number {
+  const window = readWindow(fields);
+  const expected = window > 0 ? SLIDING : FULL;
+  if (readLayerTypes(fields, layers)?.some(type => type !== expected)) {
+    throw fields.unsupported('layer_types', `with sliding_window ${window || null} every layer must be ${expected}; ${ONE_KIND}`);
+  }
+  return window;
+}
+
+/** Qwen: off unless `use_sliding_window`; then for layers from `max_window_layers` on, or as `layer_types` says. */
+export function qwenWindow(fields: Fields, layers: number): number {
+  const configured = readWindow(fields);
+  const window = fields.boolean('use_sliding_window') ? configured : 0;
+  const firstSliding = fields.integer('max_window_layers', { min: 0, max: 2 ** 16 }) ?? DEFAULT_MAX_WINDOW_LAYERS;
+  const types = readLayerTypes(fields, layers);
+  const sliding = types ? types.filter(type => type === SLIDING).length : window > 0 ? Math.max(layers - firstSliding, 0) : 0;
+  if (sliding > 0 && window === 0) throw fields.invalid('layer_types', `names ${SLIDING}, but use_sliding_window or sliding_window is off`);
+  if (sliding > 0 && sliding < layers) throw fields.unsupported(types ? 'layer_types' : 'max_window_layers', ONE_KIND);
+  return sliding > 0 ? window : 0;
+}

@@ -1,0 +1,159 @@
+/** Checkpoint → model: claims every tensor, checks that there is memory for it, packs it on the device. */
+import type { TensorRef } from '@weft/adapters';
+import { WeftError } from '@weft/contracts';
+import { BLOCK_TOKENS, DType, type Device, type DeviceBuffer, type TensorSource } from '@weft/kernels';
+import type { Checkpoint } from '../checkpoint/index.js';
+import { availableMemoryBytes } from '../memory.js';
+import { ARCHITECTURES } from './architectures.js';
+import { parseConfig } from './config.js';
+import { DenseDecoder, kvView, type PackedMatrix } from './decoder.js';
+import { baseGeometry } from './sites.js';
+import type { KvView, Model, ModelConfig } from './types.js';
+import { planWeights, type DecoderWeights, type LayerWeights, type Stack } from './weights.js';
+
+export type WeightDtype = TensorSource['dtype'];
+
+export interface LoadOptions {
+  /** What matrices are stored as; what the checkpoint stores if it is not given. Norms and biases are f32. */
+  weights?: WeightDtype;
+  /** Longest context that will be asked for, in tokens. */
+  maxModelLen?: number;
+  partition: { rank: number; size: number };
+  /** Bytes that this process may still use; the system is asked if it is not given. */
+  availableBytes?: number;
+  /** Where hashes of weight files are kept between starts (see checkpoint/digest.ts). */
+  digestCacheDir?: string;
+  log?: (line: string) => void;
+}
+
+/** The smallest pool in which a sequence can run: a page, and one for the block that is being written. */
+const POOL_PAGES_MIN = 2;
+
+/**
+ * Throws WeftError: checkpoint_config_invalid or checkpoint_unsupported with the field; checkpoint_tensor_… with the
+ * tensor; checkpoint_not_finite; option_invalid; out_of_memory with the sum, before anything is loaded.
+ */
+export async function loadModel(device: Device, checkpoint: Checkpoint, options: LoadOptions): Promise<Model> {
+  const { architecture, config } = parseConfig(checkpoint.config, checkpoint.generation, ARCHITECTURES);
+  checkOptions(config, options);
+  const { weights: plan, tied } = await planWeights(config, checkpoint.tensors);
+  if (config.tiedHead && !tied) options.log?.('lm_head.weight differs from the embedding although tie_word_embeddings is true: both are kept, as transformers does');
+  const packing = new Packing(device, options.weights);
+  const kv = kvView(config);
+  checkMemory(config, kv, packing.bytesOf(plan), options);
+
+  const startedAt = performance.now();
+  try {
+    // Both read the same files: what one brings into the page cache the other finds there.
+    const [digest, weights] = await settled(checkpoint.digest(options.digestCacheDir), packing.pack(plan));
+    const geometry = baseGeometry(config, architecture.sites(config), checkpoint.names, digest);
+    options.log?.(`model: ${config.architecture}, ${mib(packing.bytes)} of weights (${packing.dtypes()}) in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+    return new DenseDecoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes);
+  } catch (error) {
+    packing.free();
+    throw error;
+  }
+}
+
+const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+
+/** Both values, once both have ended: nothing may still be reading or allocating when an error is handled. */
+async function settled<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([a, b]);
+  return [await a, await b];
+}
+
+function checkOptions(config: ModelConfig, { partition, maxModelLen }: LoadOptions): void {
+  if (partition.rank !== 0 || partition.size !== 1) {
+    throw new WeftError('option_invalid', `partition ${partition.rank} of ${partition.size}: this version holds a model on one device`, { field: 'partition' });
+  }
+  if (maxModelLen !== undefined && maxModelLen > config.maxPositions) {
+    throw new WeftError('option_invalid', `a context of ${maxModelLen} tokens was asked for; the model was made for ${config.maxPositions} (max_position_embeddings)`, { field: 'max-model-len', limit: config.maxPositions });
+  }
+}
+
+function checkMemory(config: ModelConfig, kv: KvView, weightBytes: number, options: LoadOptions): void {
+  const context = options.maxModelLen ?? 0;
+  const pages = Math.max(Math.ceil(context / BLOCK_TOKENS) + 1, POOL_PAGES_MIN);
+  const poolBytes = pages * kv.pageBytes;
+  const available = options.availableBytes ?? availableMemoryBytes();
+  if (weightBytes + poolBytes <= available) return;
+  throw new WeftError('out_of_memory',
+    `${config.architecture} needs ${mib(weightBytes)} for weights + ${mib(poolBytes)} for a pool of ${pages} pages${context ? ` (one context of ${context} tokens)` : ''} = ${mib(weightBytes + poolBytes)}; ${mib(available)} are available`,
+    { limit: available });
+}
+
+const DTYPE_BYTES: Readonly<Record<WeightDtype, number>> = { bf16: 2, f16: 2, f32: 4 };
+
+const dtypeOf = (tensor: TensorRef): WeightDtype => tensor.dtype.toLowerCase() as WeightDtype;
+const rowsOf = (stack: Stack): number => stack.reduce((sum, { shape }) => sum + shape[0]!, 0);
+
+/** A matrix [rows, cols] or a vector [rows] where it lies. */
+const sourceOf = (tensor: TensorRef): TensorSource =>
+  ({ path: tensor.file, offset: tensor.offset, dtype: dtypeOf(tensor), rows: tensor.shape[0]!, cols: tensor.shape[1] ?? 1 });
+
+/** Packs a plan, and knows what it costs before. */
+class Packing {
+  readonly #buffers: DeviceBuffer[] = [];
+  readonly #dtypes = new Set<WeightDtype>();
+  constructor(readonly device: Device, readonly target: WeightDtype | undefined) {}
+
+  get bytes(): number { return this.#buffers.reduce((sum, { bytes }) => sum + bytes, 0); }
+  dtypes(): string { return [...this.#dtypes].join(', '); }
+  free(): void { for (const buffer of this.#buffers.splice(0)) this.device.free(buffer); }
+
+  /** The stored format: as asked for, else the tensors' own; where they differ among themselves, the one that holds both. */
+  #dtype(stack: Stack): WeightDtype {
+    const own = new Set(stack.map(dtypeOf));
+    return this.target ?? (own.size === 1 ? [...own][0]! : 'f32');
+  }
+
+  bytesOf({ embed, layers, norm, head }: DecoderWeights<Stack, Stack>): number {
+    const matrix = (stack: Stack): number => Math.ceil(rowsOf(stack) / 32) * 32 * stack[0]!.shape[1]! * DTYPE_BYTES[this.#dtype(stack)];
+    const vector = (stack: Stack | null): number => (stack ? rowsOf(stack) * 4 : 0);
+    return (embed ? matrix(embed) : 0) + matrix(head) + vector(norm) + layers.reduce((sum, l) => sum
+      + matrix(l.qkv) + matrix(l.o) + matrix(l.gateUp) + matrix(l.down)
+      + [l.inputNorm, l.qkvBias, l.qNorm, l.kNorm, l.oBias, l.postNorm, l.gateUpBias, l.downBias].reduce((s, v) => s + vector(v), 0), 0);
+  }
+
+  async pack({ embed, layers, norm, head }: DecoderWeights<Stack, Stack>): Promise<DecoderWeights<PackedMatrix, DeviceBuffer>> {
+    const packed: LayerWeights<PackedMatrix, DeviceBuffer>[] = [];
+    const packedHead = await this.#matrix(head, 'head');
+    const packedEmbed = embed && await this.#rows(embed[0]!, 'embedding');
+    for (const [i, layer] of layers.entries()) packed.push(await this.#layer(layer, `layer ${i}`));
+    return { embed: packedEmbed, layers: packed, norm: await this.#vector(norm, 'norm'), head: packedHead };
+  }
+
+  async #layer(layer: LayerWeights<Stack, Stack>, label: string): Promise<LayerWeights<PackedMatrix, DeviceBuffer>> {
+    const vector = async (stack: Stack | null, part: string): Promise<DeviceBuffer | null> => stack && this.#vector(stack, `${label} ${part}`);
+    return {
+      inputNorm: await this.#vector(layer.inputNorm, `${label} input norm`),
+      qkv: await this.#matrix(layer.qkv, `${label} qkv`), qkvBias: await vector(layer.qkvBias, 'qkv bias'),
+      qNorm: await vector(layer.qNorm, 'q norm'), kNorm: await vector(layer.kNorm, 'k norm'),
+      o: await this.#matrix(layer.o, `${label} o`), oBias: await vector(layer.oBias, 'o bias'),
+      postNorm: await this.#vector(layer.postNorm, `${label} post norm`),
+      gateUp: await this.#matrix(layer.gateUp, `${label} gate|up`), gateUpBias: await vector(layer.gateUpBias, 'gate|up bias'),
+      down: await this.#matrix(layer.down, `${label} down`), downBias: await vector(layer.downBias, 'down bias'),
+    };
+  }
+
+  async #matrix(stack: Stack, label: string): Promise<PackedMatrix> {
+    const dtype = this.#dtype(stack);
+    const buffer = await this.device.packLinear(stack.map(sourceOf), dtype, label);
+    return this.#keep(buffer, dtype, rowsOf(stack), stack[0]!.shape[1]!);
+  }
+  async #rows(tensor: TensorRef, label: string): Promise<PackedMatrix> {
+    const dtype = this.#dtype([tensor]);
+    return this.#keep(await this.device.packRows(sourceOf(tensor), dtype, label), dtype, tensor.shape[0]!, tensor.shape[1]!);
+  }
+  async #vector(stack: Stack, label: string): Promise<DeviceBuffer> {
+    const buffer = await this.device.packVector(stack.map(sourceOf), label);
+    this.#buffers.push(buffer);
+    return buffer;
+  }
+  #keep(buffer: DeviceBuffer, dtype: WeightDtype, rows: number, cols: number): PackedMatrix {
+    this.#buffers.push(buffer);
+    this.#dtypes.add(dtype);
+    return { buffer, dtype: DType[dtype], rows, cols };
+  }
+}

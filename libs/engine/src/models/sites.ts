@@ -1,0 +1,28 @@
+/** Sites of a dense decoder: split projections under the names that Llama gave them. */
+import type { BaseGeometry, Site } from '@weft/adapters';
+import type { ModelConfig } from './types.js';
+
+/** In execution order; sites that share an input stand side by side. */
+export function denseSites({ hidden, heads, kvHeads, headDim, intermediate }: ModelConfig): Site[] {
+  const q = heads * headDim, kv = kvHeads * headDim;
+  const rows: [Site['name'], string, number, number][] = [
+    ['q', 'self_attn.q_proj', hidden, q], ['k', 'self_attn.k_proj', hidden, kv], ['v', 'self_attn.v_proj', hidden, kv],
+    ['o', 'self_attn.o_proj', q, hidden],
+    ['gate', 'mlp.gate_proj', hidden, intermediate], ['up', 'mlp.up_proj', hidden, intermediate],
+    ['down', 'mlp.down_proj', intermediate, hidden],
+  ];
+  return rows.map(([name, module, dIn, dOut], index) => ({ index, name, module, dIn, dOut }));
+}
+
+/** How the base looks to adapters. */
+export function baseGeometry(config: ModelConfig, sites: Site[], names: readonly string[], digest: string): BaseGeometry {
+  const inLayer = ['input_layernorm', 'post_attention_layernorm', ...(config.qkNorm ? ['self_attn.q_norm', 'self_attn.k_norm'] : [])];
+  return {
+    digest, names: [...names], architecture: config.architecture, layers: config.layers, sites,
+    modulePath: (layer, site) => `model.layers.${layer}.${site.module}`,
+    otherModules: [
+      'lm_head', 'model.embed_tokens', 'model.norm',
+      ...Array.from({ length: config.layers }, (_, layer) => inLayer.map(module => `model.layers.${layer}.${module}`)).flat(),
+    ],
+  };
+}
