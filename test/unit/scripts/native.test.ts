@@ -11,17 +11,24 @@ afterEach(() => {
 });
 
 test('a file is compiled for the instruction set that its name ends in', () => {
-  expect(variantFlags('gemm.cpp', 'x64')).toEqual([]);
-  expect(variantFlags('kernels_avx2.cpp', 'x64')).toEqual(['-mavx2', '-mfma', '-mf16c']);
-  expect(variantFlags('kernels_avx512.cpp', 'x64')).toContain('-mavx512dq');
-  expect(variantFlags('kernels_avx512.cpp', 'x64')).not.toContain('-mavx512bf16');
-  expect(variantFlags('kernels_avx512bf16.cpp', 'x64')).toEqual(expect.arrayContaining(['-mavx512bf16', '-mavx512vnni', '-mavx512f']));
-  expect(variantFlags('kernels_neon.cpp', 'arm64')).toEqual([]);
+  const flags = (file: string): string[] | undefined => variantFlags(file, 'x64', 'clang');
+  expect(flags('gemm.cpp')).toEqual([]);
+  expect(flags('kernels_avx2.cpp')).toEqual(['-mavx2', '-mfma', '-mf16c']);
+  expect(flags('kernels_avx512.cpp')).toContain('-mavx512dq');
+  expect(flags('kernels_avx512.cpp')).not.toContain('-mavx512bf16');
+  expect(flags('kernels_avx512bf16.cpp')).toEqual(expect.arrayContaining(['-mavx512bf16', '-mavx512vnni', '-mavx512f']));
+  expect(variantFlags('kernels_neon.cpp', 'arm64', 'clang')).toEqual([]);
 });
 
 test('a file for another architecture is not compiled', () => {
-  expect(variantFlags('kernels_neon.cpp', 'x64')).toBeUndefined();
-  for (const ending of ['avx2', 'avx512', 'avx512bf16']) expect(variantFlags(`kernels_${ending}.cpp`, 'arm64')).toBeUndefined();
+  expect(variantFlags('kernels_neon.cpp', 'x64', 'gcc')).toBeUndefined();
+  for (const ending of ['avx2', 'avx512', 'avx512bf16']) expect(variantFlags(`kernels_${ending}.cpp`, 'arm64', 'gcc')).toBeUndefined();
+});
+
+test('warnings from the AVX-512 headers of GCC are silenced there and nowhere else', () => {
+  expect(variantFlags('kernels_avx512.cpp', 'x64', 'gcc')).toContain('-Wno-maybe-uninitialized');
+  expect(variantFlags('kernels_avx512.cpp', 'x64', 'clang')).not.toContain('-Wno-maybe-uninitialized');
+  expect(variantFlags('kernels_avx2.cpp', 'x64', 'gcc')).not.toContain('-Wno-maybe-uninitialized');
 });
 
 test('an object depends on all quoted headers, however deep, once each', () => {
