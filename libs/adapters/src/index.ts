@@ -1,1 +1,13 @@
-export {};
+export * from './types.js';
+export { AdapterRefused } from './refused.js';
+export { openSafetensors, readTensor, tensorChunks, ADAPTER_LIMITS, CHECKPOINT_LIMITS, type Safetensors, type SafetensorsLimits } from './safetensors.js';
+export { parseJson, JsonError, type Json, type JsonObject } from './json.js';
+export { readBaseText, type BaseText } from './base-text.js';
+export { readAdapterFolder, digestOf, ADAPTER_BYTES_MAX, ADAPTER_FILES_MAX } from './files.js';
+export { kindOf } from './kinds.js';
+export { lora } from './lora.js';
+export { RANK_MAX } from './lora-config.js';
+export { LAYOUT_VERSION } from './layout.js';
+export { imagePath, loadImageIndex, type ImageKey } from './image.js';
+export { prepareAdapter, type PreparedAdapter, type PrepareOptions } from './prepare.js';
+export { adapterTables, slotWordsFor, type TableShape } from './tables.js';

@@ -1,4 +1,5 @@
 /** The vocabulary between an adapter's files, the base model's sites, and the pool's pages. */
+import type { ErrorCode } from '@weft/contracts';
 
 /** A place where an adapter can act: one linear map of the base, the same in every layer. */
 export interface Site {
@@ -29,19 +30,44 @@ export interface BaseGeometry {
 /** How pages are cut. */
 export interface PageGeometry { pageBytes: number; partition: { rank: number; size: number } }
 
+/** Bytes per value of every dtype that a safetensors file may name. */
+export const DTYPE_BYTES = {
+  BOOL: 1, U8: 1, I8: 1, F8_E4M3: 1, F8_E5M2: 1, F8_E8M0: 1, U16: 2, I16: 2, F16: 2, BF16: 2,
+  U32: 4, I32: 4, F32: 4, U64: 8, I64: 8, F64: 8, C64: 8,
+} as const;
+export type Dtype = keyof typeof DTYPE_BYTES;
+/** Dtypes that weights come in. */
+export type FloatDtype = 'F32' | 'F16' | 'BF16';
+
+/** Where a tensor lies: `bytes` bytes from `offset` of the file at path `file`, row-major, little-endian. */
+export interface TensorRef<D extends Dtype = Dtype> { name: string; file: string; dtype: D; shape: number[]; offset: number; bytes: number }
+
+/** Formats that pages hold adapter values in. */
+export type StoredDtype = 'bf16' | 'f16';
+
 /** One tensor pair of a LoRA: where it acts and what it is. */
 export interface LoraModule {
   layer: number;
+  /** Index in the site table. */
   site: number;
   rank: number;
-  /** alpha / rank or alpha / sqrt(rank). */
+  /** alpha / rank or alpha / sqrt(rank), a value of f32. */
   scale: number;
-  a: TensorRef;          // [rank, dIn]
-  b: TensorRef;          // [dOut, rank]
+  a: TensorRef<FloatDtype>;          // [rank, dIn]
+  b: TensorRef<FloatDtype>;          // [dOut, rank]
+  /** What each half is stored as: exact for 16-bit uploads, for f32 the format that loses less. */
+  aStored: StoredDtype;
+  bStored: StoredDtype;
 }
-export interface TensorRef { name: string; file: string; dtype: 'F32' | 'F16' | 'BF16'; shape: number[]; offset: number; bytes: number }
 
-export interface Finding { code: string; message: string; field?: string; tensor?: string }
+/** Codes of warnings: the adapter is served, and its owner should know. */
+export type WarningCode =
+  | 'adapter_base_mismatch'          // trained on a base of another name
+  | 'adapter_target_unmatched'       // a target, pattern or layer of the config matches nothing in this base
+  | 'adapter_module_without_effect'; // a module's B·A is zero
+
+/** Something found in an adapter: an error (`ErrorCode`) or a warning, with the field or tensor it is about. */
+export interface Finding { code: ErrorCode | WarningCode; message: string; field?: string; tensor?: string; file?: string }
 
 /** What `validate` found: an adapter that will be served exactly as its files say. */
 export interface LoraManifest {
@@ -50,11 +76,14 @@ export interface LoraManifest {
   folder: string;
   /** Largest rank of any module. */
   rank: number;
+  /** Modules that it acts on, below the layer, without repetition: `self_attn.q_proj`, in site order. */
   targetModules: string[];
+  /** In execution order: layer by layer, site by site. */
   modules: LoraModule[];
+  /** Sum of the sizes of the files that the digest covers. */
   bytes: number;
   warnings: Finding[];
-  /** Files of trainers that were not read. */
+  /** Entries of the folder that were not read: trainers' leftovers, a tokenizer equal to the base's. */
   ignored: string[];
 }
 export type Manifest = LoraManifest;
@@ -62,20 +91,23 @@ export type Manifest = LoraManifest;
 /** A file of an adapter folder. */
 export interface AdapterFile { name: string; path: string; size: number; sha256: string }
 
+/** An adapter folder, listed and hashed: the files that count and the names of those that don't. */
+export interface AdapterFolder { path: string; files: ReadonlyMap<string, AdapterFile>; ignored: string[]; digest: string }
+
 /** One file and one line in the table of kinds for each kind of adapter. */
 export interface AdapterKind<M extends Manifest = Manifest> {
   name: M['kind'];
-  recognises(files: ReadonlyMap<string, AdapterFile>): boolean;
+  recognises(files: AdapterFolder['files']): boolean;
   /** Every field honoured or refused by name, every tensor claimed by exactly one run. Throws AdapterRefused with all findings. */
-  validate(folder: string, files: ReadonlyMap<string, AdapterFile>, base: BaseGeometry): Promise<M>;
-  /** Writes the image: page-sized blobs and their index. */
+  validate(folder: AdapterFolder, base: BaseGeometry): Promise<M>;
+  /** Writes the image: page-sized blobs, and their index beside them. */
   pack(manifest: M, base: BaseGeometry, pages: PageGeometry, outFile: string): Promise<ImageIndex>;
 }
 
 /** A list of equal units, see docs/architecture.md, «Adapter view». */
 export interface ImageRun {
   layer: number; site: number; half: 0 | 1;      // half: 0 A, 1 B
-  dtype: 'bf16' | 'f16'; rank: number; scale: number;
+  dtype: StoredDtype; rank: number; scale: number;
   unitBytes: number; units: number;
   segs: { page: number; offset: number; firstUnit: number; units: number }[];   // offset in bytes inside the page, a multiple of 128
 }

@@ -1,0 +1,100 @@
+/**
+ * Trainers save the tokenizer beside the adapter. Prompts are tokenized before an adapter is known to matter, so the copy is
+ * accepted where it says what the base's says, and refused where it doesn't.
+ *
+ * Compared is what Weft reads: `tokenizer.json` and the chat template, as values (transformers reorders and reformats both on
+ * saving). The other files spell the same tokenizer once more.
+ */
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { WeftError } from '@weft/contracts';
+import { JsonError, parseJson, type Json, type JsonObject } from './json.js';
+import type { Findings } from './refused.js';
+
+/** sha256 of file contents by name, as values for tokenizer.json; `chat_template` is the template wherever it stands. */
+export type BaseText = ReadonlyMap<string, string>;
+
+const TEXT_FILES: ReadonlySet<string> = new Set([
+  'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja', 'tokenizer.model', 'vocab.json', 'vocab.txt', 'merges.txt',
+  'special_tokens_map.json', 'added_tokens.json',
+]);
+/** The parts of tokenizer.json that turn text into ids and back; the others (padding, truncation) are a trainer's settings. */
+const TOKENIZER_PARTS = ['added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model'];
+
+export const isTextFile = (name: string): boolean => TEXT_FILES.has(name);
+
+/** Digests of what a base checkpoint tokenizes with. Throws WeftError `tokenizer_invalid` or `io_error`. */
+export async function readBaseText(folder: string): Promise<BaseText> {
+  const names = (await readdir(folder)).filter(isTextFile);
+  return digests(folder, names);
+}
+
+/** Refuses, by file, a tokenizer or template that differs from the base's. */
+export async function checkText(folder: string, names: readonly string[], base: BaseText, findings: Findings): Promise<void> {
+  if (names.length === 0) return;
+  const own = await digests(folder, names);
+  const sameTokenizer = own.has('tokenizer.json') && own.get('tokenizer.json') === base.get('tokenizer.json');
+  const sameTemplate = !own.has('chat_template') || own.get('chat_template') === base.get('chat_template');
+  for (const name of names) {
+    const holdsTemplate = name === 'chat_template.jinja' || (name === 'tokenizer_config.json' && !names.includes('chat_template.jinja'));
+    if (holdsTemplate && !sameTemplate) {
+      findings.refuse('adapter_file_unsupported', `${name} holds a chat template that differs from the base's; an adapter is served with the base's template. Leave the file out if that is meant`, { file: name });
+    } else if (name === 'tokenizer.json' && !sameTokenizer) {
+      findings.refuse('adapter_file_unsupported', `${name} differs from the base's; an adapter is served with the base's tokenizer and can't add tokens`, { file: name });
+    } else if (!holdsTemplate && name !== 'tokenizer_config.json' && !sameTokenizer && own.get(name) !== base.get(name)) {
+      findings.refuse('adapter_file_unsupported', `${name} differs from the base's, and there is no tokenizer.json that would show the tokenizer to be the same`, { file: name });
+    }
+  }
+}
+
+async function digests(folder: string, names: readonly string[]): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (const name of names) {
+    const bytes = await read(join(folder, name));
+    found.set(name, sha256(bytes));
+    if (name === 'chat_template.jinja') found.set('chat_template', sha256(bytes));
+    if (name === 'tokenizer.json') found.set(name, sha256(canonical(parts(object(bytes, name)))));
+    if (name === 'tokenizer_config.json' && !names.includes('chat_template.jinja')) {
+      const template = object(bytes, name).get('chat_template');
+      if (template !== undefined && template !== null) found.set('chat_template', sha256(typeof template === 'string' ? template : canonical(template)));
+    }
+  }
+  return found;
+}
+
+function parts(tokenizer: JsonObject): Json {
+  return new Map(TOKENIZER_PARTS.map(part => [part, tokenizer.get(part) ?? null]));
+}
+
+/** JSON text in which equal values have equal spelling: keys sorted, no space. */
+function canonical(value: Json): string {
+  if (value instanceof Map) {
+    const entries = [...value].sort(([a], [b]) => (a < b ? -1 : 1));
+    return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(',')}}`;
+  }
+  return Array.isArray(value) ? `[${value.map(canonical).join(',')}]` : JSON.stringify(value);
+}
+
+function object(bytes: Uint8Array, name: string): JsonObject {
+  try {
+    const value = parseJson(bytes);
+    if (value instanceof Map) return value;
+  } catch (cause) {
+    if (!(cause instanceof JsonError)) throw cause;
+    throw new WeftError('tokenizer_invalid', `${name}: ${cause.message}`, { file: name, cause });
+  }
+  throw new WeftError('tokenizer_invalid', `${name} is not a JSON object`, { file: name });
+}
+
+async function read(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw new WeftError('io_error', `${path} can't be read: ${(cause as Error).message}`, { file: path, cause });
+  }
+}
+
+function sha256(data: string | Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex');
+}

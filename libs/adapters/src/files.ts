@@ -1,0 +1,112 @@
+/** Adapter folders: what counts, what is a trainer's leftover, what is refused unread, and the digest that names the rest. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { join, sep } from 'node:path';
+import { WeftError, type ErrorCode } from '@weft/contracts';
+import { checkText, isTextFile, type BaseText } from './base-text.js';
+import { Findings } from './refused.js';
+import type { AdapterFile, AdapterFolder } from './types.js';
+
+/** An ESFT adapter may be cut into some dozen files; a trainer's folder has about twenty. */
+export const ADAPTER_FILES_MAX = 256;
+/** Rank 256 on every linear layer of a 70B model in f32 is 13 GB. */
+export const ADAPTER_BYTES_MAX = 16 * 2 ** 30;
+
+/** What trainers leave beside an adapter: it says how training went, not what the adapter does. */
+const LEFTOVERS = [
+  /^\./,                                                   // .gitattributes, .cache, .DS_Store
+  /\.md$/i, /^(readme|license|notice)/i, /\.(png|jpe?g|log|jsonl|out)$/i, /^events\.out\./,
+  /^(training_args|optimizer|scheduler|scaler)\.(bin|pt|pth)$/, /^rng_state.*\.(pth|pt)$/,
+  /^(trainer_state|trainer_log|training_loss|all_results|train_results|eval_results)\.json$/,
+  /^(latest|zero_to_fp32\.py)$/,
+];
+/** Formats that run code when they are read. */
+const PICKLED = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
+
+/**
+ * Lists and hashes a flat adapter folder. Reads every file that counts once, as a stream.
+ *
+ * The digest covers exactly the files that count: an adapter keeps its identity whether or not a README or a copy of the
+ * base's tokenizer lies beside it. Throws AdapterRefused; every message names the file.
+ * baseText: what the base tokenizes with; without it a tokenizer in the folder is not compared.
+ */
+export async function readAdapterFolder(folder: string, baseText?: BaseText): Promise<AdapterFolder> {
+  const names = await list(folder);
+  const findings = new Findings();
+  const root = await realpath(folder);
+  const ignored: string[] = [];
+  const texts: string[] = [];
+  const counted: { name: string; path: string; size: number }[] = [];
+  for (const name of names) {
+    if (LEFTOVERS.some(pattern => pattern.test(name))) { ignored.push(name); continue; }
+    const size = await regularFile(root, name, findings);
+    if (size === null) continue;
+    if (PICKLED.test(name)) {
+      findings.refuse('adapter_file_unsupported', `${name}: pickled weights are not read, they can run code. Save as safetensors (PEFT: save_pretrained(…, safe_serialization=True)) and leave this file out`, { file: name });
+    } else if (isTextFile(name)) {
+      texts.push(name);
+    } else {
+      counted.push({ name, path: join(root, name), size });
+    }
+  }
+  const total = counted.reduce((sum, file) => sum + file.size, 0);
+  if (total > ADAPTER_BYTES_MAX) findings.refuse('adapter_too_large', `the folder's files have ${total} bytes; the limit is ${ADAPTER_BYTES_MAX}`);
+  findings.throwIfAny();
+  if (baseText) await checkText(root, texts, baseText, findings);
+  findings.throwIfAny();
+  ignored.push(...texts);
+
+  const files = new Map<string, AdapterFile>();
+  for (const file of counted) files.set(file.name, { ...file, sha256: await sha256Of(file.path) });
+  return { path: root, files, ignored: ignored.sort(), digest: digestOf(files.values()) };
+}
+
+/** sha256 of the canonical JSON `[[path, size, sha256], …]`, sorted by path: the name of an adapter's content. */
+export function digestOf(files: Iterable<Pick<AdapterFile, 'name' | 'size' | 'sha256'>>): string {
+  const rows = [...files].map(({ name, size, sha256 }) => [name, size, sha256] as const);
+  rows.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  return createHash('sha256').update(JSON.stringify(rows)).digest('hex');
+}
+
+async function list(folder: string): Promise<string[]> {
+  let names: string[];
+  try {
+    names = await readdir(folder);
+  } catch (cause) {
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new WeftError('adapter_file_missing', missing ? `${folder} does not exist` : `${folder} can't be read as a folder: ${(cause as Error).message}`, { file: folder, cause });
+  }
+  if (names.length > ADAPTER_FILES_MAX) {
+    throw new WeftError('adapter_too_large', `${folder} has ${names.length} entries; the limit is ${ADAPTER_FILES_MAX}`, { file: folder, limit: ADAPTER_FILES_MAX });
+  }
+  return names.sort();
+}
+
+/** The size of a regular file inside the folder; anything else is a finding and null. */
+async function regularFile(root: string, name: string, findings: Findings): Promise<number | null> {
+  const refuse = (code: ErrorCode, why: string): null => {
+    findings.refuse(code, `${name} ${why}`, { file: name });
+    return null;
+  };
+  try {
+    const target = await realpath(join(root, name));
+    if (!target.startsWith(root + sep)) return refuse('adapter_file_unsupported', 'is a link that leaves the folder. Copy the file itself');
+    const found = await stat(target);
+    if (found.isDirectory()) return refuse('adapter_file_unsupported', 'is a directory; an adapter is a flat folder. Leave it out');
+    if (!found.isFile()) return refuse('adapter_file_unsupported', 'is not a regular file');
+    return found.size;
+  } catch (cause) {
+    return refuse('io_error', `can't be read: ${(cause as Error).message}`);
+  }
+}
+
+async function sha256Of(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  } catch (cause) {
+    throw new WeftError('io_error', `${path} can't be read: ${(cause as Error).message}`, { file: path, cause });
+  }
+  return hash.digest('hex');
+}

@@ -1,0 +1,18 @@
+/** Every kind of adapter: one file and one line here. */
+import { lora } from './lora.js';
+import { AdapterRefused } from './refused.js';
+import type { AdapterFolder, AdapterKind } from './types.js';
+
+const KINDS: readonly AdapterKind[] = [
+  lora,
+];
+
+/** The kind whose files lie in the folder. Throws AdapterRefused. */
+export function kindOf({ path, files }: AdapterFolder): AdapterKind {
+  const kind = KINDS.find(candidate => candidate.recognises(files));
+  if (kind) return kind;
+  throw new AdapterRefused([{
+    code: 'adapter_file_missing', file: 'adapter_config.json',
+    message: `${path} holds no adapter: adapter_config.json and adapter_model.safetensors of a PEFT LoRA are expected${files.size > 0 ? `, there is ${[...files.keys()].slice(0, 10).join(', ')}` : ''}`,
+  }]);
+}

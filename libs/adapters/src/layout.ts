@@ -1,0 +1,70 @@
+/**
+ * Where the units of an adapter lie in its pages: a pure function of its modules, the site table and the page size.
+ * See docs/architecture.md, «Adapter view».
+ */
+import { WeftError } from '@weft/contracts';
+import type { BaseGeometry, ImageIndex, ImageRun, LoraManifest, LoraModule, PageGeometry, Site } from './types.js';
+
+/** Changes whenever the same adapter would be packed differently; images of other versions are made again. */
+export const LAYOUT_VERSION = 1;
+/** Outputs of a B unit, and what a row of A is padded to: 64 values, 128 bytes. */
+export const TILE = 64;
+export const UNIT_ALIGN = 128;
+
+/** Sites in the order in which a layer runs them; those in one row share an input: all A before all B. */
+const EXECUTION: readonly (readonly Site['name'][])[] = [['q', 'k', 'v'], ['o'], ['gate', 'up'], ['down']];
+
+/** One half of a module: the run that holds it. */
+export interface RunSource { module: LoraModule; site: Site; half: 0 | 1 }
+
+/** Halves in the order of their runs: per layer A_q A_k A_v B_q B_k B_v · A_o B_o · A_gate A_up B_gate B_up · A_down B_down. */
+export function executionOrder(modules: readonly LoraModule[], base: BaseGeometry): RunSource[] {
+  const places = new Map(modules.map(module => [`${module.layer}.${module.site}`, module]));
+  const order: RunSource[] = [];
+  for (let layer = 0; layer < base.layers; layer++) {
+    for (const names of EXECUTION) {
+      for (const half of [0, 1] as const) {
+        for (const site of names.flatMap(name => base.sites.filter(candidate => candidate.name === name))) {
+          const module = places.get(`${layer}.${site.index}`);
+          if (module) order.push({ module, site, half });
+        }
+      }
+    }
+  }
+  return order;
+}
+
+/** Values of one A unit: a rank row, padded. */
+export const aUnitValues = (dIn: number): number => Math.ceil(dIn / TILE) * TILE;
+
+/** Lays runs out one after another. The only holes: a page's tail shorter than the next unit, and the last page. */
+export function layOut(manifest: LoraManifest, base: BaseGeometry, { pageBytes, partition }: PageGeometry): Omit<ImageIndex, 'crc32c'> {
+  if (partition.size !== 1) throw new WeftError('option_invalid', `adapters are packed for one device; a partition of ${partition.size} was asked for`, { field: 'partition' });
+  if (pageBytes % UNIT_ALIGN !== 0) throw new WeftError('option_invalid', `pages of ${pageBytes} bytes can't hold units of ${UNIT_ALIGN}`, { field: 'pageBytes' });
+  const runs: ImageRun[] = [];
+  let page = 0;
+  let offset = 0;
+  let payloadBytes = 0;
+  for (const { module, site, half } of executionOrder(manifest.modules, base)) {
+    const { layer, rank, scale } = module;
+    const unitBytes = half === 0 ? aUnitValues(site.dIn) * 2 : TILE * 2 * rank;
+    const units = half === 0 ? rank : Math.ceil(site.dOut / TILE);
+    if (unitBytes > pageBytes) {
+      throw new WeftError('adapter_too_large', `${base.modulePath(layer, site)}: a unit of ${unitBytes} bytes (rank ${rank}) does not fit into a page of ${pageBytes}`, { field: 'r', limit: pageBytes });
+    }
+    const segs: ImageRun['segs'] = [];
+    for (let firstUnit = 0; firstUnit < units;) {
+      const fitting = Math.min(units - firstUnit, Math.floor((pageBytes - offset) / unitBytes));
+      if (fitting === 0) { page++; offset = 0; continue; }
+      segs.push({ page, offset, firstUnit, units: fitting });
+      firstUnit += fitting;
+      offset += fitting * unitBytes;
+    }
+    payloadBytes += units * unitBytes;
+    runs.push({ layer, site: site.index, half, dtype: half === 0 ? module.aStored : module.bStored, rank, scale, unitBytes, units, segs });
+  }
+  return {
+    layout: LAYOUT_VERSION, digest: manifest.digest, baseDigest: base.digest, kind: manifest.kind, pageBytes, partition,
+    pages: page + 1, maxRank: manifest.rank, runs, payloadBytes,
+  };
+}

@@ -1,0 +1,75 @@
+/** Writes a LoRA as pages: A as padded rank rows, B as tiles of 64 outputs × all ranks. One page and one chunk in memory. */
+import { WeftError } from '@weft/contracts';
+import { encode } from './float.js';
+import { ImageWriter } from './image.js';
+import { executionOrder, layOut, TILE, type RunSource } from './layout.js';
+import { tensorChunks } from './safetensors.js';
+import { DTYPE_BYTES, type BaseGeometry, type FloatDtype, type ImageIndex, type ImageRun, type LoraManifest, type PageGeometry, type StoredDtype, type TensorRef } from './types.js';
+
+export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages: PageGeometry, outFile: string): Promise<ImageIndex> {
+  const layout = layOut(manifest, base, pages);
+  const sources = executionOrder(manifest.modules, base);
+  const writer = await create(outFile, pages.pageBytes);
+  try {
+    for (const [i, run] of layout.runs.entries()) await writeRun(writer, run, sources[i]!);
+    return await writer.finish(layout);
+  } catch (cause) {
+    await writer.abandon();
+    throw cause instanceof WeftError ? cause : writeError(outFile, cause);
+  }
+}
+
+async function writeRun(writer: ImageWriter, run: ImageRun, { module, site, half }: RunSource): Promise<void> {
+  const [tensor, stored] = half === 0 ? [module.a, module.aStored] : [module.b, module.bStored];
+  // Rows of the tensor that make one unit, and how they are put into it.
+  const rows = half === 0 ? 1 : TILE;
+  const columns = half === 0 ? site.dIn : module.rank;
+  const put = half === 0 ? putRow : putTile;
+  const places = unitPlaces(run);
+  for await (const values of storedRows(tensor, stored, rows, columns)) {
+    for (let at = 0; at < values.length; at += rows * columns) {
+      const place = places.next().value!;
+      while (writer.page < place.page) await writer.endPage();
+      put(writer.values, place.at, values.subarray(at, at + rows * columns), columns);
+    }
+  }
+}
+
+function putRow(page: Uint16Array, at: number, row: Uint16Array): void {
+  page.set(row, at);
+}
+
+/** [outputs][rank] → [rank][64]; outputs beyond the last stay zero. */
+function putTile(page: Uint16Array, at: number, rows: Uint16Array, rank: number): void {
+  const outputs = rows.length / rank;
+  for (let o = 0; o < outputs; o++) for (let j = 0; j < rank; j++) page[at + j * TILE + o] = rows[o * rank + j]!;
+}
+
+/** Where each unit begins, in values of its page. */
+function* unitPlaces(run: ImageRun): Generator<{ page: number; at: number }, undefined> {
+  for (const { page, offset, units } of run.segs) {
+    for (let unit = 0; unit < units; unit++) yield { page, at: (offset + unit * run.unitBytes) / 2 };
+  }
+  return undefined;
+}
+
+/** A matrix's values as stored, in chunks of whole groups of `rows` rows. */
+async function* storedRows(tensor: TensorRef<FloatDtype>, stored: StoredDtype, rows: number, columns: number): AsyncGenerator<Uint16Array, void, void> {
+  let rounded = new Uint16Array(0);
+  for await (const chunk of tensorChunks(tensor, rows * columns * DTYPE_BYTES[tensor.dtype])) {
+    if (tensor.dtype === 'F32' && rounded.length === 0) rounded = new Uint16Array(chunk.byteLength / 4);
+    yield encode(chunk, tensor.dtype, stored, rounded);
+  }
+}
+
+async function create(outFile: string, pageBytes: number): Promise<ImageWriter> {
+  try {
+    return await ImageWriter.create(outFile, pageBytes);
+  } catch (cause) {
+    throw writeError(outFile, cause);
+  }
+}
+
+function writeError(file: string, cause: unknown): WeftError {
+  return new WeftError('io_error', `${file} can't be written: ${cause instanceof Error ? cause.message : String(cause)}`, { file, cause });
+}

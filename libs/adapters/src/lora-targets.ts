@@ -1,0 +1,127 @@
+/** Which modules of a base a LoRA config acts on, and with which rank and scale: PEFT's rules of matching. */
+import { CONFIG_FILE, RANK_MAX, type LoraConfig } from './lora-config.js';
+import { MatchBudget, PatternError, PythonPattern } from './python-regex.js';
+import type { Findings } from './refused.js';
+import type { BaseGeometry, Site } from './types.js';
+
+/** A module that the config wants adapted. */
+export interface Target { layer: number; site: Site; path: string; rank: number; scale: number }
+
+type Predicate = (path: string) => boolean;
+
+/** Modules in execution order, and what matches nothing as warnings. Throws through `findings` what can't be served. */
+export function resolveTargets(config: LoraConfig, base: BaseGeometry, findings: Findings): Target[] {
+  const budget = new MatchBudget();
+  const compile = (field: string, source: string): PythonPattern | null => inField(field, findings, () => new PythonPattern(source, budget));
+  const excluded = selector('exclude_modules', config.excludeModules, compile);
+  const wanted = config.targetModules;
+  const allLinear = typeof wanted === 'string' && wanted.toLowerCase() === 'all-linear';
+  const selected = allLinear ? null : selector('target_modules', wanted, compile);
+  // Every pattern is anchored as PEFT anchors it, as text: a key such as "a)|(b" means there what it means here.
+  const ranks = lookUp('rank_pattern', config.rankPattern, config.r, compile);
+  const alphas = lookUp('alpha_pattern', config.alphaPattern, config.loraAlpha, compile);
+  if (findings.errors.length > 0) return [];
+
+  const inLayer = layerFilter(config);
+  const targets = (path: string, linear: boolean): boolean =>
+    !inField('exclude_modules', findings, () => excluded(path)) &&
+    (selected ? !!inField('target_modules', findings, () => selected(path)) && inLayer(path) : linear);
+
+  const found: Target[] = [];
+  for (let layer = 0; layer < base.layers && findings.errors.length === 0; layer++) {
+    for (const site of base.sites) {
+      const path = base.modulePath(layer, site);
+      if (!targets(path, true)) continue;
+      const rank = inField('rank_pattern', findings, () => ranks.of(path)) ?? config.r;
+      const alpha = inField('alpha_pattern', findings, () => alphas.of(path)) ?? config.loraAlpha;
+      if (rank > RANK_MAX) {
+        const field = rank === config.r ? 'r' : 'rank_pattern';
+        findings.refuse('adapter_rank_too_large', `${CONFIG_FILE}: "${field}" gives ${path} rank ${rank}; the largest that is served is ${RANK_MAX}`, { field });
+        return [];
+      }
+      found.push({ layer, site, path, rank, scale: scaleOf(alpha, rank, config.useRslora, path, findings) });
+    }
+  }
+  for (const path of base.otherModules) {
+    if (findings.errors.length === 0 && targets(path, false)) {
+      findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "target_modules" matches ${path}; LoRA is served on ${base.sites.map(site => site.module).join(', ')}`, { field: 'target_modules' });
+    }
+  }
+  warnUnmatched(config, base, found, [ranks, alphas], findings);
+  return found;
+}
+
+/** alpha / r or alpha / sqrt(r), rounded to f32 as kernels hold it. */
+function scaleOf(alpha: number, rank: number, rslora: boolean, path: string, findings: Findings): number {
+  const scale = Math.fround(alpha / (rslora ? Math.sqrt(rank) : rank));
+  if (!Number.isFinite(scale)) findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "lora_alpha" gives ${path} the scale ${alpha} / ${rank}, which is no f32`, { field: 'lora_alpha' });
+  return scale;
+}
+
+function selector(field: string, names: string | readonly string[], compile: (field: string, source: string) => PythonPattern | null): Predicate {
+  if (typeof names !== 'string') return path => names.some(name => matchesName(name, path));
+  if (names === '') return () => false;
+  const pattern = compile(field, names);
+  return path => pattern?.fullMatch(path) ?? false;
+}
+
+const matchesName = (name: string, path: string): boolean => path === name || path.endsWith(`.${name}`);
+
+/** Layers only restrict names that match as a suffix: a full path in the list means exactly that module. */
+function layerFilter(config: LoraConfig): Predicate {
+  const layers = config.layersToTransform;
+  if (!layers) return () => true;
+  const indices = config.layersPattern.length > 0
+    ? config.layersPattern.map(name => new RegExp(`(?:^|\\.)${name}\\.(\\d+)\\.`))
+    : [/^[^]*?\.[^.]*\.(\d+)\./];
+  return path => {
+    if (config.targetModules.includes(path)) return true;
+    for (const index of indices) {
+      const match = index.exec(path);
+      if (match) return layers.includes(Number(match[1]));
+    }
+    return false;
+  };
+}
+
+/** rank_pattern and alpha_pattern: the first key that matches wins. */
+interface LookUp { field: string; of(path: string): number; unused(): string[] }
+
+function lookUp(field: string, patterns: ReadonlyMap<string, number>, otherwise: number, compile: (field: string, source: string) => PythonPattern | null): LookUp {
+  const entries = [...patterns].map(([key, value]) => ({ key, value, pattern: compile(field, `(.*\\.)?(${key})$`), used: false }));
+  return {
+    field,
+    of(path) {
+      const entry = entries.find(({ pattern }) => pattern?.match(path));
+      if (!entry) return otherwise;
+      entry.used = true;
+      return entry.value;
+    },
+    unused: () => entries.filter(entry => !entry.used).map(entry => entry.key),
+  };
+}
+
+/** PEFT passes over these in silence; an owner who mistyped a name should hear of it. */
+function warnUnmatched(config: LoraConfig, base: BaseGeometry, found: readonly Target[], lookUps: readonly LookUp[], findings: Findings): void {
+  const warn = (field: string, what: string): void => findings.warn('adapter_target_unmatched', `${CONFIG_FILE}: "${field}" ${what}`, { field });
+  if (typeof config.targetModules !== 'string') {
+    for (const name of config.targetModules) {
+      if (!found.some(({ path }) => matchesName(name, path))) warn('target_modules', `holds ${JSON.stringify(name)}, which is no module of ${base.architecture} that the adapter acts on`);
+    }
+  }
+  for (const { field, unused } of lookUps) {
+    for (const key of unused()) warn(field, `holds ${JSON.stringify(key)}, which decides about no targeted module`);
+  }
+  const beyond = config.layersToTransform?.find(layer => layer >= base.layers);
+  if (beyond !== undefined) warn('layers_to_transform', `holds ${beyond}; ${base.architecture} has ${base.layers} layers`);
+}
+
+function inField<T>(field: string, findings: Findings, work: () => T): T | null {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error;
+    findings.refuse(error.unsupported ? 'adapter_field_unsupported' : 'adapter_config_invalid', `${CONFIG_FILE}: "${field}" holds a pattern that ${error.unsupported ? "isn't served" : "Python's re refuses"}: ${error.message}`, { field });
+    return null;
+  }
+}

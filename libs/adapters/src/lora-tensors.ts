@@ -1,0 +1,84 @@
+/** Which tensor belongs to which module: every one is claimed exactly once or refused by name. */
+import type { Target } from './lora-targets.js';
+import type { Findings } from './refused.js';
+import type { BaseGeometry, FloatDtype, TensorRef } from './types.js';
+
+export const WEIGHTS_FILE = 'adapter_model.safetensors';
+
+/** A module with both of its tensors, of the right shapes. */
+export interface LoraPair extends Target { a: TensorRef<FloatDtype>; b: TensorRef<FloatDtype> }
+
+const PREFIX = 'base_model.model.';
+/** PEFT drops the adapter's name from keys. Trainers that save raw state dicts keep `default`, and PEFT loads that too. */
+const KEY = /^base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight$/;
+
+/** Kinds of tensors that PEFT writes for fields that are not served: what to say beyond "unclaimed". */
+const FOREIGN: readonly [pattern: RegExp, field: string, what: string][] = [
+  [/\.lora_embedding_[AB]/, 'target_modules', 'is a LoRA on an embedding; LoRA is served on linear modules of the layers'],
+  [/\.lora_magnitude_vector/, 'use_dora', 'is a magnitude of DoRA; plain LoRA is served'],
+  [/\.lora_[AB](\.default)?\.bias$/, 'lora_bias', 'is a bias of LoRA B; plain LoRA without biases is served'],
+  [/\.trainable_tokens_/, 'trainable_token_indices', 'holds trained embeddings, which are not served'],
+  [/\.modules_to_save\./, 'modules_to_save', 'is a whole trained module, which is not served'],
+  [/\.bias$/, 'bias', 'is a trained bias, which is not served'],
+  [/^(?!.*\.lora_).*\.weight$/, 'modules_to_save', "is a whole module's weight, which is not served. Save with save_embedding_layers=False if it was not trained"],
+];
+
+/** Pairs tensors with targets, in the order of targets. Everything that doesn't fit is a finding. */
+export function claimTensors(tensors: ReadonlyMap<string, TensorRef>, targets: readonly Target[], base: BaseGeometry, findings: Findings): LoraPair[] {
+  const wanted = new Map(targets.map(target => [target.path, target]));
+  const known = new Set<string>();
+  for (let layer = 0; layer < base.layers; layer++) for (const site of base.sites) known.add(base.modulePath(layer, site));
+
+  const claimed = new Map<string, TensorRef<FloatDtype>>();
+  for (const tensor of tensors.values()) {
+    const [, path, half] = KEY.exec(tensor.name) ?? [];
+    const target = path === undefined ? undefined : wanted.get(path);
+    if (!target) { refuseUnclaimed(tensor.name, path, known, base, findings); continue; }
+    const slot = `${path} ${half}`;
+    const twin = claimed.get(slot);
+    if (twin) {
+      findings.refuse('adapter_tensor_duplicate', `${tensor.name} and ${twin.name} are the same tensor of ${path}`, { tensor: tensor.name });
+    } else if (fits(tensor, half === 'A', target, findings)) {
+      claimed.set(slot, tensor);
+    } else {
+      claimed.set(slot, tensor as TensorRef<FloatDtype>);     // present, if wrong: not missing
+    }
+  }
+  return targets.flatMap(target => {
+    const a = claimed.get(`${target.path} A`);
+    const b = claimed.get(`${target.path} B`);
+    if (!a) refuseMissing(target, 'A', findings);
+    if (!b) refuseMissing(target, 'B', findings);
+    return a && b ? [{ ...target, a, b }] : [];
+  });
+}
+
+function refuseUnclaimed(name: string, path: string | undefined, known: ReadonlySet<string>, base: BaseGeometry, findings: Findings): void {
+  const foreign = FOREIGN.find(([pattern]) => pattern.test(name));
+  if (path !== undefined && known.has(path)) {
+    findings.refuse('adapter_tensor_unclaimed', `${name}: adapter_config.json does not target ${path}`, { tensor: name });
+  } else if (path !== undefined) {
+    findings.refuse('adapter_tensor_unclaimed', `${name}: ${base.architecture} has no module ${path} that LoRA is served on`, { tensor: name });
+  } else if (foreign) {
+    findings.refuse('adapter_tensor_unclaimed', `${name} ${foreign[2]}`, { tensor: name, field: foreign[1] });
+  } else {
+    findings.refuse('adapter_tensor_unclaimed', `${name} is no key of a PEFT LoRA: ${PREFIX}<module>.lora_A.weight or .lora_B.weight`, { tensor: name });
+  }
+}
+
+function refuseMissing(target: Target, half: 'A' | 'B', findings: Findings): void {
+  const tensor = `${PREFIX}${target.path}.lora_${half}.weight`;
+  findings.refuse('adapter_tensor_missing', `${tensor} is not in ${WEIGHTS_FILE}, but adapter_config.json targets ${target.path}`, { tensor });
+}
+
+function fits(tensor: TensorRef, isA: boolean, { site, rank }: Target, findings: Findings): tensor is TensorRef<FloatDtype> {
+  const { name, dtype, shape } = tensor;
+  if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
+    findings.refuse('adapter_tensor_dtype', `${name} is ${dtype}; F32, F16 and BF16 are served`, { tensor: name });
+    return false;
+  }
+  const wanted = isA ? [rank, site.dIn] : [site.dOut, rank];
+  if (shape.length === 2 && shape[0] === wanted[0] && shape[1] === wanted[1]) return true;
+  findings.refuse('adapter_tensor_shape', `${name} is [${shape.join(', ')}]; with rank ${rank} on this base it must be [${wanted.join(', ')}]`, { tensor: name });
+  return false;
+}

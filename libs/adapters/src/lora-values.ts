@@ -1,0 +1,128 @@
+/** One pass over an adapter's values: are they finite, do they do anything, and which 16-bit format holds them best. */
+import { bf16Bits, decode, f16Bits, F16_VALUES } from './float.js';
+import type { LoraPair } from './lora-tensors.js';
+import type { Findings } from './refused.js';
+import { tensorChunks } from './safetensors.js';
+import { DTYPE_BYTES, type FloatDtype, type LoraModule, type StoredDtype, type TensorRef } from './types.js';
+
+/** A sum that is smaller than this share of its terms is what rounding left of zero. */
+const ROUNDING = 1e-12;
+
+/**
+ * Reads every value once. A module whose B·(A·x) is zero for one random x has B·A = 0 (almost surely): a warning, unless all
+ * modules are like that. Memory is one chunk, whatever the adapter's size.
+ */
+export async function scanValues(pairs: readonly LoraPair[], findings: Findings): Promise<LoraModule[]> {
+  const modules: LoraModule[] = [];
+  const idle: string[] = [];
+  for (const { layer, site, path, rank, scale, a, b } of pairs) {
+    const hidden = new Float64Array(rank);
+    const x = probe(site.dIn);
+    const scanA = await scan(a, site.dIn, findings, (row, values) => { hidden[row] = dot(values, x); });
+    let acts = false;
+    const scanB = await scan(b, rank, findings, (_, values) => { acts ||= isNonZero(values, hidden); });
+    if (!scanA || !scanB) continue;
+    if (!acts || scale === 0) idle.push(path);
+    modules.push({ layer, site: site.index, rank, scale, a, b, aStored: scanA, bStored: scanB });
+  }
+  if (findings.errors.length > 0) return modules;
+  if (idle.length === pairs.length) {
+    findings.refuse('adapter_without_effect', `B·A is zero in all ${idle.length} modules: the base would answer in the adapter's name. Were the weights saved before training?`);
+  } else {
+    for (const path of idle) findings.warn('adapter_module_without_effect', `${path}: B·A is zero; the adapter does nothing here`, { tensor: `base_model.model.${path}.lora_B.weight` });
+  }
+  return modules;
+}
+
+type RowReader = (row: number, values: Float32Array) => void;
+
+/** Gives every row to `read`. Returns the format to store the tensor in, null after a finding. */
+async function scan(tensor: TensorRef<FloatDtype>, columns: number, findings: Findings, read: RowReader): Promise<StoredDtype | null> {
+  const rowBytes = columns * DTYPE_BYTES[tensor.dtype];
+  const rounding = tensor.dtype === 'F32' ? new RoundingLoss() : null;
+  let values = new Float32Array(0);
+  let row = 0;
+  for await (const chunk of tensorChunks(tensor, rowBytes)) {
+    if (values.length === 0) values = new Float32Array(chunk.byteLength / DTYPE_BYTES[tensor.dtype]);
+    const count = decode(chunk, tensor.dtype, values);
+    const odd = firstNotFinite(values, count);
+    if (odd >= 0) {
+      findings.refuse('adapter_tensor_not_finite', `${tensor.name} holds ${values[odd]} at [${row + Math.floor(odd / columns)}, ${odd % columns}]`, { tensor: tensor.name });
+      return null;
+    }
+    rounding?.add(values.subarray(0, count));
+    for (let at = 0; at < count; at += columns) read(row++, values.subarray(at, at + columns));
+  }
+  if (!rounding) return tensor.dtype === 'F16' ? 'f16' : 'bf16';
+  const stored = rounding.best();
+  if (!stored) findings.refuse('adapter_value_out_of_range', `${tensor.name} holds values beyond ±3.39e38, which neither f16 nor bf16 can`, { tensor: tensor.name });
+  return stored;
+}
+
+function firstNotFinite(values: Float32Array, count: number): number {
+  // x - x is 0 for every finite x and NaN for the rest.
+  let sum = 0;
+  for (let i = 0; i < count; i++) sum += values[i]! - values[i]!;
+  return sum === 0 ? -1 : values.findIndex(value => !Number.isFinite(value));
+}
+
+/** Squared error of rounding f32 values to f16 and to bf16. */
+class RoundingLoss {
+  #f16 = 0;
+  #bf16 = 0;
+
+  add(values: Float32Array): void {
+    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+    const asBf16 = new Uint32Array(1);
+    const bf16Value = new Float32Array(asBf16.buffer);
+    for (let i = 0; i < values.length; i++) {
+      const toF16 = F16_VALUES[f16Bits(bits[i]!)]! - values[i]!;
+      asBf16[0] = bf16Bits(bits[i]!) << 16;
+      const toBf16 = bf16Value[0]! - values[i]!;
+      this.#f16 += toF16 * toF16;
+      this.#bf16 += toBf16 * toBf16;
+    }
+  }
+
+  /**
+   * f16 has three more bits and is what f32 becomes, unless values leave its range, or so many lie below its normal range
+   * (6e-5) that bf16 loses less. Values that were bf16 before they were saved as f32 stay exact this way.
+   */
+  best(): StoredDtype | null {
+    if (this.#f16 <= this.#bf16 && Number.isFinite(this.#f16)) return 'f16';
+    return Number.isFinite(this.#bf16) ? 'bf16' : null;
+  }
+}
+
+function dot(values: Float32Array, x: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]! * x[i]!;
+  return sum;
+}
+
+function isNonZero(row: Float32Array, hidden: Float64Array): boolean {
+  let sum = 0;
+  let size = 0;
+  for (let j = 0; j < row.length; j++) {
+    const term = row[j]! * hidden[j]!;
+    sum += term;
+    size += Math.abs(term);
+  }
+  return Math.abs(sum) > ROUNDING * size;
+}
+
+const probes = new Map<number, Float64Array>();
+
+/** The same pseudo-random vector for a width every time (xorshift32), values in ±1. */
+function probe(width: number): Float64Array {
+  let x = probes.get(width);
+  if (!x) {
+    let state = 0x9e3779b9;
+    x = Float64Array.from({ length: width }, () => {
+      state ^= state << 13; state ^= state >>> 17; state ^= state << 5;
+      return (state | 0) / 2 ** 31;
+    });
+    probes.set(width, x);
+  }
+  return x;
+}

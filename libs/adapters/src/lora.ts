@@ -1,0 +1,60 @@
+/** Plain LoRA as PEFT saves it: adapter_config.json and adapter_model.safetensors. */
+import { Findings } from './refused.js';
+import { CONFIG_FILE, readLoraConfig, type LoraConfig } from './lora-config.js';
+import { packLora } from './lora-pack.js';
+import { resolveTargets } from './lora-targets.js';
+import { claimTensors, WEIGHTS_FILE } from './lora-tensors.js';
+import { scanValues } from './lora-values.js';
+import { openSafetensors } from './safetensors.js';
+import type { AdapterFolder, AdapterKind, BaseGeometry, LoraManifest } from './types.js';
+
+export const lora: AdapterKind<LoraManifest> = {
+  name: 'lora',
+  recognises: files => files.has(CONFIG_FILE),
+  validate,
+  pack: packLora,
+};
+
+/** Files, config, tensors, values: each stage tells all that it finds, and the next begins only if it found nothing wrong. */
+async function validate(folder: AdapterFolder, base: BaseGeometry): Promise<LoraManifest> {
+  const findings = new Findings();
+  const { files } = folder;
+  for (const name of files.keys()) {
+    if (name !== CONFIG_FILE && name !== WEIGHTS_FILE) {
+      findings.refuse('adapter_file_unsupported', `${name} is no file of a PEFT LoRA, which is ${CONFIG_FILE} and ${WEIGHTS_FILE}. Leave it out`, { file: name });
+    }
+  }
+  for (const name of [CONFIG_FILE, WEIGHTS_FILE]) {
+    if (!files.has(name)) findings.refuse('adapter_file_missing', `${name} is missing`, { file: name });
+  }
+  findings.throwIfAny();
+
+  const config = await readLoraConfig(files.get(CONFIG_FILE)!, findings);
+  findings.throwIfAny();
+  warnOtherBase(config!, base, findings);
+  const targets = resolveTargets(config!, base, findings);
+  findings.throwIfAny();
+
+  const { tensors } = await openSafetensors(files.get(WEIGHTS_FILE)!.path);
+  const pairs = claimTensors(tensors, targets, base, findings);
+  if (pairs.length === 0 && findings.errors.length === 0) {
+    findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "target_modules" matches no module of ${base.architecture}`, { field: 'target_modules' });
+  }
+  findings.throwIfAny();
+  const modules = await scanValues(pairs, findings);
+  findings.throwIfAny();
+
+  return {
+    kind: 'lora', digest: folder.digest, folder: folder.path, modules,
+    rank: modules.reduce((largest, module) => Math.max(largest, module.rank), 0),
+    targetModules: base.sites.filter(site => modules.some(module => module.site === site.index)).map(site => site.module),
+    bytes: [...files.values()].reduce((sum, file) => sum + file.size, 0),
+    warnings: findings.warnings, ignored: folder.ignored,
+  };
+}
+
+function warnOtherBase({ baseModel }: LoraConfig, base: BaseGeometry, findings: Findings): void {
+  const trimmed = baseModel?.replace(/\/+$/, '');
+  if (!trimmed || base.names.some(name => name.replace(/\/+$/, '') === trimmed)) return;
+  findings.warn('adapter_base_mismatch', `${CONFIG_FILE}: "base_model_name_or_path" is ${JSON.stringify(baseModel)}; this base is ${base.names.join(' or ')}`, { field: 'base_model_name_or_path' });
+}
