@@ -1,0 +1,32 @@
+// y = act(gate) · up.      bound by memory: 2 reads, 1 write and one division and exponential a value
+#pragma once
+
+namespace weft {
+namespace WEFT_ISA {
+
+template <class Act>
+WEFT_INLINE void gatedRow(const float* x, float* y, uint32_t dim, Act act) {
+  uint32_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) store(y + i, mul(act(load(x + i)), load(x + dim + i)));
+  if (i < dim) storeN(y + i, mul(act(loadN(x + i, dim - i)), loadN(x + dim + i, dim - i)), dim - i);
+}
+
+static uint32_t gatedActTiles(const void* p, uint32_t threads) {
+  const GatedActArgs& a = *static_cast<const GatedActArgs*>(p);
+  return Split(a.count, a.dim * 8.0 / kLanes, threads).tiles();
+}
+
+static void gatedActRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
+  const GatedActArgs& a = *static_cast<const GatedActArgs*>(p);
+  Split split(a.count, a.dim * 8.0 / kLanes, threads);
+  for (size_t t = split.begin(tile); t < split.end(tile); t++) {
+    const float* x = a.x + t * a.ldx;
+    float* y = a.y + t * a.ldy;
+    if (a.act == kActivationSilu) gatedRow(x, y, a.dim, [](F v) { return siluOf(v); });
+    else if (a.act == kActivationGeluTanh) gatedRow(x, y, a.dim, [](F v) { return geluTanhOf(v); });
+    else gatedRow(x, y, a.dim, [](F v) { return geluOf(v); });
+  }
+}
+
+}  // namespace WEFT_ISA
+}  // namespace weft

@@ -1,0 +1,43 @@
+// Finding an adapter's bytes: the run of a site in a slot's table, and its units through segs. Nothing is copied.
+#pragma once
+
+namespace weft {
+namespace WEFT_ISA {
+
+struct Run {
+  const int32_t* table;                                  // of the adapter's slot
+  const int32_t* words;
+
+  // half 0: A, 1: B
+  template <class Args>
+  WEFT_INLINE Run of(const Args& a, const int32_t* group, uint32_t part, uint32_t half) {
+    const int32_t* table = a.tables + (size_t)group[kGroupAdapterSlot] * a.slotWords;
+    return {table, table + ((size_t)(a.layer * a.nSites + a.site + part) * 2 + half) * kRunWords};
+  }
+  uint32_t units() const { return words[kRunUnits]; }
+  uint32_t rank() const { return words[kRunRank]; }
+  uint32_t dtype() const { return words[kRunDtype]; }
+  float scale() const { return wordAsFloat(words[kRunScale]); }
+  uint32_t unitBytes() const { return words[kRunUnitBytes]; }
+};
+
+// Walks a run's units in ascending order.
+class UnitCursor {
+ public:
+  UnitCursor(const Run& run, const uint8_t* arena)
+      : seg_(run.table + run.words[kRunFirstSeg]), arena_(arena), unitBytes_(run.unitBytes()) {}
+
+  // Bytes of a unit; `unit` never decreases from call to call.
+  const uint8_t* at(uint32_t unit) {
+    while (unit >= (uint32_t)(seg_[kSegFirstUnit] + seg_[kSegUnits])) seg_ += kSegWords;
+    return arena_ + (size_t)(uint32_t)seg_[kSegAt] * 128 + (size_t)(unit - seg_[kSegFirstUnit]) * unitBytes_;
+  }
+
+ private:
+  const int32_t* seg_;
+  const uint8_t* arena_;
+  size_t unitBytes_;
+};
+
+}  // namespace WEFT_ISA
+}  // namespace weft

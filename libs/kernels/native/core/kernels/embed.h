@@ -1,0 +1,44 @@
+// x[t] = scale · table[tokens[t]].    bound by memory: layout 1 reads dim values in a row, layout 0 (the packed head)
+// reads one value of each of dim 64-byte lines, which is still little beside one linear op.
+#pragma once
+
+namespace weft {
+namespace WEFT_ISA {
+
+static double embedNs(const EmbedArgs& a) { return a.dim * (a.layout == 0 ? 1.0 : 0.3); }
+
+static uint32_t embedTiles(const void* p, uint32_t threads) {
+  const EmbedArgs& a = *static_cast<const EmbedArgs*>(p);
+  return Split(a.count, embedNs(a), threads).tiles();
+}
+
+template <class W>
+static void embedRow(const EmbedArgs& a, uint32_t token, float* x) {
+  const auto* table = reinterpret_cast<const typename W::Stored*>(a.table);
+  const F scale = splat(a.scale);
+  if (a.layout == 1) {
+    const auto* row = table + (size_t)token * a.dim;
+    uint32_t i = 0;
+    for (; i + kLanes <= a.dim; i += kLanes) store(x + i, mul(scale, W::vector(row + i)));
+    if (i < a.dim) storeN(x + i, mul(scale, W::vectorN(row + i, a.dim - i)), a.dim - i);
+    return;
+  }
+  const auto* column = table + (size_t)(token / 32) * a.dim * 32 + token % 32;
+  typename W::Stored values[kLanes] = {};
+  for (uint32_t i = 0; i < a.dim; i += kLanes) {
+    const int n = a.dim - i < (uint32_t)kLanes ? a.dim - i : kLanes;
+    for (int l = 0; l < n; l++) values[l] = column[(size_t)(i + l) * 32];
+    storeN(x + i, mul(scale, W::vector(values)), n);
+  }
+}
+
+static void embedRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
+  const EmbedArgs& a = *static_cast<const EmbedArgs*>(p);
+  Split split(a.count, embedNs(a), threads);
+  withFormat(a.dtype, [&](auto format) {
+    for (size_t t = split.begin(tile); t < split.end(tile); t++) embedRow<decltype(format)>(a, a.tokens[t], a.x + t * a.ldx);
+  });
+}
+
+}  // namespace WEFT_ISA
+}  // namespace weft

@@ -1,0 +1,40 @@
+// Formats that weights and adapters are stored in, as types that a kernel is instantiated for.
+#pragma once
+
+namespace weft {
+namespace WEFT_ISA {
+
+// `pair` reads 2·kLanes consecutive values in whatever order is cheapest; `order` of two results of the same lanes
+// restores it, so a kernel that works lane by lane pays for the order once, when it stores.
+struct Bf16 {
+  using Stored = uint16_t;
+  WEFT_INLINE void pair(const Stored* p, F& a, F& b) { bf16Pair(p, a, b); }
+  WEFT_INLINE void order(F& a, F& b) { inOrder(a, b); }
+  WEFT_INLINE F vector(const Stored* p) { return loadBf16(p); }
+  WEFT_INLINE F vectorN(const Stored* p, int n) { return loadBf16N(p, n); }
+};
+struct F16 {
+  using Stored = uint16_t;
+  WEFT_INLINE void pair(const Stored* p, F& a, F& b) { a = loadF16(p); b = loadF16(p + kLanes); }
+  WEFT_INLINE void order(F&, F&) {}
+  WEFT_INLINE F vector(const Stored* p) { return loadF16(p); }
+  WEFT_INLINE F vectorN(const Stored* p, int n) { return loadF16N(p, n); }
+};
+struct F32 {
+  using Stored = float;
+  WEFT_INLINE void pair(const Stored* p, F& a, F& b) { a = load(p); b = load(p + kLanes); }
+  WEFT_INLINE void order(F&, F&) {}
+  WEFT_INLINE F vector(const Stored* p) { return load(p); }
+  WEFT_INLINE F vectorN(const Stored* p, int n) { return loadN(p, n); }
+};
+
+// Calls use(Format{}) with the format that `dtype` names.
+template <class Use>
+WEFT_INLINE void withFormat(uint32_t dtype, Use use) {
+  if (dtype == kDTypeBf16) use(Bf16{});
+  else if (dtype == kDTypeF16) use(F16{});
+  else use(F32{});
+}
+
+}  // namespace WEFT_ISA
+}  // namespace weft

@@ -1,0 +1,158 @@
+// y[t] = W x[t] + b, or y[t] += W x[t] + b.
+//
+// W lies as [blocks][k][32]: outputs in lanes, K sequential, one fused multiply-add per weight and row into one
+// accumulator per output. Whatever shares out rows and blocks, an output is the same chain of additions.
+//
+// few rows    bound by memory: n·k·size bytes once. All rows of a tile pass over a block while it is in L1/L2; with one
+//             to three rows several blocks side by side keep enough additions in flight.
+// many rows   bound by flops: 2·rows·n·k. A register tile of kRowTile rows × 32 outputs (AVX-512: 24 accumulators)
+//             takes one load and two integer ops for 32 weights and one broadcast a row, for 24 multiply-adds.
+#pragma once
+
+namespace weft {
+namespace WEFT_ISA {
+
+constexpr int kOuts = 32;
+constexpr int kPairs = kOuts / (2 * kLanes);             // pairs of vectors in a block
+
+// How much of a block a register tile of `rows` takes: whole blocks side by side, or some of the pairs of one.
+constexpr int pairsFor(int rows) {
+  int pairs = kPairs;
+  while (pairs > 1 && rows * pairs * 2 > kAccumulators) pairs /= 2;
+  return pairs;
+}
+constexpr int blocksFor(int rows) {
+  int blocks = 1;
+  while (blocks < 4 && rows * 2 * blocks * kPairs * 2 <= kAccumulators) blocks *= 2;
+  return blocks;
+}
+
+template <class W, int R, int B, int P>
+static void linearTile(const LinearArgs& a, size_t row, size_t block, int pair) {
+  using Stored = typename W::Stored;
+  const size_t k = a.k, blockStride = k * kOuts;
+  const Stored* w = reinterpret_cast<const Stored*>(a.w) + block * blockStride + pair * 2 * kLanes;
+  const float* x = a.x + row * a.ldx;
+  const size_t ldx = a.ldx;
+
+  F acc[R][B][P][2];
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int b = 0; b < B; b++)
+#pragma GCC unroll 4
+      for (int p = 0; p < P; p++) acc[r][b][p][0] = acc[r][b][p][1] = zero();
+
+  for (size_t i = 0; i < k; i++) {
+    F weights[B][P][2];
+#pragma GCC unroll 4
+    for (int b = 0; b < B; b++)
+#pragma GCC unroll 4
+      for (int p = 0; p < P; p++) W::pair(w + b * blockStride + p * 2 * kLanes, weights[b][p][0], weights[b][p][1]);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      const F value = splat(x[r * ldx]);
+#pragma GCC unroll 4
+      for (int b = 0; b < B; b++)
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) {
+          acc[r][b][p][0] = fma(value, weights[b][p][0], acc[r][b][p][0]);
+          acc[r][b][p][1] = fma(value, weights[b][p][1], acc[r][b][p][1]);
+        }
+    }
+    w += kOuts;
+    x++;
+  }
+
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int b = 0; b < B; b++)
+#pragma GCC unroll 4
+      for (int p = 0; p < P; p++) {
+        W::order(acc[r][b][p][0], acc[r][b][p][1]);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; h++) {
+          const size_t out = (block + b) * kOuts + (pair + p) * 2 * kLanes + h * kLanes;
+          if (out >= a.n) continue;
+          const int n = a.n - out < (size_t)kLanes ? (int)(a.n - out) : kLanes;
+          float* y = a.y + (row + r) * a.ldy + out;
+          F sum = acc[r][b][p][h];
+          if (a.b) sum = add(sum, loadN(a.b + out, n));
+          if (a.accumulate) sum = add(loadN(y, n), sum);
+          storeN(y, sum, n);
+        }
+      }
+}
+
+// One register tile of R rows over `blocks` blocks (at most blocksFor(R)).
+template <class W, int R>
+static void linearRows(const LinearArgs& a, size_t row, size_t block, uint32_t blocks) {
+  constexpr int P = pairsFor(R), B = blocksFor(R);
+  if (blocks == (uint32_t)B) {
+    for (int pair = 0; pair < kPairs; pair += P) linearTile<W, R, B, P>(a, row, block, pair);
+  } else {
+    for (uint32_t b = 0; b < blocks; b++)
+      for (int pair = 0; pair < kPairs; pair += P) linearTile<W, R, 1, P>(a, row, block + b, pair);
+  }
+}
+
+template <class W, int R = kRowTile>
+static void linearDispatch(const LinearArgs& a, size_t row, uint32_t rows, size_t block, uint32_t blocks) {
+  if constexpr (R > 0) {
+    if (rows == (uint32_t)R) linearRows<W, R>(a, row, block, blocks);
+    else linearDispatch<W, R - 1>(a, row, rows, block, blocks);
+  }
+}
+
+constexpr uint32_t kRowChunk = 48;                       // rows whose activations stay in L2 beside a block of weights
+
+// Tiles: chunks of rows × runs of blocks; tiles that follow one another share weights.
+struct LinearPlan {
+  uint32_t chunks;
+  Split blocks;
+  LinearPlan(const LinearArgs& a, uint32_t threads)
+      : chunks(a.count <= kRowChunk + kRowChunk / 2 ? 1 : ceilDiv(a.count, kRowChunk)), blocks(ceilDiv(a.n, kOuts), blockNs(a), threads) {
+    // Whole register tiles of several blocks.
+    uint32_t step = a.count <= (uint32_t)kRowTile ? stepFor(a.count) : 1;
+    if (blocks.step > step) blocks.step -= blocks.step % step;
+  }
+  double blockNs(const LinearArgs& a) const {
+    double flops = 2.0 * kOuts * a.k * ceilDiv(a.count, chunks) / kFlopsPerNs;
+    double bytes = (double)kOuts * a.k * (a.dtype == kDTypeF32 ? 4 : 2) / kBytesPerNs;
+    return flops > bytes ? flops : bytes;
+  }
+  static uint32_t stepFor(uint32_t rows) {
+    uint32_t blocks = 1;
+    while (blocks < 4 && rows * 2 * blocks * kPairs * 2 <= (uint32_t)kAccumulators) blocks *= 2;
+    return blocks;
+  }
+};
+
+static uint32_t linearTiles(const void* p, uint32_t threads) {
+  const LinearArgs& a = *static_cast<const LinearArgs*>(p);
+  if (a.count == 0) return 0;
+  LinearPlan plan(a, threads);
+  return plan.chunks * plan.blocks.tiles();
+}
+
+static void linearRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
+  const LinearArgs& a = *static_cast<const LinearArgs*>(p);
+  LinearPlan plan(a, threads);
+  const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
+  const uint32_t begin = evenBegin(a.count, plan.chunks, chunk), rows = evenBegin(a.count, plan.chunks, chunk + 1) - begin;
+  const uint32_t parts = ceilDiv(rows, kRowTile), step = parts == 1 ? LinearPlan::stepFor(rows) : 1;
+  withFormat(a.dtype, [&](auto format) {
+    using W = decltype(format);
+    for (uint32_t block = plan.blocks.begin(run); block < plan.blocks.end(run); block += step) {
+      const uint32_t left = plan.blocks.end(run) - block, blocks = left < step ? left : step;
+      for (uint32_t i = 0; i < parts; i++) {
+        const uint32_t from = evenBegin(rows, parts, i), to = evenBegin(rows, parts, i + 1);
+        linearDispatch<W>(a, begin + from, to - from, block, blocks);
+      }
+    }
+  });
+}
+
+}  // namespace WEFT_ISA
+}  // namespace weft

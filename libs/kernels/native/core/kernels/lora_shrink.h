@@ -1,0 +1,131 @@
+// u[i][p·partStride + j] = A_p[j] · x[groupRows[i]].
+//
+// A unit is one rank row, K contiguous, so K stands in lanes: each dot product is kLanes sums over k ≡ lane, folded in a
+// fixed tree, whatever tile it is part of.
+//
+// one row a group    bound by memory: rank·dIn·2 bytes. Eight rank rows side by side, each a sequential stream.
+// many rows          bound by flops: 2·rows·rank·dIn. Four rank rows × up to six rows of x in registers: A is read once
+//                    per chunk of rows, x once per four ranks, out of L2.
+#pragma once
+
+namespace weft {
+namespace WEFT_ISA {
+
+constexpr uint32_t kShrinkRanks = 8;                     // rank rows of a work item
+constexpr uint32_t kShrinkRows = 48;                     // rows of x of a work item: 48·dIn·4 bytes stay in L2
+constexpr int shrinkRowsFor(int ranks) { return kAccumulators / ranks < 6 ? kAccumulators / ranks : 6; }
+
+template <class W, int J, int R>
+static void shrinkTile(const uint8_t* const* units, const float* const* x, uint32_t dIn, float* const* u) {
+  F acc[J][R];
+#pragma GCC unroll 8
+  for (int j = 0; j < J; j++)
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++) acc[j][r] = zero();
+
+  auto step = [&](uint32_t k, auto loadX) {
+    F values[R];
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++) values[r] = loadX(x[r] + k);
+#pragma GCC unroll 8
+    for (int j = 0; j < J; j++) {
+      const F weights = W::vector(reinterpret_cast<const typename W::Stored*>(units[j]) + k);   // padded to 64 values
+#pragma GCC unroll 6
+      for (int r = 0; r < R; r++) acc[j][r] = fma(weights, values[r], acc[j][r]);
+    }
+  };
+  uint32_t k = 0;
+  for (; k + kLanes <= dIn; k += kLanes) step(k, [](const float* p) __attribute__((always_inline)) { return load(p); });
+  if (k < dIn) step(k, [n = (int)(dIn - k)](const float* p) __attribute__((always_inline)) { return loadN(p, n); });
+
+#pragma GCC unroll 8
+  for (int j = 0; j < J; j++)
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++) u[r][j] = sumOf(acc[j][r]);
+}
+
+template <class W, int J, int R = shrinkRowsFor(J)>
+static void shrinkDispatch(uint32_t rows, const uint8_t* const* units, const float* const* x, uint32_t dIn, float* const* u) {
+  if constexpr (R > 0) {
+    if (rows == (uint32_t)R) shrinkTile<W, J, R>(units, x, dIn, u);
+    else shrinkDispatch<W, J, R - 1>(rows, units, x, dIn, u);
+  }
+}
+
+// J rank rows from `units` on, for rows [from, to) of the group.
+template <class W, int J>
+static void shrinkRanks(const LoraShrinkArgs& a, const uint8_t* const* units, uint32_t from, uint32_t to, uint32_t column) {
+  constexpr uint32_t kRows = shrinkRowsFor(J);
+  for (uint32_t i = from; i < to;) {
+    const uint32_t parts = ceilDiv(to - i, kRows), rows = ceilDiv(to - i, parts);
+    const float* x[kRows];
+    float* u[kRows];
+    for (uint32_t r = 0; r < rows; r++) {
+      x[r] = a.x + (size_t)a.groupRows[i + r] * a.ldx;
+      u[r] = a.u + (size_t)(i + r) * a.ldu + column;
+    }
+    shrinkDispatch<W, J>(rows, units, x, a.dIn, u);
+    i += rows;
+  }
+}
+
+template <class W>
+static void shrinkItem(const LoraShrinkArgs& a, UnitCursor& cursor, uint32_t part, uint32_t rank0, uint32_t ranks, uint32_t from, uint32_t to) {
+  const uint8_t* units[kShrinkRanks];
+  for (uint32_t j = 0; j < ranks; j++) units[j] = cursor.at(rank0 + j);
+  const uint32_t column = part * a.partStride + rank0;
+  uint32_t j = 0;
+  if (to - from == 1 && ranks == 8) { shrinkRanks<W, 8>(a, units, from, to, column); j = 8; }
+  for (; j + 4 <= ranks; j += 4) shrinkRanks<W, 4>(a, units + j, from, to, column + j);
+  for (; j + 2 <= ranks; j += 2) shrinkRanks<W, 2>(a, units + j, from, to, column + j);
+  if (j < ranks) shrinkRanks<W, 1>(a, units + j, from, to, column + j);
+}
+
+WEFT_INLINE uint64_t shrinkNs(const LoraShrinkArgs& a, uint32_t ranks, uint32_t rows) {
+  double bytes = ranks * a.dIn * 2.0 / kBytesPerNs, flops = 2.0 * ranks * a.dIn * rows / kFlopsPerNs;
+  return 10 + (uint64_t)(bytes > flops ? bytes : flops);
+}
+
+static uint64_t shrinkTotalNs(const LoraShrinkArgs& a) {
+  uint64_t total = 0;
+  for (uint32_t g = 0; g < a.groupCount; g++) {
+    const int32_t* group = a.groups + g * kGroupWords;
+    for (uint32_t p = 0; p < a.parts; p++) {
+      const uint32_t rank = Run::of(a, group, p, 0).units(), chunks = ceilDiv(group[kGroupRowCount], kShrinkRows);
+      for (uint32_t c = 0; c < chunks; c++) {
+        const uint32_t rows = evenBegin(group[kGroupRowCount], chunks, c + 1) - evenBegin(group[kGroupRowCount], chunks, c);
+        for (uint32_t j = 0; j < rank; j += kShrinkRanks) total += shrinkNs(a, rank - j < kShrinkRanks ? rank - j : kShrinkRanks, rows);
+      }
+    }
+  }
+  return total;
+}
+
+static uint32_t loraShrinkTiles(const void* p, uint32_t threads) {
+  return sharesOf(shrinkTotalNs(*static_cast<const LoraShrinkArgs*>(p)), threads);
+}
+
+static void loraShrinkRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
+  const LoraShrinkArgs& a = *static_cast<const LoraShrinkArgs*>(p);
+  Share share(tile, shareNs(shrinkTotalNs(a), threads));
+  for (uint32_t g = 0; g < a.groupCount && share.at < share.to; g++) {
+    const int32_t* group = a.groups + g * kGroupWords;
+    const uint32_t begin = group[kGroupRowStart], count = group[kGroupRowCount], chunks = ceilDiv(count, kShrinkRows);
+    for (uint32_t part = 0; part < a.parts; part++) {
+      const Run run = Run::of(a, group, part, 0);
+      for (uint32_t c = 0; c < chunks; c++) {
+        const uint32_t from = evenBegin(count, chunks, c), to = evenBegin(count, chunks, c + 1);
+        UnitCursor cursor(run, a.arena);
+        for (uint32_t j = 0; j < run.units(); j += kShrinkRanks) {
+          const uint32_t ranks = run.units() - j < kShrinkRanks ? run.units() - j : kShrinkRanks;
+          if (!share.owns(shrinkNs(a, ranks, to - from))) continue;
+          if (run.dtype() == kDTypeBf16) shrinkItem<Bf16>(a, cursor, part, j, ranks, begin + from, begin + to);
+          else shrinkItem<F16>(a, cursor, part, j, ranks, begin + from, begin + to);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace WEFT_ISA
+}  // namespace weft

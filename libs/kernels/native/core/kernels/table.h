@@ -1,0 +1,36 @@
+// All kernels of one instruction set. A kernels_<isa>.cpp defines WEFT_ISA, includes its simd_*.h and this, and places
+// the table under its name.
+#pragma once
+#include "frame.h"
+#include "formats.h"
+#include "tiles.h"
+#include "vmath.h"
+#include "resolve.h"
+#include "embed.h"
+#include "norm.h"
+#include "linear.h"
+#include "rope.h"
+#include "kv.h"
+#include "attention.h"
+#include "act.h"
+#include "adapter.h"
+#include "lora_shrink.h"
+#include "lora_expand.h"
+#include "philox.h"
+#include "select.h"
+#include "logits.h"
+#include "sample.h"
+#include "copy.h"
+
+// In the order of the op codes, which never change; code 0 is no op.
+#define WEFT_KERNEL_TABLE                                                                                        \
+  {                                                                                                              \
+    {nullptr, nullptr}, {WEFT_ISA::resolveTiles, WEFT_ISA::resolveRun}, {WEFT_ISA::embedTiles, WEFT_ISA::embedRun}, \
+        {WEFT_ISA::rmsNormTiles, WEFT_ISA::rmsNormRun}, {WEFT_ISA::headNormTiles, WEFT_ISA::headNormRun},        \
+        {WEFT_ISA::linearTiles, WEFT_ISA::linearRun}, {WEFT_ISA::ropeTiles, WEFT_ISA::ropeRun},                  \
+        {WEFT_ISA::kvWriteTiles, WEFT_ISA::kvWriteRun}, {WEFT_ISA::attentionTiles, WEFT_ISA::attentionRun},      \
+        {WEFT_ISA::gatedActTiles, WEFT_ISA::gatedActRun}, {WEFT_ISA::loraShrinkTiles, WEFT_ISA::loraShrinkRun},  \
+        {WEFT_ISA::loraExpandTiles, WEFT_ISA::loraExpandRun}, {WEFT_ISA::sampleTiles, WEFT_ISA::sampleRun},      \
+        {WEFT_ISA::copyRowsTiles, WEFT_ISA::copyRowsRun}, {WEFT_ISA::copyPagesTiles, WEFT_ISA::copyPagesRun},    \
+        {WEFT_ISA::allReduceTiles, WEFT_ISA::allReduceRun},                                                      \
+  }

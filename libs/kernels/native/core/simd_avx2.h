@@ -1,0 +1,86 @@
+// The vector vocabulary (see simd_portable.h) with AVX2, FMA and F16C: 8 lanes, 16 registers.
+#pragma once
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define WEFT_INLINE static inline __attribute__((always_inline))
+
+namespace weft {
+namespace WEFT_ISA {
+
+constexpr int kLanes = 8;
+constexpr int kAccumulators = 12;
+constexpr int kRowTile = 6;
+constexpr double kFlopsPerNs = 60;
+
+using F = __m256;
+
+WEFT_INLINE F splat(float a) { return _mm256_set1_ps(a); }
+WEFT_INLINE F zero() { return _mm256_setzero_ps(); }
+WEFT_INLINE __m256i firstLanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+WEFT_INLINE F load(const float* p) { return _mm256_loadu_ps(p); }
+WEFT_INLINE void store(float* p, F a) { _mm256_storeu_ps(p, a); }
+WEFT_INLINE F loadN(const float* p, int n) { return _mm256_maskload_ps(p, firstLanes(n)); }
+WEFT_INLINE void storeN(float* p, F a, int n) { _mm256_maskstore_ps(p, firstLanes(n), a); }
+
+WEFT_INLINE F add(F a, F b) { return _mm256_add_ps(a, b); }
+WEFT_INLINE F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+WEFT_INLINE F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+WEFT_INLINE F divide(F a, F b) { return _mm256_div_ps(a, b); }
+WEFT_INLINE F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+WEFT_INLINE F ifLess(F a, F b, F x, F y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+WEFT_INLINE F maxOf(F a, F b) { return _mm256_max_ps(a, b); }
+WEFT_INLINE F minOf(F a, F b) { return _mm256_min_ps(a, b); }
+WEFT_INLINE bool anyGreater(F a, F b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0; }
+WEFT_INLINE F magnitude(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+WEFT_INLINE F copySign(F a, F sign) { return _mm256_or_ps(magnitude(a), _mm256_and_ps(sign, _mm256_set1_ps(-0.0f))); }
+WEFT_INLINE float sumOf(F a) {
+  __m128 c = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  c = _mm_add_ps(c, _mm_movehl_ps(c, c));
+  return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+WEFT_INLINE float maxOver(F a) {
+  __m128 c = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  c = _mm_max_ps(c, _mm_movehl_ps(c, c));
+  return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
+WEFT_INLINE F nearest(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+WEFT_INLINE F scaleByPower(F a, F n) {
+  __m256i whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1), bias = _mm256_set1_epi32(127);
+  F first = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+  F second = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(whole, half), bias), 23));
+  return mul(mul(a, first), second);
+}
+
+WEFT_INLINE __m128i load16(const uint16_t* p) { return _mm_loadu_si128((const __m128i*)p); }
+WEFT_INLINE __m128i load16N(const uint16_t* p, int n) {
+  uint16_t values[8] = {};
+  for (int i = 0; i < n; i++) values[i] = p[i];
+  return load16(values);
+}
+WEFT_INLINE F bf16Bits(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
+WEFT_INLINE F loadBf16(const uint16_t* p) { return bf16Bits(load16(p)); }
+WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return bf16Bits(load16N(p, n)); }
+WEFT_INLINE F loadF16(const uint16_t* p) { return _mm256_cvtph_ps(load16(p)); }
+WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return _mm256_cvtph_ps(load16N(p, n)); }
+
+// Even and odd values: a shift and a mask instead of two widening shuffles.
+WEFT_INLINE void bf16Pair(const uint16_t* p, F& even, F& odd) {
+  __m256i w = _mm256_loadu_si256((const __m256i*)p);
+  even = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+  odd = _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xffff0000)));
+}
+WEFT_INLINE void inOrder(F& even, F& odd) {
+  F low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);
+  even = _mm256_permute2f128_ps(low, high, 0x20);
+  odd = _mm256_permute2f128_ps(low, high, 0x31);
+}
+
+WEFT_INLINE void storeF16(uint16_t* p, F a) {
+  _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+}  // namespace WEFT_ISA
+}  // namespace weft

@@ -1,0 +1,81 @@
+// The vector vocabulary (see simd_portable.h) with AVX-512 F, BW, VL, DQ: 16 lanes, 32 registers, masked tails.
+#pragma once
+#include <immintrin.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define WEFT_INLINE static inline __attribute__((always_inline))
+
+namespace weft {
+namespace WEFT_ISA {
+
+constexpr int kLanes = 16;
+constexpr int kAccumulators = 24;
+constexpr int kRowTile = 12;
+constexpr double kFlopsPerNs = 100;
+
+using F = __m512;
+
+WEFT_INLINE F splat(float a) { return _mm512_set1_ps(a); }
+WEFT_INLINE F zero() { return _mm512_setzero_ps(); }
+WEFT_INLINE __mmask16 firstLanes(int n) { return (__mmask16)((1u << n) - 1); }
+WEFT_INLINE F load(const float* p) { return _mm512_loadu_ps(p); }
+WEFT_INLINE void store(float* p, F a) { _mm512_storeu_ps(p, a); }
+WEFT_INLINE F loadN(const float* p, int n) { return _mm512_maskz_loadu_ps(firstLanes(n), p); }
+WEFT_INLINE void storeN(float* p, F a, int n) { _mm512_mask_storeu_ps(p, firstLanes(n), a); }
+
+WEFT_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
+WEFT_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+WEFT_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+WEFT_INLINE F divide(F a, F b) { return _mm512_div_ps(a, b); }
+WEFT_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+WEFT_INLINE F ifLess(F a, F b, F x, F y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
+WEFT_INLINE F maxOf(F a, F b) { return _mm512_max_ps(a, b); }
+WEFT_INLINE F minOf(F a, F b) { return _mm512_min_ps(a, b); }
+WEFT_INLINE bool anyGreater(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
+WEFT_INLINE F magnitude(F a) { return _mm512_abs_ps(a); }
+WEFT_INLINE F copySign(F a, F sign) { return _mm512_or_ps(_mm512_abs_ps(a), _mm512_and_ps(sign, _mm512_set1_ps(-0.0f))); }
+WEFT_INLINE float sumOf(F a) {
+  __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+  c = _mm_add_ps(c, _mm_movehl_ps(c, c));
+  return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+WEFT_INLINE float maxOver(F a) {
+  __m256 b = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  __m128 c = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+  c = _mm_max_ps(c, _mm_movehl_ps(c, c));
+  return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
+WEFT_INLINE F nearest(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+WEFT_INLINE F scaleByPower(F a, F n) { return _mm512_scalef_ps(a, n); }
+
+WEFT_INLINE F bf16Bits(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
+WEFT_INLINE __m256i load16(const uint16_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+WEFT_INLINE __m256i load16N(const uint16_t* p, int n) { return _mm256_maskz_loadu_epi16(firstLanes(n), p); }
+WEFT_INLINE F loadBf16(const uint16_t* p) { return bf16Bits(load16(p)); }
+WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return bf16Bits(load16N(p, n)); }
+WEFT_INLINE F loadF16(const uint16_t* p) { return _mm512_cvtph_ps(load16(p)); }
+WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return _mm512_cvtph_ps(load16N(p, n)); }
+
+// Even and odd values: a shift and a mask instead of two widening shuffles.
+WEFT_INLINE void bf16Pair(const uint16_t* p, F& even, F& odd) {
+  __m512i w = _mm512_loadu_si512(p);
+  even = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
+  odd = _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32((int)0xffff0000)));
+}
+WEFT_INLINE void inOrder(F& even, F& odd) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  F a = _mm512_permutex2var_ps(even, low, odd);
+  odd = _mm512_permutex2var_ps(even, high, odd);
+  even = a;
+}
+
+WEFT_INLINE void storeF16(uint16_t* p, F a) {
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+}  // namespace WEFT_ISA
+}  // namespace weft

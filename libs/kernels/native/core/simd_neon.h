@@ -1,0 +1,77 @@
+// The vector vocabulary (see simd_portable.h) with NEON on arm64: 4 lanes, 32 registers.
+//
+// Compiled for arm64 and run under an emulator in tests; never timed on a real arm64 processor.
+#pragma once
+#include <arm_neon.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define WEFT_INLINE static inline __attribute__((always_inline))
+
+namespace weft {
+namespace WEFT_ISA {
+
+constexpr int kLanes = 4;
+constexpr int kAccumulators = 24;
+constexpr int kRowTile = 6;
+constexpr double kFlopsPerNs = 40;
+
+using F = float32x4_t;
+
+WEFT_INLINE F splat(float a) { return vdupq_n_f32(a); }
+WEFT_INLINE F zero() { return vdupq_n_f32(0); }
+WEFT_INLINE F load(const float* p) { return vld1q_f32(p); }
+WEFT_INLINE void store(float* p, F a) { vst1q_f32(p, a); }
+WEFT_INLINE F loadN(const float* p, int n) { float v[4] = {}; for (int i = 0; i < n; i++) v[i] = p[i]; return load(v); }
+WEFT_INLINE void storeN(float* p, F a, int n) { float v[4]; store(v, a); for (int i = 0; i < n; i++) p[i] = v[i]; }
+
+WEFT_INLINE F add(F a, F b) { return vaddq_f32(a, b); }
+WEFT_INLINE F sub(F a, F b) { return vsubq_f32(a, b); }
+WEFT_INLINE F mul(F a, F b) { return vmulq_f32(a, b); }
+WEFT_INLINE F divide(F a, F b) { return vdivq_f32(a, b); }
+WEFT_INLINE F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
+WEFT_INLINE F ifLess(F a, F b, F x, F y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
+WEFT_INLINE F maxOf(F a, F b) { return vmaxq_f32(a, b); }
+WEFT_INLINE F minOf(F a, F b) { return vminq_f32(a, b); }
+WEFT_INLINE bool anyGreater(F a, F b) { return vmaxvq_u32(vcgtq_f32(a, b)) != 0; }
+WEFT_INLINE F magnitude(F a) { return vabsq_f32(a); }
+WEFT_INLINE F copySign(F a, F sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, a); }
+WEFT_INLINE float sumOf(F a) {
+  float32x2_t b = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+  return vget_lane_f32(b, 0) + vget_lane_f32(b, 1);
+}
+WEFT_INLINE float maxOver(F a) { return vmaxvq_f32(a); }
+WEFT_INLINE F nearest(F a) { return vrndnq_f32(a); }
+WEFT_INLINE F scaleByPower(F a, F n) {
+  int32x4_t whole = vcvtq_s32_f32(n), half = vshrq_n_s32(whole, 1), bias = vdupq_n_s32(127);
+  F first = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, bias), 23));
+  F second = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vsubq_s32(whole, half), bias), 23));
+  return vmulq_f32(vmulq_f32(a, first), second);
+}
+
+WEFT_INLINE uint16x4_t load16N(const uint16_t* p, int n) {
+  uint16_t v[4] = {};
+  for (int i = 0; i < n; i++) v[i] = p[i];
+  return vld1_u16(v);
+}
+WEFT_INLINE F loadBf16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return vreinterpretq_f32_u32(vshll_n_u16(load16N(p, n), 16)); }
+WEFT_INLINE F loadF16(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return vcvt_f32_f16(vreinterpret_f16_u16(load16N(p, n))); }
+
+WEFT_INLINE void bf16Pair(const uint16_t* p, F& even, F& odd) {
+  uint32x4_t w = vreinterpretq_u32_u16(vld1q_u16(p));
+  even = vreinterpretq_f32_u32(vshlq_n_u32(w, 16));
+  odd = vreinterpretq_f32_u32(vandq_u32(w, vdupq_n_u32(0xffff0000u)));
+}
+WEFT_INLINE void inOrder(F& even, F& odd) {
+  F low = vzip1q_f32(even, odd);
+  odd = vzip2q_f32(even, odd);
+  even = low;
+}
+
+WEFT_INLINE void storeF16(uint16_t* p, F a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
+
+}  // namespace WEFT_ISA
+}  // namespace weft
