@@ -1,6 +1,6 @@
 // @ts-check
 import { createHash } from 'node:crypto';
-import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { inRoot, root, say } from './checkout.mjs';
 import { Problem } from './problem.mjs';
@@ -28,12 +28,15 @@ const currentStamp = () =>
 
 export const isInstalled = () => existsSync(STAMP) && readFileSync(STAMP, 'utf8') === currentStamp();
 
-/** Installs exactly what the lockfile says, tools included: they build and test. */
-export async function install() {
+/**
+ * Installs exactly what the lockfile says, tools included: they build and test.
+ * @param {NodeJS.ProcessEnv} env
+ */
+export async function install(env) {
   const stamp = currentStamp();
   say('installing dependencies');
   // Warnings would only repeat that some packages ask for a newer Node than they need.
-  const { code, output } = await capture([...npm(), 'ci', '--include=dev', '--loglevel=error'], { cwd: root, env: npmEnv() });
+  const { code, output } = await capture([...npm(), 'ci', '--include=dev', '--loglevel=error'], { cwd: root, env });
   if (code !== 0) throw new Problem(`npm ci failed with exit code ${code}:\n${output.trim()}`);
   writeFileSync(STAMP, stamp);
 }
@@ -42,21 +45,4 @@ export async function install() {
 function npm() {
   const running = process.env.npm_execpath;
   return running && basename(running) === 'npm-cli.js' ? [process.execPath, running] : ['npm'];
-}
-
-/** npm wants a cache it can write to; where home is missing or read-only, it stands in the build folder. */
-function npmEnv() {
-  if (process.env.npm_config_cache && isWritable(process.env.npm_config_cache)) return process.env;
-  const home = process.env.HOME;
-  return home && isWritable(home) ? process.env : { ...process.env, npm_config_cache: inRoot('build', 'npm-cache') };
-}
-
-/** @param {string} folder */
-function isWritable(folder) {
-  try {
-    accessSync(folder, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

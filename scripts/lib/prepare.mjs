@@ -1,6 +1,7 @@
 // @ts-check
 import { inRoot, root } from './checkout.mjs';
 import { Runners, withLock } from './checkout-lock.mjs';
+import { withCaches } from './environment.mjs';
 import { install, isInstalled } from './install.mjs';
 import { buildNative } from './native.mjs';
 import { findCompiler } from './requirements.mjs';
@@ -20,26 +21,30 @@ export const runners = new Runners(inRoot('build', 'running'));
 export async function prepare(purpose) {
   if (process.env[PREPARED] === root) return process.env;
   const compiler = findCompiler();
+  const env = withCaches(process.env);
   await withLock(inRoot('build', 'prepare.lock'), purpose, async () => {
     /** @type {Promise<void> | undefined} */
     let waited;
     const waitForTests = () => (waited ??= runners.waitForTests());
 
-    const installed = isInstalled() ? Promise.resolve() : waitAndInstall(waitForTests);
+    const installed = isInstalled() ? Promise.resolve() : waitAndInstall(waitForTests, env);
     await allDone([
       purpose === 'generate' ? installed : buildNative(compiler, installed, waitForTests),
       purpose === 'native' ? installed : installed.then(() => buildTypeScript(waitForTests)),
     ]);
     if (purpose === 'serve' || purpose === 'test') runners.announce(purpose);
   });
-  return { ...process.env, [PREPARED]: root };
+  return { ...env, [PREPARED]: root };
 }
 
-/** @param {() => Promise<void>} waitForTests */
-async function waitAndInstall(waitForTests) {
+/**
+ * @param {() => Promise<void>} waitForTests
+ * @param {NodeJS.ProcessEnv} env
+ */
+async function waitAndInstall(waitForTests, env) {
   runners.refuseIfServing();
   await waitForTests();
-  await install();
+  await install(env);
 }
 
 /** Like Promise.all, but fails only when nothing is left running: whoever holds the lock next finds no stray npm. */

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { expect, test } from 'vitest';
+import { withCaches } from '../../../scripts/lib/environment.mjs';
 import { NODE_RANGE, findCompiler, parseCompilerVersion, supportsNode } from '../../../scripts/lib/requirements.mjs';
 
 test.each([
@@ -41,4 +43,11 @@ test('without a compiler one message names the package for each system', () => {
   expect(find).toThrow(/apt-get install g\+\+/);
   expect(find).toThrow(/dnf install gcc-c\+\+/);
   expect(find).toThrow(/xcode-select --install/);
+});
+
+test('caches leave a home that cannot be written to', () => {
+  expect(withCaches({ HOME: tmpdir() })).toEqual({ HOME: tmpdir() });
+  for (const env of [{}, { HOME: '' }, { HOME: '/nonexistent' }]) {
+    expect(withCaches(env)).toMatchObject({ ...env, npm_config_cache: expect.stringContaining('build/cache'), XDG_CACHE_HOME: expect.stringMatching(/build\/cache$/) });
+  }
 });
