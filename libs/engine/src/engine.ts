@@ -17,7 +17,7 @@ import { Owner, type PagePool } from './page-pool.js';
 import type { EngineListener, EngineRequest, Terminal, TokenEvent } from './request.js';
 import type { Step, StepResults, StepRunner } from './runner.js';
 import { compare, schedule, type Plan, type SchedulerLimits } from './scheduler.js';
-import { RequestState, Sequence, type SlotId } from './sequence.js';
+import { RequestState, Sequence, blocksFor, type SlotId } from './sequence.js';
 import { SlotPool } from './slot-pool.js';
 import { admissible, type RequestLimits } from './validate.js';
 import { COST_INPUT, COST_OUTPUT, WaitingQueue } from './waiting-queue.js';
@@ -185,7 +185,7 @@ export class Engine {
 
     const batch = makeBatch(++this.#step, rows);
     for (const { sequence, start, count } of rows) {
-      const missing = Math.ceil((start + count) / 16) - sequence.pages.length;
+      const missing = blocksFor(start + count) - sequence.pages.length;
       if (missing > 0) this.pool.take(missing, Owner.sequence, sequence.id, sequence.pages);
     }
     const step = this.#parts.runner.submit(batch);

@@ -1,7 +1,7 @@
 /** Puts an engine together on a real device: model, pool, runner, loader. The executor and plain scripts start here. */
-import { prepareAdapter, type LoraManifest } from '@weft/adapters';
+import { prepareAdapter, readBaseText, type BaseText, type LoraManifest } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { createCpuDevice, type Device } from '@weft/kernels';
+import { BLOCK_TOKENS, createCpuDevice, type Device } from '@weft/kernels';
 import type { AdapterImage } from './adapter-cache.js';
 import { slotWords } from './adapter-slots.js';
 import { openCheckpoint } from './checkpoint/index.js';
@@ -72,20 +72,20 @@ export async function createEngine(options: EngineOptions): Promise<EngineHost> 
   try {
     return await assemble(options, device, await loadModel(device, checkpoint, {
       ...(options.weights && { weights: options.weights }), ...(options.maxModelLen && { maxModelLen: options.maxModelLen }),
-      partition: { rank: 0, size: 1 }, log,
-    }), log);
+      partition: { rank: 0, size: 1 }, digestCacheDir: options.adapterCacheDir, log,
+    }), await readBaseText(options.modelDir), log);
   } catch (error) {
     device.close();
     throw error;
   }
 }
 
-async function assemble(options: EngineOptions, device: Device, model: Model, log: (line: string) => void): Promise<EngineHost> {
+async function assemble(options: EngineOptions, device: Device, model: Model, baseText: BaseText, log: (line: string) => void): Promise<EngineHost> {
   const stepTokens = options.stepTokens ?? DEFAULT_STEP_TOKENS;
   const maxSequences = Math.min(options.maxSequences ?? DEFAULT_MAX_SEQUENCES, stepTokens);
   const pages = planPool(model.kv.pageBytes, options.poolBytes, availableMemoryBytes(), log);
   // A sequence must fit into the pool with one page to spare for the block that is being written.
-  const maxModelLen = Math.min(options.maxModelLen ?? model.config.maxPositions, model.config.maxPositions, pages * 16);
+  const maxModelLen = Math.min(options.maxModelLen ?? model.config.maxPositions, model.config.maxPositions, pages * BLOCK_TOKENS);
   if (maxModelLen < (options.maxModelLen ?? 0)) {
     throw new WeftError('option_invalid', `a context of ${options.maxModelLen} tokens needs ${blocksFor(options.maxModelLen!)} pages of ${model.kv.pageBytes} bytes; the pool has ${pages}`, { field: 'max-model-len', limit: maxModelLen });
   }
@@ -106,7 +106,7 @@ async function assemble(options: EngineOptions, device: Device, model: Model, lo
   const base = { ...model.geometry, names: [...model.geometry.names, ...(options.modelNames ?? [])] };
   const folders = new Map<string, string>();
   const prepare = async (folder: string, rebuild = false) =>
-    prepareAdapter(folder, base, { pageBytes: model.kv.pageBytes, partition: { rank: 0, size: 1 } }, options.adapterCacheDir, { rebuild });
+    prepareAdapter(folder, base, { pageBytes: model.kv.pageBytes, partition: { rank: 0, size: 1 } }, options.adapterCacheDir, { rebuild, baseText });
   const repack = async (digest: string): Promise<AdapterImage> => {
     log(`adapter ${digest.slice(0, 12)}: its packed image is damaged; packing it again`);
     const { imageFile, index } = await prepare(folders.get(digest)!, true);

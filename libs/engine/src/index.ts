@@ -3,6 +3,7 @@ export * from './batch.js';
 export * from './clock.js';
 export * from './engine.js';
 export * from './frame-writer.js';
+export * from './host.js';
 export * from './page-pool.js';
 export * from './request.js';
 export * from './runner.js';

@@ -1,0 +1,69 @@
+/** What an op must move and compute: the floor that a measured time is held against. */
+import type { CommandList } from './command-list.js';
+import { DType, OPS } from './ops.js';
+import type { Op } from './op.js';
+
+/** What a step's ops depend on, beside their recorded shapes. */
+export interface StepFacts {
+  rows: number;
+  logits: number;
+  /** Σ over groups of the adapter's rank at this site would be exact; the adapter's largest rank bounds it. */
+  distinctRanks: number;
+  /** Σ over rows of their adapters' ranks. */
+  rowRanks: number;
+  /** Σ over rows of the positions that they attend to. */
+  attended: number;
+  /** Σ over sequences of their positions: KV that must be read at least once. */
+  context: number;
+}
+
+export interface OpCost { name: string; bytes: number; flops: number }
+
+const WEIGHT_BYTES: Record<number, number> = { [DType.f32]: 4, [DType.bf16]: 2, [DType.f16]: 2, [DType.int8]: 1 };
+const byCode = new Map<number, Op>(Object.values(OPS).map(op => [op.code, op as Op]));
+
+type Params = Record<string, number>;
+const F32 = 4, F16 = 2;
+
+/** Bytes and flops by op. Weights and KV are read once a step, activations once per row. Ops that only move few rows count those. */
+const COSTS: Partial<Record<keyof typeof OPS, (p: Params, f: StepFacts) => { bytes: number; flops: number }>> = {
+  embed: (p, f) => ({ bytes: f.rows * p['dim']! * (WEIGHT_BYTES[p['dtype']!]! + F32), flops: 0 }),
+  rmsNorm: (p, f) => ({ bytes: f.rows * p['dim']! * F32 * 4, flops: f.rows * p['dim']! * 4 }),
+  headNorm: (p, f) => ({ bytes: f.rows * p['width']! * F32 * 2, flops: f.rows * p['width']! * 4 }),
+  linear(p, f) {
+    // The head works on logit rows, in tiles.
+    const rows = p['countFrom']! > 0 || p['rows']! <= 64 ? Math.min(Math.max(f.logits - p['countFrom']!, 0), p['rows']!) : f.rows;
+    const weights = rows > 0 ? p['n']! * p['k']! * WEIGHT_BYTES[p['dtype']!]! : 0;
+    return { bytes: weights + rows * (p['n']! + p['k']!) * F32, flops: 2 * rows * p['n']! * p['k']! };
+  },
+  rope: (p, f) => ({ bytes: f.rows * p['heads']! * p['rotary']! * F32 * 2, flops: f.rows * p['heads']! * p['rotary']! * 3 }),
+  kvWrite: (p, f) => ({ bytes: f.rows * p['kvHeads']! * p['dim']! * 2 * (F32 + F16), flops: 0 }),
+  attention: (p, f) => ({
+    bytes: f.context * p['kvHeads']! * p['dim']! * 2 * F16 + f.rows * p['heads']! * p['dim']! * F32 * 2,
+    flops: 4 * f.attended * p['heads']! * p['dim']!,
+  }),
+  gatedAct: (p, f) => ({ bytes: f.rows * p['dim']! * F32 * 3, flops: f.rows * p['dim']! * 12 }),
+  loraShrink: (p, f) => ({ bytes: f.distinctRanks * p['parts']! * p['dIn']! * 2, flops: 2 * f.rowRanks * p['parts']! * p['dIn']! }),
+  loraExpand(p, f) {
+    const outs = p['dOut0']! + p['dOut1']! + p['dOut2']!;
+    return { bytes: f.distinctRanks * outs * 2, flops: 2 * f.rowRanks * outs };
+  },
+  sample: (p, f) => {
+    const rows = Math.min(Math.max(f.logits - p['firstRow']!, 0), p['tileRows']!);
+    return { bytes: rows * p['vocab']! * F32, flops: rows * p['vocab']! * 10 };
+  },
+};
+
+/** The cost of each op of a list in its order. */
+export function costsOf(list: CommandList, facts: StepFacts): OpCost[] {
+  const words = list.words, floats = new Float32Array(words.buffer, words.byteOffset, words.length);
+  const costs: OpCost[] = [];
+  for (let at = 0; at < words.length; at += words[at + 1]!) {
+    const op = byCode.get(words[at]!)!;
+    const params: Params = {};
+    let word = at + 2 + 2 * Object.keys(op.operands).length;
+    for (const [name, { kind }] of Object.entries(op.params)) { params[name] = kind === 'f32' ? floats[word]! : words[word]!; word++; }
+    costs.push({ name: op.name, ...(COSTS[op.name as keyof typeof OPS]?.(params, facts) ?? { bytes: 0, flops: 0 }) });
+  }
+  return costs;
+}
