@@ -217,7 +217,6 @@ class Recorder {
   #lora(names: readonly Site['name'][], layer: number, x: Rows, y: Rows): void {
     const { frame, tables, adapterSlots, slotWords, arena, pages, pageBytes } = this.context;
     const { groups: maxGroups, groupRows: maxGroupRows, tokens: rows } = frame.capacity;
-    if (maxGroups === 0) return;
     const all = this.model.geometry.sites;
     const sites = names.map(name => all.find(site => site.name === name)!);
     const shared = {

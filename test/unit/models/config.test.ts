@@ -1,0 +1,188 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { WeftError } from '@weft/contracts';
+import { describe, expect, test } from 'vitest';
+import { ARCHITECTURES, parseConfig, type ModelConfig } from '../../../libs/engine/src/models/index.js';
+
+type Json = Record<string, unknown>;
+
+const SHAPE = { hidden_size: 64, intermediate_size: 96, num_hidden_layers: 3, num_attention_heads: 4, num_key_value_heads: 2, vocab_size: 320 };
+const BASES = {
+  llama: { architectures: ['LlamaForCausalLM'], model_type: 'llama', ...SHAPE },
+  mistral: { architectures: ['MistralForCausalLM'], model_type: 'mistral', ...SHAPE, sliding_window: null },
+  qwen2: { architectures: ['Qwen2ForCausalLM'], model_type: 'qwen2', ...SHAPE },
+  qwen3: { architectures: ['Qwen3ForCausalLM'], model_type: 'qwen3', ...SHAPE },
+} as const;
+type Kind = keyof typeof BASES;
+const SLIDING = Array<string>(3).fill('sliding_attention'), FULL = Array<string>(3).fill('full_attention');
+const LLAMA3 = { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 512 };
+
+/** `undefined` takes a field away. */
+const patched = (kind: Kind, patch: Json): Json =>
+  Object.fromEntries(Object.entries({ ...BASES[kind], ...patch }).filter(([, value]) => value !== undefined));
+const parse = (kind: Kind, patch: Json, generation: Json | null = null): ModelConfig => parseConfig(patched(kind, patch), generation, ARCHITECTURES).config;
+
+describe('what config.json says becomes', () => {
+  test.each<[string, Kind, Json, Partial<ModelConfig>]>([
+    ['defaults of Llama', 'llama', {}, {
+      architecture: 'LlamaForCausalLM', headDim: 16, kvHeads: 2, normEps: 1e-6, tiedHead: false, activation: 'silu', maxPositions: 2048, slidingWindow: 0,
+      qkvBias: false, outBias: false, mlpBias: false, qkNorm: false, bosId: null, eosIds: [], rope: { type: 'default', theta: 10_000, rotary: 16 },
+    }],
+    ['an architecture from the model type alone', 'qwen2', { architectures: undefined }, { architecture: 'Qwen2ForCausalLM' }],
+    ['Llama: as many KV heads as heads', 'llama', { num_key_value_heads: undefined }, { kvHeads: 4 }],
+    ['Llama: null KV heads likewise', 'llama', { num_key_value_heads: null }, { kvHeads: 4 }],
+    ['Mistral: 8 KV heads', 'mistral', { num_attention_heads: 16, num_key_value_heads: undefined }, { kvHeads: 8 }],
+    ['an explicit head_dim', 'llama', { head_dim: 24 }, { headDim: 24, rope: { type: 'default', theta: 10_000, rotary: 24 } }],
+    ['Qwen 3: heads of 128', 'qwen3', {}, { headDim: 128, qkNorm: true }],
+    ['Qwen 3: a given head_dim', 'qwen3', { head_dim: 32 }, { headDim: 32 }],
+    ['a head_dim that does not divide hidden', 'llama', { num_attention_heads: 6, num_key_value_heads: 3, head_dim: 32 }, { headDim: 32, heads: 6 }],
+    ['Llama: attention_bias for q, k, v and o', 'llama', { attention_bias: true }, { qkvBias: true, outBias: true, mlpBias: false }],
+    ['Llama: mlp_bias', 'llama', { mlp_bias: true }, { qkvBias: false, mlpBias: true }],
+    ['Qwen 2: biases on q, k, v alone', 'qwen2', {}, { qkvBias: true, outBias: false }],
+    ['Qwen 3: attention_bias', 'qwen3', { attention_bias: true }, { qkvBias: true, outBias: true }],
+    ['tied embeddings', 'qwen2', { tie_word_embeddings: true }, { tiedHead: true }],
+    ['a tanh GELU', 'llama', { hidden_act: 'gelu_pytorch_tanh' }, { activation: 'geluTanh' }],
+    ['an exact GELU', 'llama', { hidden_act: 'gelu' }, { activation: 'gelu' }],
+    ['swish, which is SiLU', 'llama', { hidden_act: 'swish' }, { activation: 'silu' }],
+    ['rope_theta (transformers 4)', 'llama', { rope_theta: 5e5, rope_scaling: null }, { rope: { type: 'default', theta: 5e5, rotary: 16 } }],
+    ['rope_parameters (transformers 5)', 'llama', { rope_parameters: { rope_type: 'default', rope_theta: 5e5 } }, { rope: { type: 'default', theta: 5e5, rotary: 16 } }],
+    ['rope_scaling without a type', 'llama', { rope_parameters: { rope_theta: 5e5 } }, { rope: { type: 'default', theta: 5e5, rotary: 16 } }],
+    ['rope_scaling of the old type', 'llama', { rope_theta: 1e4, rope_scaling: { type: 'linear', factor: 4 } }, { rope: { type: 'linear', theta: 1e4, rotary: 16, factor: 4 } }],
+    ['both names of a type', 'llama', { rope_scaling: { type: 'linear', rope_type: 'linear', factor: 2 } }, { rope: { type: 'linear', theta: 1e4, rotary: 16, factor: 2 } }],
+    ['llama3 scaling', 'llama', { rope_theta: 5e5, rope_scaling: LLAMA3 },
+      { rope: { type: 'llama3', theta: 5e5, rotary: 16, factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 512 } }],
+    ['llama3 scaling whose pretrained length stands outside', 'llama', { original_max_position_embeddings: 128, rope_scaling: LLAMA3 },
+      { rope: { type: 'llama3', theta: 1e4, rotary: 16, factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 128 } }],
+    ['both spellings, saying the same', 'llama', { rope_theta: 1e4, rope_scaling: { type: 'linear', factor: 4 }, rope_parameters: { rope_type: 'linear', factor: 4, rope_theta: 1e4 } },
+      { rope: { type: 'linear', theta: 1e4, rotary: 16, factor: 4 } }],
+    ['a whole head turned', 'llama', { partial_rotary_factor: 1 }, { rope: { type: 'default', theta: 1e4, rotary: 16 } }],
+    ['Mistral: no window', 'mistral', {}, { slidingWindow: 0 }],
+    ['Mistral: a window', 'mistral', { sliding_window: 24 }, { slidingWindow: 24 }],
+    ['Mistral: a window where none is named', 'mistral', { sliding_window: undefined }, { slidingWindow: 4096 }],
+    ['Mistral: a window in each layer', 'mistral', { sliding_window: 24, layer_types: SLIDING }, { slidingWindow: 24 }],
+    ['Mistral: no window in each layer', 'mistral', { layer_types: FULL }, { slidingWindow: 0 }],
+    ['Qwen: a window that is off', 'qwen2', { use_sliding_window: false, sliding_window: 24, max_window_layers: 2 }, { slidingWindow: 0 }],
+    ['Qwen: a window from the first layer on', 'qwen2', { use_sliding_window: true, sliding_window: 24, max_window_layers: 0 }, { slidingWindow: 24 }],
+    ['Qwen: a window from beyond the last layer on', 'qwen3', { use_sliding_window: true, sliding_window: 24, max_window_layers: 3 }, { slidingWindow: 0 }],
+    ['Qwen: a window by default layers', 'qwen2', { use_sliding_window: true }, { slidingWindow: 0 }],
+    ['Qwen: layer_types over max_window_layers', 'qwen3', { use_sliding_window: true, sliding_window: 24, max_window_layers: 1, layer_types: SLIDING }, { slidingWindow: 24 }],
+    ['Qwen: full layers, whatever the window', 'qwen3', { use_sliding_window: true, sliding_window: 24, layer_types: FULL }, { slidingWindow: 0 }],
+    ['ids', 'llama', { bos_token_id: 1, eos_token_id: 2, pad_token_id: -1 }, { bosId: 1, eosIds: [2] }],
+    ['fields without effect', 'llama', { torch_dtype: 'bfloat16', use_cache: true, attention_dropout: 0.1, initializer_range: 0.02, pretraining_tp: 1, temperature: 0.6, transformers_version: '4.40.0' }, {}],
+    ['unknown fields that say nothing', 'llama', { use_mrope: false, rope_interleaved: false, dual_chunk_attention_config: null, pruned_heads: {}, extra: [] }, {}],
+  ])('%s', (_, kind, patch, expected) => expect(parse(kind, patch)).toMatchObject(expected));
+
+  test.each<[string, unknown, unknown, number[]]>([
+    ['config.json alone', 2, undefined, [2]],
+    ['a list, without repeats', [2, 3, 2], undefined, [2, 3]],
+    ['generation_config.json before config.json', 2, [5, 2], [5, 2]],
+    ['config.json where generation_config.json names none', 2, null, [2]],
+  ])('EOS: %s', (_, own, generated, expected) => {
+    expect(parse('llama', { eos_token_id: own }, generated === undefined ? null : { eos_token_id: generated, temperature: 0.7 }).eosIds).toEqual(expected);
+  });
+
+  const models = fileURLToPath(new URL('../../fixtures/models', import.meta.url));
+  test.each(readdirSync(models))('fixture %s', name => {
+    const read = (file: string): Json => JSON.parse(readFileSync(`${models}/${name}/base/${file}`, 'utf8')) as Json;
+    const { config, architecture } = parseConfig(read('config.json'), read('generation_config.json'), ARCHITECTURES);
+    expect(config.eosIds).toContain(2);
+    expect(architecture.sites(config).map(site => site.name)).toEqual(['q', 'k', 'v', 'o', 'gate', 'up', 'down']);
+  });
+});
+
+describe('config.json is refused by the field', () => {
+  const INVALID = 'checkpoint_config_invalid', UNSUPPORTED = 'checkpoint_unsupported';
+  const numbers: [string, number[]][] = [
+    ['num_hidden_layers', [0, -1, 1.5, 1e9]], ['hidden_size', [0, -64, 0.5, 2 ** 40]], ['intermediate_size', [0, -1, 2 ** 40]],
+    ['num_attention_heads', [0, -4, 2.5, 1e6]], ['num_key_value_heads', [0, -2, 3, 8]], ['head_dim', [0, -8, 15, 1e6]], ['vocab_size', [0, -1, 2 ** 40]],
+    ['max_position_embeddings', [0, -1, 2 ** 40]], ['rms_norm_eps', [0, -1e-5, 1]], ['rope_theta', [0, -1, 1e30]],
+    ['bos_token_id', [-1, 320, 0.5]], ['eos_token_id', [-1, 320, 0.5]],
+  ];
+  test.each(numbers.flatMap(([field, values]) => [...values, '8', true, {}].map(value => [field, value] as const)))('%s: %j', (field, value) => {
+    expect(() => parse('llama', { [field]: value })).toThrow(expect.objectContaining({ code: INVALID, details: expect.objectContaining({ field }) }));
+  });
+
+  test.each(['num_hidden_layers', 'hidden_size', 'intermediate_size', 'num_attention_heads', 'vocab_size'])('%s: missing', field => {
+    for (const value of [undefined, null]) {
+      expect(() => parse('llama', { [field]: value })).toThrow(expect.objectContaining({ code: INVALID, details: expect.objectContaining({ field }), message: expect.stringContaining('missing') }));
+    }
+  });
+
+  const booleans: [Kind, string][] = [['llama', 'attention_bias'], ['llama', 'mlp_bias'], ['llama', 'tie_word_embeddings'], ['qwen2', 'use_sliding_window'], ['qwen3', 'attention_bias']];
+  test.each(booleans)('%s %s: not a truth value', (kind, field) => {
+    expect(() => parse(kind, { [field]: 'true' })).toThrow(expect.objectContaining({ code: INVALID, details: expect.objectContaining({ field }) }));
+  });
+
+  test.each<[string, Kind, Json, string, string]>([
+    ['another architecture', 'llama', { architectures: ['GemmaForCausalLM'] }, UNSUPPORTED, 'architectures'],
+    ['a classifier', 'llama', { architectures: ['LlamaForSequenceClassification'] }, UNSUPPORTED, 'architectures'],
+    ['two architectures', 'llama', { architectures: ['LlamaForCausalLM', 'MistralForCausalLM'] }, UNSUPPORTED, 'architectures'],
+    ['no architecture at all', 'llama', { architectures: undefined, model_type: undefined }, INVALID, 'architectures'],
+    ['an unknown model type', 'llama', { architectures: undefined, model_type: 'mamba' }, UNSUPPORTED, 'model_type'],
+    ['a model type of another architecture', 'llama', { model_type: 'mistral' }, INVALID, 'model_type'],
+    ['architectures that are no list', 'llama', { architectures: 'LlamaForCausalLM' }, INVALID, 'architectures'],
+    ['hidden that heads do not divide', 'llama', { num_attention_heads: 6, num_key_value_heads: 3 }, INVALID, 'hidden_size'],
+    ['KV heads by default that do not divide heads', 'mistral', { num_key_value_heads: undefined }, INVALID, 'num_key_value_heads'],
+    ['an odd head', 'llama', { hidden_size: 60 }, INVALID, 'hidden_size'],
+    ['an unknown activation', 'llama', { hidden_act: 'relu2' }, UNSUPPORTED, 'hidden_act'],
+    ['an activation that is inherited from Object', 'llama', { hidden_act: 'constructor' }, UNSUPPORTED, 'hidden_act'],
+    ['quantized weights', 'llama', { quantization_config: { quant_method: 'gptq', bits: 4 } }, UNSUPPORTED, 'quantization_config'],
+    ['code of its own', 'llama', { auto_map: { AutoModelForCausalLM: 'modeling.Model' } }, UNSUPPORTED, 'auto_map'],
+    ['partial products', 'llama', { pretraining_tp: 2 }, UNSUPPORTED, 'pretraining_tp'],
+    ['a RoPE type that is not known', 'llama', { rope_scaling: { rope_type: 'yarn', factor: 4 } }, UNSUPPORTED, 'rope_scaling.rope_type'],
+    ['the same by its old name', 'llama', { rope_scaling: { type: 'dynamic', factor: 4 } }, UNSUPPORTED, 'rope_scaling.type'],
+    ['the same in rope_parameters', 'qwen3', { rope_parameters: { rope_type: 'longrope', rope_theta: 1e4 } }, UNSUPPORTED, 'rope_parameters.rope_type'],
+    ['a type that is inherited from Object', 'llama', { rope_scaling: { type: 'toString', factor: 4 } }, UNSUPPORTED, 'rope_scaling.type'],
+    ['two types', 'llama', { rope_scaling: { rope_type: 'linear', type: 'llama3', factor: 4 } }, INVALID, 'rope_scaling.type'],
+    ['a linear type without factor', 'llama', { rope_scaling: { type: 'linear' } }, INVALID, 'rope_scaling.factor'],
+    ['a factor that shrinks', 'llama', { rope_scaling: { type: 'linear', factor: 0.5 } }, INVALID, 'rope_scaling.factor'],
+    ['a factor that is no number', 'llama', { rope_scaling: { type: 'linear', factor: '4' } }, INVALID, 'rope_scaling.factor'],
+    ['llama3 without low_freq_factor', 'llama', { rope_scaling: { ...LLAMA3, low_freq_factor: undefined } }, INVALID, 'rope_scaling.low_freq_factor'],
+    ['llama3 without high_freq_factor', 'llama', { rope_scaling: { ...LLAMA3, high_freq_factor: undefined } }, INVALID, 'rope_scaling.high_freq_factor'],
+    ['llama3 upside down', 'llama', { rope_scaling: { ...LLAMA3, high_freq_factor: 1 } }, INVALID, 'rope_scaling.high_freq_factor'],
+    ['a field that the type does not have', 'llama', { rope_scaling: { ...LLAMA3, attention_factor: 1.2 } }, UNSUPPORTED, 'rope_scaling.attention_factor'],
+    ['sections of the head (multimodal RoPE)', 'qwen2', { rope_scaling: { type: 'default', mrope_section: [16, 24, 24] } }, UNSUPPORTED, 'rope_scaling.mrope_section'],
+    ['RoPE per layer type', 'qwen3', { rope_parameters: { full_attention: { rope_theta: 1e6 } } }, UNSUPPORTED, 'rope_parameters.full_attention'],
+    ['two thetas', 'llama', { rope_theta: 1e4, rope_parameters: { rope_type: 'default', rope_theta: 1e6 } }, INVALID, 'rope_parameters.rope_theta'],
+    ['two spellings that differ', 'llama', { rope_scaling: { type: 'linear', factor: 4 }, rope_parameters: { rope_type: 'linear', factor: 2 } }, INVALID, 'rope_scaling'],
+    ['RoPE that is no object', 'llama', { rope_scaling: 4 }, INVALID, 'rope_scaling'],
+    ['part of a head turned', 'llama', { partial_rotary_factor: 0.5 }, UNSUPPORTED, 'partial_rotary_factor'],
+    ['part of a head turned, inside', 'llama', { rope_parameters: { rope_theta: 1e4, partial_rotary_factor: 0.5 } }, UNSUPPORTED, 'rope_parameters.partial_rotary_factor'],
+    ['a window of Llama', 'llama', { sliding_window: 4096 }, UNSUPPORTED, 'sliding_window'],
+    ['a window of nothing', 'mistral', { sliding_window: 0 }, INVALID, 'sliding_window'],
+    ['a window of half a token', 'qwen2', { use_sliding_window: true, sliding_window: 0.5 }, INVALID, 'sliding_window'],
+    ['Mistral: mixed layers', 'mistral', { sliding_window: 24, layer_types: ['full_attention', 'sliding_attention', 'full_attention'] }, UNSUPPORTED, 'layer_types'],
+    ['Mistral: full layers beside a window', 'mistral', { sliding_window: 24, layer_types: FULL }, UNSUPPORTED, 'layer_types'],
+    ['Qwen: mixed layers', 'qwen3', { use_sliding_window: true, layer_types: ['full_attention', 'sliding_attention', 'full_attention'] }, UNSUPPORTED, 'layer_types'],
+    ['Qwen: mixed layers by their number', 'qwen2', { use_sliding_window: true, max_window_layers: 2 }, UNSUPPORTED, 'max_window_layers'],
+    ['Qwen: sliding layers without a window', 'qwen2', { layer_types: SLIDING }, INVALID, 'layer_types'],
+    ['Qwen: chunked layers', 'qwen3', { layer_types: ['chunked_attention', ...FULL.slice(1)] }, UNSUPPORTED, 'layer_types'],
+    ['too few layer types', 'qwen3', { layer_types: ['full_attention'] }, INVALID, 'layer_types'],
+    ['a bias that Mistral does not have', 'mistral', { attention_bias: true }, UNSUPPORTED, 'attention_bias'],
+    ['a bias that Qwen does not have', 'qwen2', { mlp_bias: true }, UNSUPPORTED, 'mlp_bias'],
+    ['a multiplier of another architecture', 'llama', { residual_multiplier: 0.22 }, UNSUPPORTED, 'residual_multiplier'],
+    ['zero, where zero says something', 'llama', { logits_scaling: 0 }, UNSUPPORTED, 'logits_scaling'],
+    ['attention in chunks', 'qwen2', { dual_chunk_attention_config: { chunk_size: 262144 } }, UNSUPPORTED, 'dual_chunk_attention_config'],
+    ['interleaved RoPE', 'llama', { rope_interleaved: true }, UNSUPPORTED, 'rope_interleaved'],
+    ['an encoder and a decoder', 'llama', { is_encoder_decoder: true }, UNSUPPORTED, 'is_encoder_decoder'],
+  ])('%s', (_, kind, patch, code, field) => {
+    expect(() => parse(kind, patch)).toThrow(expect.objectContaining({ code, details: expect.objectContaining({ field }), message: expect.stringContaining(`"${field}"`) }));
+  });
+
+  test('an EOS of generation_config.json that is no token', () => {
+    expect(() => parse('llama', { eos_token_id: 2 }, { eos_token_id: [2, 9999] })).toThrow(expect.objectContaining({ code: INVALID, details: { field: 'eos_token_id', file: 'generation_config.json' } }));
+  });
+
+  test('whatever a field holds, the answer is a config or an error with a code', () => {
+    for (const kind of Object.keys(BASES) as Kind[]) {
+      for (const field of [...Object.keys(BASES[kind]), 'rope_scaling', 'rope_parameters', 'layer_types', 'sliding_window', 'hidden_act', '__proto__']) {
+        for (const value of [null, true, -1, 1e400, 'x', '', [], [null], {}, { type: [] }, { rope_type: null, factor: {} }]) {
+          try { parseConfig(JSON.parse(`{${JSON.stringify(BASES[kind]).slice(1, -1)},${JSON.stringify(field)}:${JSON.stringify(value)}}`) as Json, null, ARCHITECTURES); } catch (error) {
+            expect(error).toBeInstanceOf(WeftError);
+            expect((error as WeftError).code).not.toBe('internal_error');
+          }
+        }
+      }
+    }
+  });
+});

@@ -1,0 +1,93 @@
+import { describe, expect, test } from 'vitest';
+import { openCheckpoint } from '../../../libs/engine/src/checkpoint/index.js';
+import { ARCHITECTURES, parseConfig } from '../../../libs/engine/src/models/index.js';
+import { planWeights, type WeightPlan } from '../../../libs/engine/src/models/weights.js';
+import { byteLength, folder, safetensors, TINY, tinyTensors, type Tensors } from './folder.js';
+
+type Json = Record<string, unknown>;
+
+const plan = async (tensors: Tensors, config: Json = TINY): Promise<WeightPlan> => {
+  const checkpoint = await openCheckpoint(folder({ 'config.json': config, 'model.safetensors': safetensors(tensors) }));
+  return planWeights(parseConfig(checkpoint.config, null, ARCHITECTURES).config, checkpoint.tensors);
+};
+const refused = (code: string, tensor: string, message = tensor): unknown =>
+  expect.objectContaining({ code, details: expect.objectContaining({ tensor }), message: expect.stringContaining(message) });
+const namesOf = (stack: readonly { name: string }[] | null): string[] | null => stack && stack.map(({ name }) => name);
+
+describe('a checkpoint', () => {
+  test('becomes stacks of rows in the order of the sites', async () => {
+    const { weights, tied } = await plan(tinyTensors());
+    const [layer] = weights.layers;
+    const inLayer = (...modules: string[]): string[] => modules.map(module => `model.layers.0.${module}`);
+    expect(tied).toBe(false);
+    expect(namesOf(weights.embed)).toEqual(['model.embed_tokens.weight']);
+    expect(namesOf(weights.head)).toEqual(['lm_head.weight']);
+    expect(namesOf(layer!.qkv)).toEqual(inLayer('self_attn.q_proj.weight', 'self_attn.k_proj.weight', 'self_attn.v_proj.weight'));
+    expect(namesOf(layer!.qkvBias)).toEqual(inLayer('self_attn.q_proj.bias', 'self_attn.k_proj.bias', 'self_attn.v_proj.bias'));
+    expect(namesOf(layer!.gateUp)).toEqual(inLayer('mlp.gate_proj.weight', 'mlp.up_proj.weight'));
+    expect(namesOf(layer!.downBias)).toEqual(inLayer('mlp.down_proj.bias'));
+    expect(layer!.qNorm).toBeNull();
+  });
+
+  const names = Object.keys(tinyTensors());
+  test.each(names)('without %s is refused', async name => {
+    const { [name]: _, ...rest } = tinyTensors();
+    await expect(plan(rest)).rejects.toThrow(refused('checkpoint_tensor_missing', name));
+  });
+
+  test.each(names)('that calls %s otherwise is refused', async name => {
+    const { [name]: renamed, ...rest } = tinyTensors();
+    await expect(plan({ ...rest, [`${name}s`]: renamed! })).rejects.toThrow(refused('checkpoint_tensor_missing', name));
+  });
+
+  test.each(names)('whose %s has another shape is refused, both shapes named', async name => {
+    const tensors = tinyTensors();
+    const { shape, dtype } = tensors[name]!;
+    for (const wrong of [shape.map((size, i) => (i === 0 ? size + 1 : size)), [...shape, 1], [shape.reduce((a, b) => a * b), 1, 1]]) {
+      await expect(plan({ ...tensors, [name]: { dtype, shape: wrong } })).rejects.toThrow(refused('checkpoint_tensor_shape', name, `[${wrong.join(', ')}]; config.json wants [${shape.join(', ')}]`));
+    }
+  });
+
+  test.each(names)('whose %s holds whole numbers is refused', async name => {
+    const tensors = tinyTensors();
+    await expect(plan({ ...tensors, [name]: { ...tensors[name]!, dtype: 'I64' } })).rejects.toThrow(refused('checkpoint_tensor_dtype', name, 'I64'));
+  });
+
+  test.each(['model.layers.1.mlp.up_proj.weight', 'model.layers.0.self_attn.q_norm.weight', 'lm_head.bias', 'v_head.weight'])('with %s beside it is refused', async name => {
+    await expect(plan({ ...tinyTensors(), [name]: { dtype: 'BF16', shape: [4] } })).rejects.toThrow(refused('checkpoint_tensor_extra', name));
+  });
+
+  test('with biases that config.json denies is refused', async () => {
+    await expect(plan(tinyTensors(), { ...TINY, mlp_bias: false })).rejects.toThrow(refused('checkpoint_tensor_extra', 'model.layers.0.mlp.gate_proj.bias', 'and 2 more'));
+  });
+
+  test.each(['model.rotary_emb.inv_freq', 'model.layers.0.self_attn.rotary_emb.inv_freq'])('with %s, which is computed, is fine', async name => {
+    await expect(plan({ ...tinyTensors(), [name]: { dtype: 'F32', shape: [4] } })).resolves.toBeDefined();
+  });
+});
+
+describe('a tied head', () => {
+  const TIED = { ...TINY, tie_word_embeddings: true };
+  const { 'lm_head.weight': head, 'model.embed_tokens.weight': embed, ...others } = tinyTensors();
+  const filled = (value: number): Tensors[string] => ({ ...head!, data: new Uint8Array(byteLength(head!)).fill(value) });
+
+  test.each<[string, Tensors, string]>([
+    ['the embedding alone', { ...others, 'model.embed_tokens.weight': embed! }, 'model.embed_tokens.weight'],
+    ['the head alone', { ...others, 'lm_head.weight': head! }, 'lm_head.weight'],
+    ['both, with equal bytes', { ...others, 'lm_head.weight': filled(7), 'model.embed_tokens.weight': filled(7) }, 'lm_head.weight'],
+  ])('%s: one matrix', async (_, tensors, name) => {
+    const { weights, tied } = await plan(tensors, TIED);
+    expect([tied, weights.embed, namesOf(weights.head)]).toEqual([true, null, [name]]);
+  });
+
+  test('both, and they differ: two matrices, as transformers keeps them', async () => {
+    const last = filled(7);
+    last.data![last.data!.length - 1] = 8;
+    const { weights, tied } = await plan({ ...others, 'lm_head.weight': filled(7), 'model.embed_tokens.weight': last }, TIED);
+    expect([tied, namesOf(weights.embed), namesOf(weights.head)]).toEqual([false, ['model.embed_tokens.weight'], ['lm_head.weight']]);
+  });
+
+  test('neither: refused', async () => {
+    await expect(plan(others, TIED)).rejects.toThrow(refused('checkpoint_tensor_missing', 'model.embed_tokens.weight'));
+  });
+});
