@@ -47,7 +47,7 @@ export async function runSuite(suite, args, env) {
     const file = join(folder, 'counts.json');
     const code = await runHere(
       [
-        ...[process.execPath, inRoot('node_modules', 'vitest', 'vitest.mjs'), 'run', '--dir', inRoot('test', suite)],
+        ...[process.execPath, inRoot('node_modules', 'vitest', 'vitest.mjs'), 'run', '--project', suite],
         ...['--reporter', 'default', '--reporter', inRoot('scripts', 'lib', 'vitest-counts.mjs'), ...args],
       ],
       { cwd: root, env: { ...env, WEFT_TEST_COUNTS: file } },
