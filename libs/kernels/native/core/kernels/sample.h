@@ -45,12 +45,13 @@ struct SampleRow {
     const float repetition = param(kSampleRepetition), presence = param(kSamplePresence), frequency = param(kSampleFrequency);
     memset(tokens, 0xff, size * sizeof(int32_t));
     memset(counts, 0, size * sizeof(uint32_t));
-    for (uint32_t i = 0; i < length(); i++) {
+    const uint32_t promptLen = record[kSamplePromptLen];
+    for (uint32_t i = repetition != 1.0f ? 0 : promptLen; i < length(); i++) {
       const int32_t token = history[i];
       uint32_t at = (uint32_t)token * 2654435761u & (size - 1);
       while (tokens[at] != token && tokens[at] != -1) at = (at + 1) & (size - 1);
       tokens[at] = token;
-      counts[at] += i >= (uint32_t)record[kSamplePromptLen];
+      counts[at] += i >= promptLen;
     }
     for (uint32_t at = 0; at < size; at++) {
       if (tokens[at] < 0) continue;
@@ -136,15 +137,10 @@ struct SampleRow {
   }
 };
 
-
-
-static uint32_t sampleTiles(const void* p, uint32_t) { return static_cast<const SampleArgs*>(p)->count; }
-
-static void sampleRun(const void* p, uint32_t tile, uint32_t, Scratch& scratch) {
-  const SampleArgs& a = *static_cast<const SampleArgs*>(p);
-  const float* raw = a.logits + (size_t)tile * a.ldl;
-  const SampleRow row(a, a.firstRow + tile);
-  int32_t* result = a.results + (size_t)(a.firstRow + tile) * kResultWords;
+static void sampleOne(const SampleArgs& a, uint32_t i, Scratch& scratch) {
+  const float* raw = a.logits + (size_t)i * a.ldl;
+  const SampleRow row(a, a.firstRow + i);
+  int32_t* result = a.results + (size_t)(a.firstRow + i) * kResultWords;
   const int32_t target = row.record[kSampleTarget];
   memset(result, 0, kResultWords * sizeof(int32_t));
 
@@ -175,6 +171,21 @@ static void sampleRun(const void* p, uint32_t tile, uint32_t, Scratch& scratch) 
   const uint32_t found = mostLikely(raw, a.vocab, wanted, result + kResultTopIds, values);
   result[kResultNTop] = (int32_t)found;
   for (uint32_t i = 0; i < found; i++) result[kResultTopLogprobs + i] = logprob(values[i]);
+}
+
+static uint32_t sampleTiles(const void* p, uint32_t) { return static_cast<const SampleArgs*>(p)->count; }
+
+// A tile is a row. Rows that draw from one slot follow each other: the first one's tile does them all.
+static void sampleRun(const void* p, uint32_t tile, uint32_t, Scratch& scratch) {
+  const SampleArgs& a = *static_cast<const SampleArgs*>(p);
+  const int32_t* records = a.records + (size_t)a.firstRow * kSampleWords;
+  auto drawsFrom = [&](uint32_t i, int32_t slot) {
+    return records[(size_t)i * kSampleWords + kSampleSlot] == slot && records[(size_t)i * kSampleWords + kSampleTarget] < 0;
+  };
+  const int32_t slot = records[(size_t)tile * kSampleWords + kSampleSlot];
+  if (!drawsFrom(tile, slot)) return sampleOne(a, tile, scratch);
+  for (uint32_t i = 0; i < tile; i++) if (drawsFrom(i, slot)) return;
+  for (uint32_t i = tile; i < a.count; i++) if (drawsFrom(i, slot)) sampleOne(a, i, scratch);
 }
 
 }  // namespace WEFT_ISA
