@@ -33,7 +33,14 @@ export async function readBaseText(folder: string): Promise<BaseText> {
 /** Refuses, by file, a tokenizer or template that differs from the base's. */
 export async function checkText(folder: string, names: readonly string[], base: BaseText, findings: Findings): Promise<void> {
   if (names.length === 0) return;
-  const own = await digests(folder, names);
+  let own: BaseText;
+  try {
+    own = await digests(folder, names);
+  } catch (error) {
+    if (!(error instanceof WeftError) || error.code !== 'tokenizer_invalid') throw error;
+    findings.refuse(error.code, error.message, { file: error.details.file! });
+    return;
+  }
   const sameTokenizer = own.has('tokenizer.json') && own.get('tokenizer.json') === base.get('tokenizer.json');
   const sameTemplate = !own.has('chat_template') || own.get('chat_template') === base.get('chat_template');
   for (const name of names) {

@@ -5,7 +5,7 @@ import { readdir, realpath, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { WeftError, type ErrorCode } from '@weft/contracts';
 import { checkText, isTextFile, type BaseText } from './base-text.js';
-import { Findings } from './refused.js';
+import { AdapterRefused, Findings } from './refused.js';
 import type { AdapterFile, AdapterFolder } from './types.js';
 
 /** An ESFT adapter may be cut into some dozen files; a trainer's folder has about twenty. */
@@ -75,10 +75,10 @@ async function list(folder: string): Promise<string[]> {
     names = await readdir(folder);
   } catch (cause) {
     const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new WeftError('adapter_file_missing', missing ? `${folder} does not exist` : `${folder} can't be read as a folder: ${(cause as Error).message}`, { file: folder, cause });
+    throw new AdapterRefused([{ code: 'adapter_file_missing', file: folder, message: missing ? `${folder} does not exist` : `${folder} can't be read as a folder: ${(cause as Error).message}` }]);
   }
   if (names.length > ADAPTER_FILES_MAX) {
-    throw new WeftError('adapter_too_large', `${folder} has ${names.length} entries; the limit is ${ADAPTER_FILES_MAX}`, { file: folder, limit: ADAPTER_FILES_MAX });
+    throw new AdapterRefused([{ code: 'adapter_too_large', file: folder, message: `${folder} has ${names.length} entries; the limit is ${ADAPTER_FILES_MAX}` }]);
   }
   return names.sort();
 }

@@ -8,9 +8,9 @@ export type JsonObject = Map<string, Json>;
 /** Deeper nesting than any config has; bounds the recursion below. */
 const DEPTH_MAX = 32;
 
-/** Where and why a text is not JSON. `offset` counts UTF-16 units. */
+/** Where and why a text is not JSON. `offset` counts UTF-16 units; `key` is the repeated one where that is the reason. */
 export class JsonError extends Error {
-  constructor(message: string, readonly offset: number) {
+  constructor(message: string, readonly offset: number, readonly key?: string) {
     super(`${message} at character ${offset}`);
     this.name = 'JsonError';
   }
@@ -55,7 +55,7 @@ class Reader {
       const start = this.#at;
       if (this.text[start] !== '"') throw this.#error('a key is expected');
       const key = this.#string();
-      if (object.has(key)) throw new JsonError(`key ${JSON.stringify(key)} appears twice`, start);
+      if (object.has(key)) throw new JsonError(`key ${JSON.stringify(key)} appears twice`, start, key);
       if (!this.#takes(':')) throw this.#error('":" is expected');
       object.set(key, this.#value(depth + 1));
     } while (this.#takes(','));

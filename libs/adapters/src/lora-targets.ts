@@ -17,7 +17,6 @@ export function resolveTargets(config: LoraConfig, base: BaseGeometry, findings:
   const wanted = config.targetModules;
   const allLinear = typeof wanted === 'string' && wanted.toLowerCase() === 'all-linear';
   const selected = allLinear ? null : selector('target_modules', wanted, compile);
-  // Every pattern is anchored as PEFT anchors it, as text: a key such as "a)|(b" means there what it means here.
   const ranks = lookUp('rank_pattern', config.rankPattern, config.r, compile);
   const alphas = lookUp('alpha_pattern', config.alphaPattern, config.loraAlpha, compile);
   if (findings.errors.length > 0) return [];
@@ -88,16 +87,31 @@ function layerFilter(config: LoraConfig): Predicate {
 interface LookUp { field: string; of(path: string): number; unused(): string[] }
 
 function lookUp(field: string, patterns: ReadonlyMap<string, number>, otherwise: number, compile: (field: string, source: string) => PythonPattern | null): LookUp {
-  const entries = [...patterns].map(([key, value]) => ({ key, value, pattern: compile(field, `(.*\\.)?(${key})$`), used: false }));
+  const entries = [...patterns].map(([key, value]) => ({ key, value, matches: patternKey(key, source => compile(field, source)), used: false }));
   return {
     field,
     of(path) {
-      const entry = entries.find(({ pattern }) => pattern?.match(path));
+      const entry = entries.find(({ matches }) => matches(path));
       if (!entry) return otherwise;
       entry.used = true;
       return entry.value;
     },
     unused: () => entries.filter(entry => !entry.used).map(entry => entry.key),
+  };
+}
+
+/** `re.match(rf"(.*\.)?({key})$", path)`, put together as text as PEFT does: "a)|(b" means there what it means here. */
+function patternKey(key: string, compile: (source: string) => PythonPattern | null): Predicate {
+  if (!/^[\w.]+$/.test(key)) {
+    const pattern = compile(`(.*\\.)?(${key})$`);
+    return path => pattern?.match(path) ?? false;
+  }
+  // A plain name, as initializations that choose a rank for every module write by the hundred; its dots match any character.
+  return path => {
+    const start = path.length - key.length;
+    if (start < 0 || (start > 0 && path[start - 1] !== '.')) return false;
+    for (let i = 0; i < key.length; i++) if (key[i] !== '.' && key[i] !== path[start + i]) return false;
+    return true;
   };
 }
 

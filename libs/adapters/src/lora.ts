@@ -1,11 +1,11 @@
 /** Plain LoRA as PEFT saves it: adapter_config.json and adapter_model.safetensors. */
-import { Findings } from './refused.js';
+import { asRefusal, Findings } from './refused.js';
 import { CONFIG_FILE, readLoraConfig, type LoraConfig } from './lora-config.js';
 import { packLora } from './lora-pack.js';
 import { resolveTargets } from './lora-targets.js';
 import { claimTensors, WEIGHTS_FILE } from './lora-tensors.js';
 import { scanValues } from './lora-values.js';
-import { openSafetensors } from './safetensors.js';
+import { ADAPTER_LIMITS, openSafetensors, type Safetensors } from './safetensors.js';
 import type { AdapterFolder, AdapterKind, BaseGeometry, LoraManifest } from './types.js';
 
 export const lora: AdapterKind<LoraManifest> = {
@@ -35,7 +35,7 @@ async function validate(folder: AdapterFolder, base: BaseGeometry): Promise<Lora
   const targets = resolveTargets(config!, base, findings);
   findings.throwIfAny();
 
-  const { tensors } = await openSafetensors(files.get(WEIGHTS_FILE)!.path);
+  const { tensors } = await openWeights(files.get(WEIGHTS_FILE)!.path);
   const pairs = claimTensors(tensors, targets, base, findings);
   if (pairs.length === 0 && findings.errors.length === 0) {
     findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "target_modules" matches no module of ${base.architecture}`, { field: 'target_modules' });
@@ -47,10 +47,18 @@ async function validate(folder: AdapterFolder, base: BaseGeometry): Promise<Lora
   return {
     kind: 'lora', digest: folder.digest, folder: folder.path, modules,
     rank: modules.reduce((largest, module) => Math.max(largest, module.rank), 0),
-    targetModules: base.sites.filter(site => modules.some(module => module.site === site.index)).map(site => site.module),
+    targetModules: base.sites.filter(site => modules.some(module => module.site === site.index)).map(site => site.module.slice(site.module.lastIndexOf('.') + 1)),
     bytes: [...files.values()].reduce((sum, file) => sum + file.size, 0),
     warnings: findings.warnings, ignored: folder.ignored,
   };
+}
+
+async function openWeights(path: string): Promise<Safetensors> {
+  try {
+    return await openSafetensors(path, ADAPTER_LIMITS);
+  } catch (error) {
+    throw asRefusal(error, WEIGHTS_FILE);
+  }
 }
 
 function warnOtherBase({ baseModel }: LoraConfig, base: BaseGeometry, findings: Findings): void {

@@ -16,6 +16,13 @@ export class AdapterRefused extends WeftError {
   }
 }
 
+/** Any coded error about an adapter's files, as a refusal with one finding. */
+export function asRefusal(error: unknown, file: string): unknown {
+  if (!(error instanceof WeftError) || error.code === 'io_error') return error;
+  const { field, tensor } = error.details;
+  return new AdapterRefused([{ code: error.code, message: error.message, file, ...(field && { field }), ...(tensor && { tensor }) }]);
+}
+
 /** What a validation finds as it goes. */
 export class Findings {
   readonly errors: Finding[] = [];

@@ -52,12 +52,13 @@ async function readHeader(handle: FileHandle, path: string, fileBytes: number, l
   return header;
 }
 
-function parseHeader(path: string, fileBytes: number, bytes: Uint8Array, limits: SafetensorsLimits): Safetensors {
+/** Checks a header of a file of `fileBytes` bytes, and that its tensors cover the rest of the file. */
+export function parseHeader(path: string, fileBytes: number, bytes: Uint8Array, limits: SafetensorsLimits): Safetensors {
   let header: JsonObject;
   try {
     header = parseJson(bytes) as JsonObject;    // begins with "{"
   } catch (error) {
-    if (error instanceof JsonError) throw invalid(path, `has a header that can't be read: ${error.message}`, undefined, error);
+    if (error instanceof JsonError) throw invalid(path, `has a header that can't be read: ${error.message}`, error.key, error);
     throw error;
   }
   const metadata = parseMetadata(path, header.get('__metadata__'));

@@ -76,7 +76,7 @@ export interface LoraManifest {
   folder: string;
   /** Largest rank of any module. */
   rank: number;
-  /** Modules that it acts on, below the layer, without repetition: `self_attn.q_proj`, in site order. */
+  /** Modules that it acts on, as people name them (`q_proj`), in site order. */
   targetModules: string[];
   /** In execution order: layer by layer, site by site. */
   modules: LoraModule[];
