@@ -10,8 +10,8 @@ export type BindingName = keyof typeof Binding;
 /** Buffer ids below this are bindings; 0 is the null reference. */
 export const FIRST_BUFFER_ID = 16;
 
-/** Where a matrix's bytes lie in a safetensors file: rows [rowStart, rowStart + rows) of [*, cols]. */
-export interface TensorSource { path: string; offset: number; dtype: 'bf16' | 'f16' | 'f32'; rows: number; cols: number }
+/** Where a matrix's bytes lie in a safetensors file: [rows][cols] values from byte `offset` on. name: the tensor's, for errors. */
+export interface TensorSource { path: string; offset: number; dtype: 'bf16' | 'f16' | 'f32'; rows: number; cols: number; name?: string | undefined }
 
 export interface SubmitOptions {
   bindings: Partial<Record<BindingName, DeviceBuffer>>;
@@ -34,13 +34,19 @@ export interface Device {
 
   /** Zeroed, aligned to 4 KiB; for the arena and large buffers backed lazily by huge pages. WeftError out_of_memory. */
   alloc(bytes: number, label: string): DeviceBuffer;
+  /** Lists submitted before keep the memory until they are done; lists submitted later are refused. Views of it become empty. */
   free(buffer: DeviceBuffer): void;
-  /** The buffer's memory as seen by the host (frames, results, tables); only where the device shares memory. */
+  /**
+   * The buffer's memory as seen by the host (frames, results, tables); only where the device shares memory, and for
+   * buffers up to 4 GiB. What a submitted list reads must not change before its promise settles: indices are checked when their op begins.
+   */
   host(buffer: DeviceBuffer): ArrayBuffer;
 
   /**
-   * Packs rows of checkpoint matrices, one after another, into [ceil(n/32)][k][32] (see op `linear`), straight from
-   * the mapped files, on native threads. n = Σ rows. target: the stored dtype. A NaN or infinity is an error that names the source.
+   * Packs rows of checkpoint matrices, one after another, into [ceil(n/32)][k][32] (see op `linear`), straight from the
+   * files, on native threads, in turn with submitted lists. n = Σ rows. target: the stored dtype. Rejects with a WeftError
+   * that names the source: checkpoint_not_finite (NaN, infinity), checkpoint_tensor_dtype (a value that `target` cannot
+   * hold exactly), checkpoint_file_missing, io_error.
    */
   packLinear(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer>;
   /** Plain rows (embedding tables of untied models). */
@@ -49,13 +55,18 @@ export interface Device {
   packVector(sources: TensorSource[], label: string): Promise<DeviceBuffer>;
 
   /**
-   * Reads `bytes.length` spans of a file straight into the arena: file offset i·span → arena offset pages[i]·pageBytes;
-   * the last span may be short. Runs beside a submitted list. Rejects with WeftError image_corrupt when the CRC-32C of a span differs.
+   * Reads a file's bytes [fileOffset, fileOffset + totalBytes) straight into the arena, in spans of pageBytes: span i to
+   * arena offset pages[i]·pageBytes; the last span may be short, what follows it in its page becomes zero. Runs beside a
+   * submitted list. Rejects with WeftError image_corrupt when the CRC-32C of a span differs or the file is too short.
    */
   loadPages(path: string, fileOffset: number, totalBytes: number, arena: DeviceBuffer, pageBytes: number, pages: Int32Array, crc32c: Uint32Array): Promise<void>;
 
-  /** Runs the list on the native thread. Lists run in the order of their submission. */
+  /**
+   * Runs the list on the native thread. Lists run in the order of their submission; one that fails does not stop those
+   * behind it. Rejects with WeftError list_invalid, which names op, operand and bound; ops before that one have run.
+   */
   submit(list: CommandList, options: SubmitOptions): Promise<SubmitResult>;
   stats(): DeviceStats;
+  /** Waits for the list at work, rejects those behind it, frees every buffer. */
   close(): void;
 }

@@ -1,0 +1,27 @@
+// What the addon exports: src/native.ts describes it.
+#include <napi.h>
+
+#include "core/crc32c.h"
+#include "device_object.h"
+
+namespace {
+
+Napi::Value crc32c(const Napi::CallbackInfo& info) {
+  return weft::guarded(info.Env(), [&]() -> Napi::Value {
+    if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+      throw weft::wrongArgument("bytes", "a Uint8Array is needed.");
+    }
+    const auto bytes = info[0].As<Napi::Uint8Array>();
+    return Napi::Number::New(info.Env(), weft::crc32c(bytes.Data(), bytes.ByteLength()));
+  });
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("CpuDevice", weft::DeviceObject::define(env));
+  exports.Set("crc32c", Napi::Function::New(env, crc32c, "crc32c"));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(weft_kernels, init)

@@ -1,0 +1,247 @@
+#include "device_object.h"
+
+#include "core/page_loader.h"
+
+namespace weft {
+namespace {
+
+// What an ArrayBuffer can hold on every Node that we run on.
+constexpr uint64_t kMaxViewBytes = uint64_t{1} << 32;
+
+std::vector<TensorSource> toSources(const Napi::Value& value) {
+  if (!value.IsArray()) throw wrongArgument("sources", "an array is needed.");
+  const auto array = value.As<Napi::Array>();
+  std::vector<TensorSource> sources;
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    const Napi::Value item = array.Get(i);
+    if (!item.IsObject()) throw wrongArgument("sources", "an object is needed.");
+    const auto object = item.As<Napi::Object>();
+    sources.push_back({toString(object.Get("path"), "path"), toString(object.Get("name"), "name"),
+                       toInteger(object.Get("offset"), "offset"), static_cast<uint32_t>(toInteger(object.Get("dtype"), "dtype", kDTypeF16)),
+                       toInteger(object.Get("rows"), "rows"), toInteger(object.Get("cols"), "cols")});
+  }
+  return sources;
+}
+
+}  // namespace
+
+Napi::Function DeviceObject::define(Napi::Env env) {
+  return DefineClass(env, "CpuDevice", {
+    InstanceAccessor<&DeviceObject::isa>("isa"),
+    InstanceAccessor<&DeviceObject::threads>("threads"),
+    InstanceMethod<&DeviceObject::alloc>("alloc"),
+    InstanceMethod<&DeviceObject::free>("free"),
+    InstanceMethod<&DeviceObject::host>("host"),
+    InstanceMethod<&DeviceObject::compile>("compile"),
+    InstanceMethod<&DeviceObject::release>("release"),
+    InstanceMethod<&DeviceObject::submit>("submit"),
+    InstanceMethod<&DeviceObject::pack>("pack"),
+    InstanceMethod<&DeviceObject::loadPages>("loadPages"),
+    InstanceMethod<&DeviceObject::stats>("stats"),
+    InstanceMethod<&DeviceObject::close>("close"),
+  });
+}
+
+DeviceObject::DeviceObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DeviceObject>(info) {
+  guarded(info.Env(), [&] {
+    const uint32_t threads = toU32(info[0], "threads");
+    device_ = std::make_unique<CpuDevice>(threads, isaByName(toString(info[1], "isa")));
+    completions_ = std::make_unique<Completions>(info.Env());
+    lists_ = std::make_unique<WorkQueue>();
+    files_ = std::make_unique<WorkQueue>();
+  });
+}
+
+DeviceObject::~DeviceObject() { stop(); }
+
+Napi::Value DeviceObject::isa(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), isaName(device_->isa())); }
+
+Napi::Value DeviceObject::threads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), device_->pool().threads()); }
+
+Napi::Value DeviceObject::alloc(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    requireOpen();
+    return publish(info.Env(), allocate(toInteger(info[0], "bytes"), toString(info[1], "label")));
+  });
+}
+
+Napi::Value DeviceObject::free(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    if (closed_) return info.Env().Undefined();  // closing freed it
+    const auto slot = buffers_.find(buffer(info[0], "buffer")->id);
+    forget(slot->second);
+    buffers_.erase(slot);
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value DeviceObject::host(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    requireOpen();
+    const BufferRef& memory = buffer(info[0], "buffer");
+    Slot& slot = buffers_.at(memory->id);
+    if (!slot.view.IsEmpty()) return slot.view.Value();
+    if (memory->bytes > kMaxViewBytes) {
+      throw Error("device_error", format("%s: %llu bytes are more than a view of the host can have.", memory->label.c_str(), (unsigned long long)memory->bytes));
+    }
+    // The view holds the memory: JavaScript may keep it longer than the device lives.
+    auto holder = std::make_unique<BufferRef>(memory);
+    const auto view = Napi::ArrayBuffer::New(info.Env(), memory->data(), memory->bytes, [](Napi::Env, void*, BufferRef* held) { delete held; }, holder.get());
+    holder.release();
+    slot.view = Napi::Persistent(view);
+    return view;
+  });
+}
+
+Napi::Value DeviceObject::compile(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    requireOpen();
+    const auto find = [this](uint32_t id) {
+      const auto slot = buffers_.find(id);
+      return slot == buffers_.end() ? nullptr : slot->second.buffer;
+    };
+    auto program = std::make_shared<const Program>(toVector<uint32_t>(info[0], "words", napi_uint32_array), find);
+    programs_[nextProgram_] = std::move(program);
+    return Napi::Number::New(info.Env(), nextProgram_++);
+  });
+}
+
+Napi::Value DeviceObject::release(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    programs_.erase(toU32(info[0], "program"));
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value DeviceObject::submit(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    requireOpen();
+    const auto program = programs_.find(toU32(info[0], "program"));
+    if (program == programs_.end()) throw wrongArgument("program", "there is none of this number.");
+    const auto ids = toVector<uint32_t>(info[1], "bindings", napi_uint32_array);
+    Bindings bindings;
+    for (size_t i = 0; i < bindings.size() && i < ids.size(); i++) {
+      const auto slot = buffers_.find(ids[i]);
+      if (slot != buffers_.end()) bindings[i] = slot->second.buffer;
+    }
+    auto linked = std::make_shared<LinkedProgram>(Program::link(program->second, bindings));
+    const bool timed = info[2].ToBoolean();
+    return run(info.Env(), *lists_, [this, linked, timed](Completions::Open& open) {
+      RunResult result = device_->run(*linked, timed);
+      open.value = [result = std::move(result), timed](Napi::Env env) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("elapsedNs", result.elapsedNs);
+        if (timed) {
+          auto opNs = Napi::Float64Array::New(env, result.opNs.size());
+          std::copy(result.opNs.begin(), result.opNs.end(), opNs.Data());
+          object.Set("opNs", opNs);
+        }
+        return object;
+      };
+    });
+  });
+}
+
+Napi::Value DeviceObject::pack(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    requireOpen();
+    auto sources = toSources(info[0]);
+    const auto target = static_cast<uint32_t>(toInteger(info[1], "target", kDTypeF16));
+    const auto layout = toInteger(info[2], "layout", 1) == 0 ? PackLayout::kPanels : PackLayout::kRows;
+    const BufferRef out = allocate(packedBytes(sources, target, layout), toString(info[3], "label"));
+    return run(info.Env(), *lists_, [this, out, sources = std::move(sources), target, layout](Completions::Open& open) {
+      weft::pack(device_->pool(), sources, target, layout, out->data());
+      open.value = [this, out](Napi::Env env) -> Napi::Value {
+        requireOpen();
+        return publish(env, out);
+      };
+    });
+  });
+}
+
+Napi::Value DeviceObject::loadPages(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    requireOpen();
+    PageLoad load{toString(info[0], "path"), toInteger(info[1], "fileOffset"), toInteger(info[2], "totalBytes"),
+                  buffer(info[3], "arena"), toU32(info[4], "pageBytes"), toVector<int32_t>(info[5], "pages", napi_int32_array),
+                  toVector<uint32_t>(info[6], "crc32c", napi_uint32_array)};
+    checkPageLoad(load);
+    return run(info.Env(), *files_, [counter = pageBytesLoaded_, load = std::move(load)](Completions::Open&) {
+      weft::loadPages(load);
+      counter->fetch_add(load.totalBytes, std::memory_order_relaxed);
+    });
+  });
+}
+
+Napi::Value DeviceObject::stats(const Napi::CallbackInfo& info) {
+  Napi::Object stats = Napi::Object::New(info.Env());
+  const RunCounters& counters = device_->counters();
+  stats.Set("submits", double(counters.lists.load()));
+  stats.Set("opsRun", double(counters.ops.load()));
+  stats.Set("adapterBytesRead", double(counters.adapterBytesRead.load()));
+  stats.Set("adapterBytesCopied", 0.0);
+  stats.Set("pageBytesLoaded", double(pageBytesLoaded_->load()));
+  stats.Set("allocatedBytes", double(allocatedBytes_->load()));
+  return stats;
+}
+
+Napi::Value DeviceObject::close(const Napi::CallbackInfo& info) {
+  stop();
+  for (auto& [id, slot] : buffers_) forget(slot);
+  buffers_.clear();
+  programs_.clear();
+  return info.Env().Undefined();
+}
+
+void DeviceObject::requireOpen() const {
+  if (closed_) throw Error("device_error", "the device is closed.");
+}
+
+BufferRef DeviceObject::allocate(uint64_t bytes, const std::string& label) {
+  return std::make_shared<Buffer>(nextBuffer_++, bytes, label, allocatedBytes_);
+}
+
+// From here on JavaScript names the buffer by its id.
+Napi::Value DeviceObject::publish(Napi::Env env, const BufferRef& buffer) {
+  buffers_[buffer->id].buffer = buffer;
+  return Napi::Number::New(env, buffer->id);
+}
+
+const BufferRef& DeviceObject::buffer(const Napi::Value& id, const char* name) const {
+  const uint32_t number = toU32(id, name);
+  const auto slot = buffers_.find(number);
+  if (slot == buffers_.end()) throw wrongArgument(name, format("there is no buffer %u.", number));
+  return slot->second.buffer;
+}
+
+// Lists on their way keep the memory; JavaScript's view of it ends here.
+void DeviceObject::forget(Slot& slot) {
+  slot.buffer->freed = true;
+  if (slot.view.IsEmpty()) return;
+  slot.view.Value().Detach();
+  slot.view.Reset();
+}
+
+void DeviceObject::stop() {
+  if (std::exchange(closed_, true)) return;
+  if (lists_) lists_->close();
+  if (files_) files_->close();
+  if (completions_) completions_->close();
+}
+
+Napi::Value DeviceObject::run(Napi::Env env, WorkQueue& queue, std::function<void(Completions::Open&)> work) {
+  Completions::Open* open = completions_->begin(env, Value());
+  const Napi::Promise promise = open->deferred.Promise();
+  queue.put([open, work = std::move(work)](bool cancelled) {
+    try {
+      if (cancelled) throw Error("device_error", "the device was closed before this ran.");
+      work(*open);
+    } catch (...) {
+      open->error = asError(std::current_exception());
+    }
+    Completions::settle(open);
+  });
+  return promise;
+}
+
+}  // namespace weft

@@ -1,0 +1,130 @@
+#include "checks.h"
+#include "error.h"
+#include "ops.gen.h"
+
+namespace weft {
+namespace {
+
+// Kernels keep a head's accumulators on their stack or in registers.
+constexpr uint32_t kMaxHeadDim = 1024;
+// More adapters parts than any fused site has.
+constexpr uint32_t kMaxParts = 3;
+constexpr uint32_t kKvGroups = (kSegmentWords - kSegmentFirstBlock) / 3;
+
+uint64_t product(uint32_t a, uint32_t b) { return uint64_t{a} * b; }
+
+void heads(const OpSite& site, uint32_t heads, uint32_t dim, uint32_t width, const char* headsName) {
+  if (heads == 0) site.fail(format("%s is 0", headsName));
+  if (dim == 0 || dim > kMaxHeadDim) site.fail(format("dim = %u is not between 1 and %u", dim, kMaxHeadDim));
+  if (product(heads, dim) > width) site.fail(format("%s = %u of dim = %u are wider than width = %u", headsName, heads, dim, width));
+}
+
+void check(const EmbedArgs& a, const OpSite& site) { site.require(a.layout <= 1, "layout is neither 0 nor 1"); }
+
+void check(const RmsNormArgs& a, const OpSite& site) {
+  if (!a.index && a.rows > a.srcRows) site.fail(format("rows = %u is more than srcRows = %u", a.rows, a.srcRows));
+}
+
+void check(const HeadNormArgs& a, const OpSite& site) { heads(site, a.heads, a.dim, a.width, "heads"); }
+
+void check(const RopeArgs& a, const OpSite& site) {
+  heads(site, a.heads, a.dim, a.width, "heads");
+  if (a.rotary % 2 || a.rotary > a.dim) site.fail(format("rotary = %u is odd or more than dim = %u", a.rotary, a.dim));
+  site.require(a.interleaved <= 1, "interleaved is neither 0 nor 1");
+}
+
+// A layer's planes lie inside the page, whole and aligned.
+template <typename Args>
+void kvLayout(const Args& a, const OpSite& site) {
+  const uint64_t plane = product(a.kvHeads - 1, a.headStride) + product(a.dim, kBlockTokens * 2);
+  const uint64_t end = uint64_t{a.layerOffset} + a.planeStride + plane;
+  if (end > a.pageBytes) site.fail(format("layerOffset = %u, planeStride and headStride reach %llu bytes into a page of pageBytes = %u", a.layerOffset, (unsigned long long)end, a.pageBytes));
+  site.require(a.kvHeads == 1 || a.headStride >= product(a.dim, kBlockTokens * 2), "headStride is shorter than a head");
+  site.require(a.planeStride >= plane, "planeStride is shorter than a plane");
+  site.require(a.layerOffset % 4 == 0 && a.planeStride % 4 == 0 && a.headStride % 4 == 0, "layerOffset, planeStride or headStride is no multiple of 4");
+  site.require(a.pageBytes % 4 == 0, "pageBytes is no multiple of 4");
+  if (a.kvGroup >= kKvGroups) site.fail(format("kvGroup = %u: a segment has %u groups", a.kvGroup, kKvGroups));
+}
+
+void check(const KvWriteArgs& a, const OpSite& site) {
+  heads(site, a.kvHeads, a.dim, a.width, "kvHeads");
+  kvLayout(a, site);
+}
+
+void check(const AttentionArgs& a, const OpSite& site) {
+  heads(site, a.heads, a.dim, a.width, "heads");
+  if (a.kvHeads == 0 || a.heads % a.kvHeads) site.fail(format("heads = %u is no multiple of kvHeads = %u", a.heads, a.kvHeads));
+  kvLayout(a, site);
+}
+
+void check(const GatedActArgs& a, const OpSite& site) {
+  if (a.dim2 < product(a.dim, 2)) site.fail(format("dim2 = %u is less than twice dim = %u", a.dim2, a.dim));
+  site.require(a.act <= kActivationGelu, "act is no activation");
+}
+
+template <typename Args>
+void lora(const Args& a, const OpSite& site) {
+  if (a.parts == 0 || a.parts > kMaxParts) site.fail(format("parts = %u is not between 1 and %u", a.parts, kMaxParts));
+  if (uint64_t{a.site} + a.parts > a.nSites) site.fail(format("site = %u with parts = %u is beyond nSites = %u", a.site, a.parts, a.nSites));
+  if (product(a.partStride, a.parts) > a.ldu) site.fail(format("ldu = %u is less than parts = %u of partStride = %u", a.ldu, a.parts, a.partStride));
+  site.require(a.partStride > 0, "partStride is 0");
+  // The last run that the op reads.
+  const unsigned __int128 runs = ((unsigned __int128)a.layer * a.nSites + a.site + a.parts) * 2;
+  if (runs * kRunWords > a.slotWords) site.fail(format("layer = %u and site = %u lie beyond slotWords = %u", a.layer, a.site, a.slotWords));
+  site.require(a.pageBytes % 128 == 0, "pageBytes is no multiple of 128");
+}
+
+void check(const LoraShrinkArgs& a, const OpSite& site) { lora(a, site); }
+
+void check(const LoraExpandArgs& a, const OpSite& site) {
+  lora(a, site);
+  const uint32_t offsets[] = {a.outOffset0, a.outOffset1, a.outOffset2}, dims[] = {a.dOut0, a.dOut1, a.dOut2};
+  for (uint32_t p = 0; p < a.parts; p++) {
+    if (dims[p] == 0 || uint64_t{offsets[p]} + dims[p] > a.dOut) {
+      site.fail(format("outOffset%u = %u with dOut%u = %u does not lie inside dOut = %u", p, offsets[p], p, dims[p], a.dOut));
+    }
+  }
+}
+
+void check(const SampleArgs& a, const OpSite& site) {
+  if (a.masks && a.maskWords != (a.vocab + 31) / 32) site.fail(format("maskWords = %u does not hold vocab = %u bits", a.maskWords, a.vocab));
+  site.require(a.biasWords % 2 == 0, "biasWords is odd");
+}
+
+void check(const AllReduceArgs& a, const OpSite& site) {
+  if (a.size != 1 || a.rank != 0) site.fail(format("rank = %u of size = %u: this device is alone", a.rank, a.size));
+}
+
+void check(const ResolveArgs&, const OpSite&) {}
+void check(const LinearArgs&, const OpSite&) {}
+void check(const CopyRowsArgs&, const OpSite&) {}
+void check(const CopyPagesArgs&, const OpSite&) {}
+
+template <typename Args>
+void checkAs(const void* args, const OpSite& site) { check(*static_cast<const Args*>(args), site); }
+
+}  // namespace
+
+void checkShapes(uint32_t code, const void* args, const OpSite& site) {
+  switch (code) {
+    case kOpResolve: return checkAs<ResolveArgs>(args, site);
+    case kOpEmbed: return checkAs<EmbedArgs>(args, site);
+    case kOpRmsNorm: return checkAs<RmsNormArgs>(args, site);
+    case kOpHeadNorm: return checkAs<HeadNormArgs>(args, site);
+    case kOpLinear: return checkAs<LinearArgs>(args, site);
+    case kOpRope: return checkAs<RopeArgs>(args, site);
+    case kOpKvWrite: return checkAs<KvWriteArgs>(args, site);
+    case kOpAttention: return checkAs<AttentionArgs>(args, site);
+    case kOpGatedAct: return checkAs<GatedActArgs>(args, site);
+    case kOpLoraShrink: return checkAs<LoraShrinkArgs>(args, site);
+    case kOpLoraExpand: return checkAs<LoraExpandArgs>(args, site);
+    case kOpSample: return checkAs<SampleArgs>(args, site);
+    case kOpCopyRows: return checkAs<CopyRowsArgs>(args, site);
+    case kOpCopyPages: return checkAs<CopyPagesArgs>(args, site);
+    case kOpAllReduce: return checkAs<AllReduceArgs>(args, site);
+    // An op without checks would run on trust: better not at all.
+    default: site.fail("has no check of its shapes");
+  }
+}
+
+}  // namespace weft

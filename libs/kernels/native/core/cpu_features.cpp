@@ -1,0 +1,154 @@
+#include "cpu_features.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <thread>
+
+#include "error.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace weft {
+namespace {
+
+#if defined(__x86_64__)
+
+struct X86 {
+  bool sse42 = false, avx2 = false, avx512 = false;
+
+  X86() {
+    uint32_t a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return;
+    sse42 = c >> 20 & 1;
+    const bool fma = c >> 12 & 1, osxsave = c >> 27 & 1, avx = c >> 28 & 1, f16c = c >> 29 & 1;
+    // A register set may be used only where the system saves it: XCR0 tells which ones it does.
+    if (!osxsave || !avx) return;
+    uint32_t low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    const bool ymm = (low & 0x6) == 0x6, zmm = (low & 0xe6) == 0xe6;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+    avx2 = ymm && fma && f16c && (b >> 5 & 1);
+    const bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1;
+    avx512 = avx2 && zmm && f && dq && bw && vl;
+  }
+};
+
+const X86& x86() {
+  static const X86 features;
+  return features;
+}
+
+#endif
+
+// CPUs worth of time per period, or 0 where there is no limit.
+double quotaV2(const char* path) {
+  FILE* file = fopen(path, "r");
+  if (!file) return 0;
+  double quota = 0, period = 0;
+  const int fields = fscanf(file, "%lf %lf", &quota, &period);  // "max 100000": no number, no limit
+  fclose(file);
+  return fields == 2 && quota > 0 && period > 0 ? quota / period : 0;
+}
+
+double number(const char* path) {
+  FILE* file = fopen(path, "r");
+  if (!file) return 0;
+  double value = 0;
+  const int fields = fscanf(file, "%lf", &value);
+  fclose(file);
+  return fields == 1 ? value : 0;
+}
+
+// Our own cgroup and those above it: the tightest quota counts.
+double cgroupQuota() {
+  double tightest = 0;
+  const auto consider = [&](double quota) {
+    if (quota > 0 && (tightest == 0 || quota < tightest)) tightest = quota;
+  };
+  consider(quotaV2("/sys/fs/cgroup/cpu.max"));
+  const double quota = number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period = number("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  if (quota > 0 && period > 0) consider(quota / period);
+  FILE* file = fopen("/proc/self/cgroup", "r");
+  if (!file) return tightest;
+  char line[1024];
+  while (fgets(line, sizeof line, file)) {
+    std::string path(line);
+    if (path.rfind("0::/", 0) != 0) continue;
+    path = path.substr(3, path.find_last_not_of('\n') - 2);
+    for (; path.size() > 1; path = path.substr(0, path.rfind('/'))) {
+      consider(quotaV2(("/sys/fs/cgroup" + path + "/cpu.max").c_str()));
+      if (path.rfind('/') == std::string::npos) break;
+    }
+  }
+  fclose(file);
+  return tightest;
+}
+
+}  // namespace
+
+const char* isaName(Isa isa) {
+  switch (isa) {
+    case Isa::kPortable: return "portable";
+    case Isa::kAvx2: return "avx2";
+    case Isa::kAvx512: return "avx512";
+    case Isa::kNeon: return "neon";
+  }
+  return "unknown";
+}
+
+bool supports(Isa isa) {
+  switch (isa) {
+    case Isa::kPortable: return true;
+#if defined(__x86_64__)
+    case Isa::kAvx2: return x86().avx2;
+    case Isa::kAvx512: return x86().avx512;
+#elif defined(__aarch64__)
+    case Isa::kNeon: return true;
+#endif
+    default: return false;
+  }
+}
+
+Isa bestIsa() {
+  for (Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kNeon}) {
+    if (supports(isa)) return isa;
+  }
+  return Isa::kPortable;
+}
+
+Isa isaByName(const std::string& name) {
+  if (name.empty()) return bestIsa();
+  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kNeon}) {
+    if (name != isaName(isa)) continue;
+    if (supports(isa)) return isa;
+    throw Error("device_error", format("isa %s: this machine has no %s; the best it has is %s.", name.c_str(), name.c_str(), isaName(bestIsa())));
+  }
+  throw Error("device_error", format("isa %.40s: unknown; there are portable, avx2, avx512 and neon.", name.c_str()));
+}
+
+bool hasSse42() {
+#if defined(__x86_64__)
+  return x86().sse42;
+#else
+  return false;
+#endif
+}
+
+uint32_t defaultThreads() {
+  uint32_t threads = std::max(1u, std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) threads = std::max(1, CPU_COUNT(&set));
+#endif
+  const double quota = cgroupQuota();
+  if (quota > 0) threads = std::min(threads, static_cast<uint32_t>(std::max(1.0, std::floor(quota + 0.5))));
+  return threads;
+}
+
+}  // namespace weft

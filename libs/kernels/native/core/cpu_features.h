@@ -1,0 +1,23 @@
+// What this processor can run, and how many threads this process may use.
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace weft {
+
+enum class Isa { kPortable, kAvx2, kAvx512, kNeon };
+
+const char* isaName(Isa isa);
+// The best one that processor and system support.
+Isa bestIsa();
+// Whether this machine can run it.
+bool supports(Isa isa);
+// Throws device_error for an unknown name or one that this machine cannot run. Empty: the best one.
+Isa isaByName(const std::string& name);
+
+bool hasSse42();
+
+// Threads that run at once: what the affinity mask and the cgroup's CPU quota leave. At least 1.
+uint32_t defaultThreads();
+
+}  // namespace weft

@@ -1,0 +1,178 @@
+// Bound by memory: every value is read once from the page cache and written once. Files are read, not mapped: a mapped
+// page costs a fault, counts as resident beside the packed copy, and kills the process when the file shrinks.
+#include "pack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "error.h"
+#include "file.h"
+#include "float_formats.h"
+#include "ops.gen.h"
+
+namespace weft {
+namespace {
+
+constexpr uint32_t kLanes = 32;
+// Values that a tile reads: its rows and their transpose stay in L2.
+constexpr uint64_t kTileValues = 1 << 17;
+constexpr uint64_t kMaxValues = uint64_t{1} << 40;
+
+constexpr uint32_t valueBytes(uint32_t dtype) { return dtype == kDTypeF32 ? 4 : 2; }
+
+const char* dtypeName(uint32_t dtype) { return dtype == kDTypeF32 ? "f32" : dtype == kDTypeBf16 ? "bf16" : "f16"; }
+
+[[noreturn]] void fail(const TensorSource& source, const char* code, const std::string& what) {
+  Error error(code, (source.name.empty() ? source.path + " at byte " + std::to_string(source.offset) : source.name) + ": " + what);
+  error.file = source.path;
+  error.tensor = source.name;
+  throw error;
+}
+
+template <uint32_t DType> struct Format;
+
+template <> struct Format<kDTypeF32> {
+  using Stored = uint32_t;
+  static constexpr uint32_t kInfinity = 0x7f800000;
+  static float toF32(uint32_t stored) { return floatOf(stored); }
+  static bool fromF32(float value, uint32_t& stored) { stored = bitsOf(value); return true; }
+};
+
+template <> struct Format<kDTypeBf16> {
+  using Stored = uint16_t;
+  static constexpr uint32_t kInfinity = 0x7f80;
+  static float toF32(uint16_t stored) { return bf16ToF32(stored); }
+  static bool fromF32(float value, uint16_t& stored) { return exactBf16(value, stored); }
+};
+
+template <> struct Format<kDTypeF16> {
+  using Stored = uint16_t;
+  static constexpr uint32_t kInfinity = 0x7c00;
+  static float toF32(uint16_t stored) { return f16ToF32(stored); }
+  static bool fromF32(float value, uint16_t& stored) { return exactF16(value, stored); }
+};
+
+template <uint32_t From>
+void requireFinite(const TensorSource& source, const void* values, uint64_t count, uint64_t firstValue) {
+  using F = Format<From>;
+  const auto* stored = static_cast<const typename F::Stored*>(values);
+  uint32_t bad = 0;
+  for (uint64_t i = 0; i < count; i++) bad |= (stored[i] & F::kInfinity) == F::kInfinity;
+  if (!bad) return;
+  uint64_t i = 0;
+  while ((stored[i] & F::kInfinity) != F::kInfinity) i++;
+  const uint64_t at = firstValue + i;
+  fail(source, "checkpoint_not_finite", format("the value in row %llu, column %llu is %f.", (unsigned long long)(at / source.cols),
+                                               (unsigned long long)(at % source.cols), double(F::toF32(stored[i]))));
+}
+
+template <uint32_t From, uint32_t To>
+void convert(const TensorSource& source, const void* from, uint64_t count, uint64_t firstValue, void* to) {
+  const auto* stored = static_cast<const typename Format<From>::Stored*>(from);
+  auto* out = static_cast<typename Format<To>::Stored*>(to);
+  for (uint64_t i = 0; i < count; i++) {
+    const float value = Format<From>::toF32(stored[i]);
+    if (Format<To>::fromF32(value, out[i])) continue;
+    const uint64_t at = firstValue + i;
+    fail(source, "checkpoint_tensor_dtype", format("the value in row %llu, column %llu is %.9g, which %s cannot hold exactly.",
+                                                   (unsigned long long)(at / source.cols), (unsigned long long)(at % source.cols), double(value), dtypeName(To)));
+  }
+}
+
+template <uint32_t From>
+void convertTo(uint32_t target, const TensorSource& source, const void* from, uint64_t count, uint64_t firstValue, void* to) {
+  requireFinite<From>(source, from, count, firstValue);
+  if (target == From) return;
+  if (target == kDTypeF32) convert<From, kDTypeF32>(source, from, count, firstValue, to);
+  else if (target == kDTypeBf16) convert<From, kDTypeBf16>(source, from, count, firstValue, to);
+  else convert<From, kDTypeF16>(source, from, count, firstValue, to);
+}
+
+struct Job {
+  const std::vector<TensorSource>& sources;
+  std::vector<std::unique_ptr<File>> files;
+  std::vector<uint64_t> firstRows;  // of each source among all rows, and the end
+  uint32_t target;
+  uint64_t cols, rowsPerTile;
+  uint8_t* out;
+
+  uint64_t rows() const { return firstRows.back(); }
+  uint64_t rowBytes() const { return cols * valueBytes(target); }
+
+  // Rows [begin, end) in the target format, one after another. raw: room for them as the file has them.
+  void readRows(uint64_t begin, uint64_t end, uint8_t* raw, uint8_t* to) const {
+    size_t s = std::upper_bound(firstRows.begin(), firstRows.end(), begin) - firstRows.begin() - 1;
+    for (uint64_t row = begin; row < end; s++) {
+      const TensorSource& source = sources[s];
+      const uint64_t last = std::min(end, firstRows[s + 1]), count = (last - row) * cols, first = (row - firstRows[s]) * cols;
+      uint8_t* place = to + (row - begin) * rowBytes();
+      uint8_t* read = source.dtype == target ? place : raw;
+      if (!files[s]->read(read, count * valueBytes(source.dtype), source.offset + first * valueBytes(source.dtype))) {
+        fail(source, "io_error", "the file ends inside the tensor.");
+      }
+      if (source.dtype == kDTypeF32) convertTo<kDTypeF32>(target, source, read, count, first, place);
+      else if (source.dtype == kDTypeBf16) convertTo<kDTypeBf16>(target, source, read, count, first, place);
+      else convertTo<kDTypeF16>(target, source, read, count, first, place);
+      row = last;
+    }
+  }
+};
+
+// [lanes][cols] → [cols][32]. Eight columns at a time: 32 streams are read, one is written.
+template <typename Stored>
+void transpose(const Stored* rows, uint64_t lanes, uint64_t cols, Stored* panel) {
+  constexpr uint64_t kStep = 8;
+  for (uint64_t c = 0; c < cols; c += kStep) {
+    const uint64_t width = std::min(kStep, cols - c);
+    for (uint64_t lane = 0; lane < lanes; lane++) {
+      for (uint64_t i = 0; i < width; i++) panel[(c + i) * kLanes + lane] = rows[lane * cols + c + i];
+    }
+  }
+}
+
+void packPanel(const void* context, uint32_t tile, Scratch& scratch) {
+  const Job& job = *static_cast<const Job*>(context);
+  const uint64_t begin = uint64_t{tile} * kLanes, end = std::min(begin + kLanes, job.rows());
+  uint8_t* rows = static_cast<uint8_t*>(scratch.take(kLanes * job.cols * (valueBytes(job.target) + 4)));
+  job.readRows(begin, end, rows + kLanes * job.rowBytes(), rows);
+  uint8_t* panel = job.out + uint64_t{tile} * kLanes * job.rowBytes();
+  if (job.target == kDTypeF32) transpose(reinterpret_cast<uint32_t*>(rows), end - begin, job.cols, reinterpret_cast<uint32_t*>(panel));
+  else transpose(reinterpret_cast<uint16_t*>(rows), end - begin, job.cols, reinterpret_cast<uint16_t*>(panel));
+}
+
+void packRowsTile(const void* context, uint32_t tile, Scratch& scratch) {
+  const Job& job = *static_cast<const Job*>(context);
+  const uint64_t begin = tile * job.rowsPerTile, end = std::min(begin + job.rowsPerTile, job.rows());
+  uint8_t* raw = static_cast<uint8_t*>(scratch.take(job.rowsPerTile * job.cols * 4));
+  job.readRows(begin, end, raw, job.out + begin * job.rowBytes());
+}
+
+}  // namespace
+
+uint64_t packedBytes(const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout) {
+  if (sources.empty()) throw Error("option_invalid", "there is nothing to pack.");
+  uint64_t rows = 0;
+  for (const TensorSource& source : sources) {
+    if (source.cols != sources[0].cols) fail(source, "option_invalid", format("it has %llu columns, the first has %llu.", (unsigned long long)source.cols, (unsigned long long)sources[0].cols));
+    if (source.rows == 0 || source.cols == 0 || source.rows > kMaxValues / source.cols) fail(source, "option_invalid", "it is empty or too large.");
+    rows += source.rows;
+    if (rows > kMaxValues / source.cols) fail(source, "option_invalid", "with it the matrix becomes too large.");
+  }
+  if (layout == PackLayout::kPanels) rows = (rows + kLanes - 1) / kLanes * kLanes;
+  return rows * sources[0].cols * valueBytes(target);
+}
+
+void pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout, uint8_t* out) {
+  Job job{sources, {}, {0}, target, sources[0].cols, 0, out};
+  for (const TensorSource& source : sources) {
+    job.files.push_back(std::make_unique<File>(source.path, "checkpoint_file_missing"));
+    job.firstRows.push_back(job.rows() + source.rows);
+  }
+  job.rowsPerTile = layout == PackLayout::kPanels ? kLanes : std::max<uint64_t>(1, kTileValues / job.cols);
+  const uint64_t tiles = (job.rows() + job.rowsPerTile - 1) / job.rowsPerTile;
+  if (tiles > UINT32_MAX) fail(sources[0], "option_invalid", "it has too many rows.");
+  pool.run(static_cast<uint32_t>(tiles), layout == PackLayout::kPanels ? packPanel : packRowsTile, &job);
+}
+
+}  // namespace weft

@@ -1,0 +1,32 @@
+// Brings matrices of checkpoint files into the layouts that ops read. Values are converted exactly or not at all.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "buffer.h"
+#include "thread_pool.h"
+
+namespace weft {
+
+// Rows of a matrix in a file: [rows][cols] values of `dtype` from byte `offset` on. name: the tensor's, for errors.
+struct TensorSource {
+  std::string path, name;
+  uint64_t offset;
+  uint32_t dtype;
+  uint64_t rows, cols;
+};
+
+enum class PackLayout {
+  kPanels,   // [ceil(n/32)][k][32] over the rows of all sources, tail outputs zero (op `linear`)
+  kRows,     // [n][k]
+};
+
+// Bytes of the packed form. Throws option_invalid when sources differ in width, are empty or too large.
+uint64_t packedBytes(const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout);
+
+// Packs into `out`, which has packedBytes bytes and is zero. Throws, naming the source: checkpoint_not_finite for a NaN
+// or infinity, checkpoint_tensor_dtype for a value that `target` cannot hold, io_error, checkpoint_file_missing.
+void pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout, uint8_t* out);
+
+}  // namespace weft

@@ -1,0 +1,26 @@
+// Reads images from disk straight into arena pages: no copy on the way, each span held against its checksum.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "buffer.h"
+
+namespace weft {
+
+struct PageLoad {
+  std::string path;
+  uint64_t fileOffset, totalBytes;
+  BufferRef arena;
+  uint32_t pageBytes;
+  std::vector<int32_t> pages;       // arena page of each span of pageBytes
+  std::vector<uint32_t> checksums;  // CRC-32C of each span's bytes
+};
+
+// Throws option_invalid when pages leave the arena or numbers of spans, pages and checksums differ.
+void checkPageLoad(const PageLoad& load);
+
+// Bytes after a short last span become zero. Throws image_corrupt (wrong checksum, file too short) or io_error.
+void loadPages(const PageLoad& load);
+
+}  // namespace weft

@@ -1,0 +1,126 @@
+/** The device that every machine has: native kernels on this processor's threads. */
+import { WeftError } from '@weft/contracts';
+import type { CommandList } from './command-list.js';
+import {
+  Binding, FIRST_BUFFER_ID, type BindingName, type Device, type DeviceBuffer, type DeviceStats, type SubmitOptions, type SubmitResult, type TensorSource,
+} from './device.js';
+import { PackLayout, fromNative, native, nativeModule, type NativeDevice, type NativeSource } from './native.js';
+import { DType } from './ops.js';
+
+export interface CpuDeviceOptions {
+  /** Threads that compute; as many as affinity and cgroup leave where it is not given. */
+  threads?: number | undefined;
+  /** portable, avx2, avx512 or neon; the best of this processor where it is not given. */
+  isa?: string | undefined;
+}
+
+/** Throws WeftError device_error when this processor lacks the instruction set. */
+export function createCpuDevice(options: CpuDeviceOptions = {}): Device {
+  const { threads = 0, isa = '' } = options;
+  return new CpuDevice(native(() => new (nativeModule().CpuDevice)(threads, isa)));
+}
+
+/** A list as the addon holds it, and how long it was then. */
+interface Compiled { program: number; length: number }
+
+class CpuDevice implements Device {
+  readonly name = 'cpu';
+  readonly isa: string;
+  readonly threads: number;
+  readonly #native: NativeDevice;
+  readonly #compiled = new WeakMap<CommandList, Compiled>();
+  /** Lists that nobody holds any more. */
+  readonly #collected: FinalizationRegistry<number>;
+  readonly #bindings = new Uint32Array(FIRST_BUFFER_ID);
+
+  constructor(device: NativeDevice) {
+    this.#native = device;
+    this.isa = device.isa;
+    this.threads = device.threads;
+    this.#collected = new FinalizationRegistry(program => device.release(program));
+  }
+
+  alloc(bytes: number, label: string): DeviceBuffer {
+    return buffer(native(() => this.#native.alloc(bytes, label)), bytes, label);
+  }
+
+  free({ id }: DeviceBuffer): void {
+    native(() => this.#native.free(id));
+  }
+
+  host({ id }: DeviceBuffer): ArrayBuffer {
+    return native(() => this.#native.host(id));
+  }
+
+  packLinear(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer> {
+    const rows = sources.reduce((sum, source) => sum + source.rows, 0);
+    return this.#pack(sources, target, PackLayout.panels, Math.ceil(rows / 32) * 32, label);
+  }
+
+  packRows(source: TensorSource, target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer> {
+    return this.#pack([source], target, PackLayout.rows, source.rows, label);
+  }
+
+  packVector(sources: TensorSource[], label: string): Promise<DeviceBuffer> {
+    const columns = sources.map(source => ({ ...source, rows: source.rows * source.cols, cols: 1 }));
+    return this.#pack(columns, 'f32', PackLayout.rows, columns.reduce((sum, source) => sum + source.rows, 0), label);
+  }
+
+  async #pack(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', layout: number, rows: number, label: string): Promise<DeviceBuffer> {
+    const nativeSources = sources.map((source): NativeSource =>
+      ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols }));
+    const id = await this.#settled(() => this.#native.pack(nativeSources, DType[target], layout, label));
+    return buffer(id, rows * sources[0]!.cols * (target === 'f32' ? 4 : 2), label);
+  }
+
+  loadPages(path: string, fileOffset: number, totalBytes: number, arena: DeviceBuffer, pageBytes: number, pages: Int32Array, crc32c: Uint32Array): Promise<void> {
+    return this.#settled(() => this.#native.loadPages(path, fileOffset, totalBytes, arena.id, pageBytes, pages, crc32c));
+  }
+
+  submit(list: CommandList, options: SubmitOptions): Promise<SubmitResult> {
+    return this.#settled(() => this.#native.submit(this.#programOf(list), this.#bound(options.bindings), options.timed ?? false));
+  }
+
+  stats(): DeviceStats {
+    return this.#native.stats();
+  }
+
+  close(): void {
+    this.#native.close();
+  }
+
+  #bound(bindings: SubmitOptions['bindings']): Uint32Array {
+    this.#bindings.fill(0);
+    for (const [name, bound] of Object.entries(bindings)) {
+      const index = Binding[name as BindingName];
+      if (index === undefined) throw new WeftError('list_invalid', `${name}: there is no such binding.`);
+      if (bound) this.#bindings[index] = bound.id;
+    }
+    return this.#bindings;
+  }
+
+  /** Lists are compiled when first submitted, and again when ops were added since. */
+  #programOf(list: CommandList): number {
+    const known = this.#compiled.get(list);
+    if (known?.length === list.words.length) return known.program;
+    if (known) {
+      this.#collected.unregister(known);
+      this.#native.release(known.program);
+    }
+    const compiled = { program: this.#native.compile(list.words), length: list.words.length };
+    this.#compiled.set(list, compiled);
+    this.#collected.register(list, compiled.program, compiled);
+    return compiled.program;
+  }
+
+  /** Errors of both kinds, thrown and rejected, as rejections with our own code. */
+  async #settled<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+}
+
+const buffer = (id: number, bytes: number, label: string): DeviceBuffer => Object.freeze({ id, bytes, label });
