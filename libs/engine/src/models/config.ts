@@ -10,7 +10,8 @@ const GENERATION = 'generation_config.json';
 const LAYERS = { min: 1, max: 1024 };
 const WIDTH = { min: 1, max: 2 ** 20 };
 const HEADS = { min: 1, max: 2 ** 12 };
-const HEAD_DIM = { min: 2, max: 2 ** 12 };
+/** Kernels keep a head in registers or on their stack. */
+const HEAD_DIM = { min: 2, max: 1024 };
 const VOCAB = { min: 1, max: 2 ** 24 };
 const POSITIONS = { min: 1, max: 2 ** 24 };
 const EPS = { min: 1e-12, max: 0.1 };

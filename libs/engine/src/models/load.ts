@@ -55,7 +55,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   }
 }
 
-const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 /** Both values, once both have ended: nothing may still be reading or allocating when an error is handled. */
 async function settled<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
@@ -90,7 +90,7 @@ const rowsOf = (stack: Stack): number => stack.reduce((sum, { shape }) => sum + 
 
 /** A matrix [rows, cols] or a vector [rows] where it lies. */
 const sourceOf = (tensor: TensorRef): TensorSource =>
-  ({ path: tensor.file, offset: tensor.offset, dtype: dtypeOf(tensor), rows: tensor.shape[0]!, cols: tensor.shape[1] ?? 1 });
+  ({ name: tensor.name, path: tensor.file, offset: tensor.offset, dtype: dtypeOf(tensor), rows: tensor.shape[0]!, cols: tensor.shape[1] ?? 1 });
 
 /** Packs a plan, and knows what it costs before. */
 class Packing {

@@ -1,0 +1,97 @@
+/** Drives a model's lists without an engine: one sequence, one step, a frame made by hand. */
+import {
+  BLOCK_TOKENS, Group, Header, RESULT_WORDS, Result, SAMPLE_WORDS, SLOT_WORDS, Sample, Segment, frameLayout,
+  type Device, type DeviceBuffer,
+} from '@weft/kernels';
+import { adapterTables, prepareAdapter } from '@weft/adapters';
+import type { Model } from '../../../libs/engine/src/models/index.js';
+
+const TOKENS = 256;
+const ADAPTER_PAGES = 64;
+const KV_PAGES = TOKENS / BLOCK_TOKENS;
+const SLOT_TABLE_WORDS = 16_384;
+
+export interface Scored { logprobs: number[]; statuses: number[] }
+
+export class OneSequence {
+  readonly #layout = frameLayout({ tokens: TOKENS, segments: 1, logits: TOKENS, groups: 1, groupRows: TOKENS, pageTable: KV_PAGES, pagePairs: 0, biasPairs: 1 });
+  readonly #device: Device;
+  readonly #buffers: Record<'arena' | 'slots' | 'history' | 'tables' | 'frame' | 'results' | 'hidden', DeviceBuffer>;
+  readonly #lists;
+  #adapted = false;
+
+  constructor(readonly model: Model) {
+    this.#device = model.device;
+    const alloc = (bytes: number, label: string): DeviceBuffer => model.device.alloc(bytes, label);
+    const pages = KV_PAGES + ADAPTER_PAGES;
+    this.#buffers = {
+      arena: alloc(pages * model.kv.pageBytes, 'arena'), slots: alloc(SLOT_WORDS * 4, 'slots'), history: alloc(TOKENS * 4, 'history'),
+      tables: alloc(SLOT_TABLE_WORDS * 4, 'tables'), frame: alloc(this.#layout.words * 4, 'frame'),
+      results: alloc(TOKENS * RESULT_WORDS * 4, 'results'), hidden: alloc(TOKENS * model.config.hidden * 4, 'hidden'),
+    };
+    this.#lists = model.record({
+      frame: this.#layout, arena: this.#buffers.arena, pages, pageBytes: model.kv.pageBytes, slots: this.#buffers.slots, history: this.#buffers.history,
+      nSlots: 1, maxLen: TOKENS, tables: this.#buffers.tables, adapterSlots: 1, slotWords: SLOT_TABLE_WORDS, maxRank: 256, maskRows: 0, maskWords: 0,
+    });
+  }
+
+  /** From now on every row runs with this adapter. */
+  async adapt(folder: string, cacheDir: string): Promise<void> {
+    const { geometry, kv } = this.model;
+    const { index, imageFile } = await prepareAdapter(folder, geometry, { pageBytes: kv.pageBytes, partition: { rank: 0, size: 1 } }, cacheDir);
+    const places = Int32Array.from({ length: index.pages }, (_, i) => KV_PAGES + i);
+    await this.#device.loadPages(imageFile, 0, index.pages * index.pageBytes, this.#buffers.arena, index.pageBytes, places, Uint32Array.from(index.crc32c));
+    const table = adapterTables(index, places, { layers: geometry.layers, nSites: geometry.sites.length, slotWords: SLOT_TABLE_WORDS });
+    new Int32Array(this.#device.host(this.#buffers.tables)).set(table);
+    this.#adapted = true;
+  }
+
+  /** logprobs[i]: of tokens[i + 1] after tokens[0 … i]. */
+  async score(tokens: readonly number[]): Promise<Scored> {
+    this.#writeFrame(tokens);
+    const { frame, results, hidden } = this.#buffers;
+    const options = { bindings: { frame, results, hidden } };
+    await this.#device.submit(this.#lists.forward, options);
+    await this.#device.submit(this.#lists.sample, options);
+    const i32 = new Int32Array(this.#device.host(results)), f32 = new Float32Array(this.#device.host(results));
+    const rows = tokens.slice(1).map((_, i) => i * RESULT_WORDS);
+    return {
+      logprobs: rows.map(at => f32[at + Result.logprob]!), statuses: rows.map(at => i32[at + Result.status]!),
+    };
+  }
+
+  #writeFrame(tokens: readonly number[]): void {
+    const { at } = this.#layout;
+    const memory = this.#device.host(this.#buffers.frame);
+    const i32 = new Int32Array(memory), f32 = new Float32Array(memory);
+    i32.fill(0);
+    const scored = tokens.length - 1;
+    i32[Header.tokens] = tokens.length;
+    i32[Header.segments] = 1;
+    i32[Header.logits] = scored;
+    tokens.forEach((token, i) => { i32[at.tokenIds + i] = token; i32[at.positions + i] = i; });
+    i32[at.segments + Segment.rowCount] = tokens.length;
+    // Backwards: a model that counted pages up by itself would be found out.
+    const pages = Math.ceil(tokens.length / BLOCK_TOKENS);
+    i32[at.segments + Segment.pageCount] = pages;
+    for (let block = 0; block < pages; block++) i32[at.pages + block] = KV_PAGES - 1 - block;
+    for (let row = 0; row < scored; row++) {
+      i32[at.logitRows + row] = row;
+      i32[at.samples + row * SAMPLE_WORDS + Sample.target] = tokens[row + 1]!;
+      i32[at.samples + row * SAMPLE_WORDS + Sample.maskRow] = -1;
+      f32[at.samples + row * SAMPLE_WORDS + Sample.repetition] = 1;
+      f32[at.samples + row * SAMPLE_WORDS + Sample.topP] = 1;
+    }
+    if (!this.#adapted) return;
+    i32[Header.groups] = 1;
+    i32[Header.groupRows] = tokens.length;
+    i32[at.groups + Group.rowCount] = tokens.length;
+    f32[at.groups + Group.weight] = 1;
+    tokens.forEach((_, row) => { i32[at.groupRows + row] = row; });
+  }
+
+  close(): void {
+    this.#lists.free();
+    for (const buffer of Object.values(this.#buffers)) this.#device.free(buffer);
+  }
+}
