@@ -26,8 +26,13 @@ export const isTextFile = (name: string): boolean => TEXT_FILES.has(name);
 
 /** Digests of what a base checkpoint tokenizes with. Throws WeftError `tokenizer_invalid` or `io_error`. */
 export async function readBaseText(folder: string): Promise<BaseText> {
-  const names = (await readdir(folder)).filter(isTextFile);
-  return digests(folder, names);
+  let names: string[];
+  try {
+    names = await readdir(folder);
+  } catch (cause) {
+    throw new WeftError('io_error', `${folder} can't be read: ${(cause as Error).message}`, { file: folder, cause });
+  }
+  return digests(folder, names.filter(isTextFile));
 }
 
 /** Refuses, by file, a tokenizer or template that differs from the base's. */

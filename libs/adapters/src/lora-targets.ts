@@ -46,7 +46,7 @@ export function resolveTargets(config: LoraConfig, base: BaseGeometry, findings:
       findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "target_modules" matches ${path}; LoRA is served on ${base.sites.map(site => site.module).join(', ')}`, { field: 'target_modules' });
     }
   }
-  warnUnmatched(config, base, found, [ranks, alphas], findings);
+  warnUnmatched(config, base, [ranks, alphas], findings);
   return found;
 }
 
@@ -116,12 +116,11 @@ function patternKey(key: string, compile: (source: string) => PythonPattern | nu
 }
 
 /** PEFT passes over these in silence; an owner who mistyped a name should hear of it. */
-function warnUnmatched(config: LoraConfig, base: BaseGeometry, found: readonly Target[], lookUps: readonly LookUp[], findings: Findings): void {
+function warnUnmatched(config: LoraConfig, base: BaseGeometry, lookUps: readonly LookUp[], findings: Findings): void {
   const warn = (field: string, what: string): void => findings.warn('adapter_target_unmatched', `${CONFIG_FILE}: "${field}" ${what}`, { field });
-  if (typeof config.targetModules !== 'string') {
-    for (const name of config.targetModules) {
-      if (!found.some(({ path }) => matchesName(name, path))) warn('target_modules', `holds ${JSON.stringify(name)}, which is no module of ${base.architecture} that the adapter acts on`);
-    }
+  const paths = [...base.otherModules, ...base.sites.flatMap(site => Array.from({ length: base.layers }, (_, layer) => base.modulePath(layer, site)))];
+  for (const name of typeof config.targetModules === 'string' ? [] : config.targetModules) {
+    if (!paths.some(path => matchesName(name, path))) warn('target_modules', `holds ${JSON.stringify(name)}, which is no module of ${base.architecture}`);
   }
   for (const { field, unused } of lookUps) {
     for (const key of unused()) warn(field, `holds ${JSON.stringify(key)}, which decides about no targeted module`);

@@ -14,9 +14,9 @@ export class PatternError extends Error {
   }
 }
 
-/** Steps that all patterns of an adapter may take together: a second or so. */
+/** Steps that all patterns of an adapter may take together: less than a second of work. */
 export class MatchBudget {
-  constructor(public steps = 20_000_000) {}
+  constructor(public steps = 5_000_000) {}
   spend(): void {
     if (--this.steps < 0) throw new PatternError('its patterns take too long to match', true);
   }

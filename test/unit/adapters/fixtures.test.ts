@@ -1,0 +1,31 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { prepareAdapter, type BaseGeometry } from '@weft/adapters';
+import { llama, temporaryFolder } from './support.js';
+
+const models = fileURLToPath(new URL('../../fixtures/models', import.meta.url));
+
+function geometry(model: string): BaseGeometry {
+  const config = JSON.parse(readFileSync(join(models, model, 'base', 'config.json'), 'utf8')) as Record<string, number>;
+  const heads = config['num_attention_heads']!;
+  const dim = config['head_dim'] ?? config['hidden_size']! / heads;
+  return llama({
+    layers: config['num_hidden_layers']!, hidden: config['hidden_size']!, q: heads * dim, kv: (config['num_key_value_heads'] ?? heads) * dim,
+    intermediate: config['intermediate_size']!,
+  }, `weft-fixtures/${model}`);
+}
+
+const adapters = readdirSync(models).flatMap(model => {
+  const folder = join(models, model, 'adapters');
+  return existsSync(folder) ? readdirSync(folder).map(name => [model, name] as const) : [];
+});
+
+describe('adapters that PEFT 0.21 saved for tiny models', () => {
+  test.each(adapters)('%s/%s is valid and packs', async (model, name) => {
+    const { manifest, index } = await prepareAdapter(join(models, model, 'adapters', name), geometry(model), { pageBytes: 65_536, partition: { rank: 0, size: 1 } }, temporaryFolder());
+    expect(manifest.warnings).toEqual([]);
+    expect(index.runs).toHaveLength(manifest.modules.length * 2);
+  });
+});
