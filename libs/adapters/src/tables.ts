@@ -32,7 +32,7 @@ export function adapterTables(index: ImageIndex, pages: Int32Array, { layers, nS
     floats[at + Run.scale] = run.scale;
     table[at + Run.unitBytes] = run.unitBytes;
     table[at + Run.units] = run.units;
-    table[at + Run.firstSeg] = nextSeg;
+    table[at + Run.firstSeg] = segsAt(layers, nSites) + nextSeg * SEG_WORDS;
     table[at + Run.segs] = run.segs.length;
     for (const seg of run.segs) {
       const word = segsAt(layers, nSites) + nextSeg++ * SEG_WORDS;
