@@ -33,6 +33,8 @@ export interface EngineOptions {
   /** Rows of a step. */
   stepTokens?: number;
   maxSequences?: number;
+  /** Tokens that a new sequence is expected to generate at most; fewer admits more and preempts more. */
+  lookaheadTokens?: number;
   depth?: 1 | 2;
   /** Writes a timeline of every op (Chrome trace format). */
   traceFile?: string;
@@ -45,6 +47,7 @@ const DEFAULT_STEP_TOKENS = 512;
 const DEFAULT_MAX_SEQUENCES = 128;
 /** Prompt rows beside decoding ones: at 900 rows/s, running sequences wait some 140 ms. */
 const CHUNK_TOKENS = 128;
+const DEFAULT_LOOKAHEAD_TOKENS = 256;
 const MAX_ADAPTERS_PER_REQUEST = 4;
 const MAX_ADAPTER_SLOTS = 512;
 /** OpenAI's limit on logit_bias, with room for stop ids. */
@@ -116,7 +119,7 @@ async function assemble(options: EngineOptions, device: Device, model: Model, ba
     runner, loader: new ImageLoader(device, model, runner, repack), pool, adapterSlots, clock: systemClock, listener: options.listener,
     depth: options.depth ?? 2,
     limits: {
-      stepTokens, chunkTokens: Math.min(CHUNK_TOKENS, stepTokens), maxSequences, lookaheadTokens: 256, examined: 64, pageTable,
+      stepTokens, chunkTokens: Math.min(CHUNK_TOKENS, stepTokens), maxSequences, lookaheadTokens: options.lookaheadTokens ?? DEFAULT_LOOKAHEAD_TOKENS, examined: 64, pageTable,
       vocab: model.config.vocab, maxModelLen, maxWaiting: 4096, maxAdaptersPerRequest: MAX_ADAPTERS_PER_REQUEST, maxChoices: 128, maxBiases: MAX_BIASES,
     },
   });

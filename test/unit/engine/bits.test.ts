@@ -6,7 +6,7 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createEngine, type EngineHost, type EngineRequest, type TokenEvent } from '@weft/engine';
+import { blocksFor, createEngine, type EngineHost, type EngineRequest, type TokenEvent } from '@weft/engine';
 import { afterAll, expect, test } from 'vitest';
 import { Random } from '../../sim/clock.js';
 
@@ -16,6 +16,7 @@ const models = ['llama-tiny', 'llama3-rope', 'mistral-tiny', 'qwen2-tiny', 'qwen
 const cache = mkdtempSync(join(tmpdir(), 'weft-bits-'));
 afterAll(() => rmSync(cache, { recursive: true, force: true }));
 
+interface Setting { threads: number; depth: 1 | 2; stepTokens: number; poolBytes?: number }
 interface Answer { tokens: number[]; bits: string[] }
 
 /** An engine and what it said. */
@@ -27,11 +28,10 @@ class Subject {
   #done: () => void = () => undefined;
   #error: Error | null = null;
 
-  async open(model: string, options: { threads: number; depth: 1 | 2; stepTokens: number; pages?: number }): Promise<this> {
+  async open(model: string, options: Setting): Promise<this> {
     const base = join(fixtures, model, 'base');
-    const { pages, ...rest } = options;
     this.host = await createEngine({
-      modelDir: base, adapterCacheDir: cache, maxModelLen: 256, maxSequences: 16, poolBytes: (pages ?? 4096) * 16384, ...rest,
+      modelDir: base, adapterCacheDir: cache, maxSequences: 16, poolBytes: 64 * 2 ** 20, lookaheadTokens: 1, ...options,
       listener: {
         onStep: (_step, events) => { for (const event of events) this.#note(event); },
         onTerminal: ({ error }) => { if (error) this.#error = error; if (--this.#left === 0) this.#done(); },
@@ -73,7 +73,7 @@ function requestOf(random: Random, id: string, digests: string[], vocab: number)
   return {
     id, tenant: `t${random.int(0, 2)}`, adapters: [...uses].map(digest => ({ digest, weight: random.pick([1, 1, 0.5]) })), task: 'generate',
     prompt: Array.from({ length: random.pick([1, random.int(2, 20), random.int(20, 120)]) }, () => random.int(0, vocab - 1)),
-    n: 1, maxTokens: random.int(1, 12), minTokens: 0,
+    n: 1, maxTokens: random.int(1, 40), minTokens: 0,
     sampling: {
       temperature: random.pick([0, 0, 0.8]), topK: random.pick([0, 40]), topP: random.pick([1, 0.9]), minP: 0,
       repetitionPenalty: random.pick([1, 1.1]), presencePenalty: 0, frequencyPenalty: random.pick([0, 0.2]), seed: BigInt(random.int(0, 1e9)), logitBias: [],
@@ -84,10 +84,14 @@ function requestOf(random: Random, id: string, digests: string[], vocab: number)
 
 test.each(models)('%s: each row answers with the same bits alone and in any batch', { timeout: 120_000 }, async model => {
   const alone = await new Subject().open(model, { threads: 1, depth: 1, stepTokens: 512 });
-  const subjects = await Promise.all([
+  // The largest request, its two adapters, and one page.
+  const largest = [...alone.host.engine.adapters.entries()].map(a => a.pageCount).sort((a, b) => b - a);
+  const poolBytes = (largest[0]! + (largest[1] ?? 0) + blocksFor(120 + 40) + 1) * alone.host.pool.pageBytes;
+  const settings: Setting[] = [
     { threads: 2, depth: 2, stepTokens: 512 }, { threads: 1, depth: 2, stepTokens: 24 }, { threads: 2, depth: 1, stepTokens: 64 },
-    { threads: 2, depth: 2, stepTokens: 96, pages: 24 }, { threads: 2, depth: 2, stepTokens: 17, pages: 20 },
-  ].map(options => new Subject().open(model, options as { threads: number; depth: 1 | 2; stepTokens: number })));
+    { threads: 2, depth: 2, stepTokens: 96, poolBytes }, { threads: 1, depth: 1, stepTokens: 17, poolBytes },
+  ];
+  const subjects = await Promise.all(settings.map(setting => new Subject().open(model, setting)));
   const random = new Random(models.indexOf(model) + 1);
   const vocab = alone.host.model.config.vocab;
   for (let mix = 0; mix < PER_MODEL; mix++) {
