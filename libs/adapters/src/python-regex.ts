@@ -17,8 +17,8 @@ export class PatternError extends Error {
 /** Steps that all patterns of an adapter may take together: less than a second of work. */
 export class MatchBudget {
   constructor(public steps = 5_000_000) {}
-  spend(): void {
-    if (--this.steps < 0) throw new PatternError('its patterns take too long to match', true);
+  spend(steps: number): void {
+    if ((this.steps -= steps) < 0) throw new PatternError('its patterns take too long to match', true);
   }
 }
 
@@ -265,7 +265,7 @@ class Matcher {
   }
 
   #work(node: Node, at: number): ReadonlySet<number> {
-    this.budget.spend();
+    this.budget.spend(1);
     switch (node.kind) {
       case 'char': return at < this.text.length && node.test(this.text.charCodeAt(at)) ? new Set([at + 1]) : new Set();
       case 'anchor': return node.holds(this.text, at) ? new Set([at]) : new Set();
@@ -287,8 +287,9 @@ class Matcher {
   #step(item: Node, from: ReadonlySet<number>): ReadonlySet<number> {
     const ends = new Set<number>();
     for (const at of from) {
-      this.budget.spend();
-      for (const end of this.ends(item, at)) ends.add(end);
+      const reached = this.ends(item, at);
+      this.budget.spend(1 + reached.size);
+      for (const end of reached) ends.add(end);
     }
     return ends;
   }

@@ -23,7 +23,7 @@ export function adapterTables(index: ImageIndex, pages: Int32Array, { layers, nS
   const table = new Int32Array(slotWords);
   const floats = new Float32Array(table.buffer);
   const pageUnits = index.pageBytes / UNIT_ALIGN;
-  let nextSeg = 0;
+  let word = segsAt(layers, nSites);
   for (const run of index.runs) {
     if (run.layer >= layers || run.site >= nSites) throw new RangeError(`a run for layer ${run.layer}, site ${run.site} does not fit a table of ${layers} layers and ${nSites} sites`);
     const at = runAt(run.layer, run.site, run.half, nSites);
@@ -32,13 +32,13 @@ export function adapterTables(index: ImageIndex, pages: Int32Array, { layers, nS
     floats[at + Run.scale] = run.scale;
     table[at + Run.unitBytes] = run.unitBytes;
     table[at + Run.units] = run.units;
-    table[at + Run.firstSeg] = segsAt(layers, nSites) + nextSeg * SEG_WORDS;
+    table[at + Run.firstSeg] = word;
     table[at + Run.segs] = run.segs.length;
     for (const seg of run.segs) {
-      const word = segsAt(layers, nSites) + nextSeg++ * SEG_WORDS;
       table[word + Seg.at] = pages[seg.page]! * pageUnits + seg.offset / UNIT_ALIGN;
       table[word + Seg.firstUnit] = seg.firstUnit;
       table[word + Seg.units] = seg.units;
+      word += SEG_WORDS;
     }
   }
   return table;

@@ -5,7 +5,7 @@ import {
   adapterTables, imagePath, loadImageIndex, lora, prepareAdapter, readAdapterFolder, slotWordsFor,
   type BaseGeometry, type ImageIndex, type LoraManifest, type LoraModule, type PageGeometry, type Site,
 } from '@weft/adapters';
-import { DType, Half, Run, runAt, Seg, SEG_WORDS, segsAt } from '@weft/kernels';
+import { DType, Half, Run, runAt, Seg, SEG_WORDS } from '@weft/kernels';
 import { crc32c } from '../../../libs/adapters/src/crc32c.js';
 import { F16_VALUES } from '../../../libs/adapters/src/float.js';
 import { layOut } from '../../../libs/adapters/src/layout.js';
@@ -41,7 +41,7 @@ class Bound {
     const run = this.run(layer, site, half);
     const found: Uint16Array[] = [];
     for (let s = 0; s < run[Run.segs]!; s++) {
-      const seg = segsAt(this.base.layers, this.base.sites.length) + (run[Run.firstSeg]! + s) * SEG_WORDS;
+      const seg = run[Run.firstSeg]! + s * SEG_WORDS;
       expect(this.table[seg + Seg.firstUnit]).toBe(found.length);
       for (let unit = 0; unit < this.table[seg + Seg.units]!; unit++) {
         const at = this.table[seg + Seg.at]! * 128 + unit * run[Run.unitBytes]!;
