@@ -9,7 +9,7 @@ const server = (status: number, retry: boolean): ErrorKind => ({ status, type: '
 
 export const ERRORS = {
   // the request
-  invalid_value: request(), context_length_exceeded: request(), unsupported_value: request(), invalid_json: request(),
+  invalid_value: request(), context_length_exceeded: request(),
   invalid_api_key: { status: 401, type: 'authentication_error', retry: false },
   insufficient_scope: { status: 403, type: 'permission_error', retry: false },
   model_not_found: request(404), not_found: request(404), method_not_allowed: request(405),
@@ -43,7 +43,10 @@ export type ErrorCode = keyof typeof ERRORS;
 /** What exactly is wrong: the request's parameter, the file's field, the tensor, the limit. */
 export interface ErrorDetails {
   param?: string | undefined; field?: string | undefined; tensor?: string | undefined; file?: string | undefined;
-  limit?: number | undefined; retryAfterMs?: number | undefined; cause?: unknown;
+  limit?: number | undefined; retryAfterMs?: number | undefined;
+  /** Trying again would pay twice: something was delivered or billed already. */
+  final?: boolean | undefined;
+  cause?: unknown;
 }
 
 /** An error with a code from the table. Its message says what is wrong, where, and what to do. */

@@ -1,8 +1,11 @@
 import { ExecutorDefinition } from './gen/weft/executor/v1/executor.js';
 import { grpcMethod } from './grpc.js';
 
+export * from './env.js';
 export * from './errors.js';
 export * from './link.js';
+export * from './service.js';
+export * from './version.js';
 export * as executorV1 from './gen/weft/executor/v1/executor.js';
 
 const { fullName, methods } = ExecutorDefinition;

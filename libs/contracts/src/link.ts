@@ -14,6 +14,7 @@ export const TOKEN_METADATA = 'authorization';
 /** Options of channels and servers. A proxy in the environment is not for internal addresses. */
 export const LINK_OPTIONS = {
   'grpc.enable_http_proxy': 0,
+  'grpc.enable_retries': 0,          // a retry would submit requests twice, and its buffer holds what was sent
   'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
   'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
 } as const;

@@ -189,6 +189,8 @@ export interface Description {
   adapters: AdapterCard[];
   build: string;
   pageBytes: number;
+  /** adapters that can be on the device at once, if their pages fit */
+  adapterSlots: number;
 }
 
 /** An adapter that the executor serves from its folder, or refused to. */
@@ -2155,6 +2157,7 @@ function createBaseDescription(): Description {
     adapters: [],
     build: "",
     pageBytes: 0,
+    adapterSlots: 0,
   };
 }
 
@@ -2190,6 +2193,9 @@ export const Description: MessageFns<Description> = {
     }
     if (message.pageBytes !== 0) {
       writer.uint32(72).uint32(message.pageBytes);
+    }
+    if (message.adapterSlots !== 0) {
+      writer.uint32(80).uint32(message.adapterSlots);
     }
     return writer;
   },
@@ -2289,6 +2295,14 @@ export const Description: MessageFns<Description> = {
             message.pageBytes = reader.uint32();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.adapterSlots = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2315,6 +2329,7 @@ export const Description: MessageFns<Description> = {
     message.adapters = object.adapters?.map((e) => AdapterCard.fromPartial(e)) || [];
     message.build = object.build ?? "";
     message.pageBytes = object.pageBytes ?? 0;
+    message.adapterSlots = object.adapterSlots ?? 0;
     return message;
   },
 };

@@ -1,0 +1,135 @@
+import { join } from 'node:path';
+import { Inject, Injectable } from '@nestjs/common';
+import { VERSION, WeftError, type executorV1 } from '@weft/contracts';
+import type { createEngine, EngineHost, EngineListener, Terminal, TokenEvent } from '@weft/engine';
+import { MAX_TOP_LOGPROBS } from '@weft/kernels';
+import { addFolder } from './adapter-folder.js';
+import type { ExecutorConfig } from './config.js';
+import { EXECUTOR_CONFIG, OPEN_ENGINE } from './tokens.js';
+import { toEngineRequest } from './wire.js';
+
+export type OpenEngine = typeof createEngine;
+
+/** Where a request's events go. */
+export interface EventSink {
+  onEvents(step: number, events: TokenEvent[]): void;
+  onTerminal(terminal: Terminal): void;
+}
+
+/** Tokens per second are told as the mean over at least this long. */
+const RATE_WINDOW_S = 1;
+
+/** The engine of this process, what it serves, and whose each running request is. */
+@Injectable()
+export class EngineService implements EngineListener {
+  readonly #config: ExecutorConfig;
+  readonly #openEngine: OpenEngine;
+  readonly #sinks = new Map<string, EventSink>();
+  #host: EngineHost | null = null;
+  #description: executorV1.Description | null = null;
+  #loaded!: () => void;
+  readonly #whenLoaded = new Promise<void>(resolve => { this.#loaded = resolve; });
+  #draining = false;
+  #rate = { atMs: performance.now(), tokensOut: 0, tokensPerSecond: 0 };
+
+  constructor(@Inject(EXECUTOR_CONFIG) config: ExecutorConfig, @Inject(OPEN_ENGINE) openEngine: OpenEngine) {
+    this.#config = config;
+    this.#openEngine = openEngine;
+  }
+
+  /** Loads the model and the folder's adapters; from then on requests are served. */
+  async open(log: (line: string) => void): Promise<void> {
+    const { modelDir, modelName, adaptersDir, dataDir, threads, isa, poolBytes, maxModelLen, weights, traceFile } = this.#config;
+    const host = await this.#openEngine({
+      modelDir, adapterCacheDir: join(dataDir, 'adapters'), log, listener: this,
+      ...(modelName !== undefined && { modelNames: [modelName] }), ...(threads !== undefined && { threads }), ...(isa !== undefined && { isa }),
+      ...(poolBytes !== undefined && { poolBytes }), ...(maxModelLen !== undefined && { maxModelLen }), ...(weights !== undefined && { weights }),
+      ...(traceFile !== undefined && { traceFile }),
+    });
+    this.#host = host;
+    const adapters = adaptersDir === undefined ? [] : await addFolder(adaptersDir, host, log);
+    const { config, geometry } = host.model;
+    const { name, isa: instructions, threads: used } = host.device;
+    this.#description = {
+      baseDigest: geometry.digest, device: `${name} ${instructions} ${used} threads`, maxModelLen: host.maxModelLen,
+      vocabSize: config.vocab, eosIds: config.eosIds, maxTopLogprobs: MAX_TOP_LOGPROBS, adapters, build: VERSION, pageBytes: host.pool.pageBytes,
+      adapterSlots: host.engine.adapters.slots.total,
+    };
+    this.#loaded();
+  }
+
+  /** What is served here, once it is. */
+  async description(): Promise<executorV1.Description> {
+    await this.#whenLoaded;
+    return this.#description!;
+  }
+
+  /** Throws what is wrong with the request. An accepted one ends in exactly one Terminal at its sink. */
+  submit(submit: executorV1.Submit, sink: EventSink): void {
+    if (this.#host === null || this.#description === null) throw new WeftError('overloaded', 'the model is still loading', { retryAfterMs: 1000 });
+    if (submit.baseDigest !== this.#description.baseDigest) {
+      throw new WeftError('adapter_not_ready', `this executor serves base ${this.#description.baseDigest}, not ${submit.baseDigest}`, { retryAfterMs: 1000 });
+    }
+    const request = toEngineRequest(submit);
+    if (this.#sinks.has(request.id)) throw new WeftError('conflict', `request ${request.id} is running already`);
+    this.#sinks.set(request.id, sink);
+    try {
+      this.#host.engine.submit(request);
+    } catch (error) {
+      this.#sinks.delete(request.id);
+      throw error;
+    }
+  }
+
+  cancel(id: string): void { this.#host?.engine.cancel(id); }
+
+  /** Takes no more requests; resolves when all have ended. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    await this.#host?.engine.drain();
+  }
+
+  async close(): Promise<void> { await this.#host?.close(); }
+
+  /** What runs, what waits, and who owns the pool's pages. */
+  load(): executorV1.Load | null {
+    if (this.#host === null) return null;
+    const { waiting, running, pages, resident, tokensOut } = this.#host.engine.load();
+    const owners = [
+      { owner: 'kv', pages: pages.sequences }, { owner: 'prefix', pages: pages.prefix },
+      ...resident.map(adapter => ({ owner: `adapter:${adapter.digest}`, pages: adapter.pages })),
+      { owner: 'retired', pages: pages.retired }, { owner: 'free', pages: pages.free },
+    ];
+    return {
+      waiting, running, pagesFree: pages.free, pagesTotal: pages.total, resident: resident.map(adapter => adapter.digest),
+      draining: this.#draining, owners: owners.filter(({ pages }) => pages > 0), tokensPerSecond: this.#measureRate(tokensOut),
+    };
+  }
+
+  #measureRate(tokensOut: number): number {
+    const now = performance.now();
+    const seconds = (now - this.#rate.atMs) / 1000;
+    if (seconds >= RATE_WINDOW_S) {
+      this.#rate = { atMs: now, tokensOut, tokensPerSecond: (tokensOut - this.#rate.tokensOut) / seconds };
+    }
+    return this.#rate.tokensPerSecond;
+  }
+
+  onStep(step: number, events: TokenEvent[]): void {
+    const bySink = new Map<EventSink, TokenEvent[]>();
+    for (const event of events) {
+      const sink = this.#sinks.get(event.requestId);
+      if (sink === undefined) continue;
+      const list = bySink.get(sink);
+      if (list === undefined) bySink.set(sink, [event]);
+      else list.push(event);
+    }
+    for (const [sink, list] of bySink) sink.onEvents(step, list);
+  }
+
+  onTerminal(terminal: Terminal): void {
+    const sink = this.#sinks.get(terminal.requestId);
+    this.#sinks.delete(terminal.requestId);
+    sink?.onTerminal(terminal);
+  }
+}

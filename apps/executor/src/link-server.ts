@@ -1,0 +1,149 @@
+import { timingSafeEqual } from 'node:crypto';
+import { Metadata, Server, ServerCredentials, status, type handleUnaryCall } from '@grpc/grpc-js';
+import { Inject, Injectable } from '@nestjs/common';
+import { executorService, GATEWAY_METADATA, LINK_OPTIONS, TOKEN_METADATA, toWeftError, WeftError, type executorV1 } from '@weft/contracts';
+import type { Terminal, TokenEvent } from '@weft/engine';
+import { Attachment, type AttachCall, type AttachmentHandler } from './attachment.js';
+import type { ExecutorConfig } from './config.js';
+import { EngineService, type EventSink } from './engine.service.js';
+import { Terminals } from './terminals.js';
+import { EXECUTOR_CONFIG } from './tokens.js';
+import { refusal, toEvent, toTerminal } from './wire.js';
+
+/** How often load is looked at; it is told when it has changed. */
+const LOAD_MS = 250;
+
+/** An attached gateway: where its requests' events go, and which of its requests run. */
+class Peer implements EventSink {
+  readonly running = new Set<string>();
+  constructor(readonly attachment: Attachment, readonly terminals: Terminals) {}
+
+  onEvents(step: number, events: TokenEvent[]): void {
+    for (const event of events) this.attachment.outbox.event(step, toEvent(event));
+    this.attachment.flush();
+  }
+
+  onTerminal(terminal: Terminal): void {
+    this.running.delete(terminal.requestId);
+    this.end(toTerminal(terminal));
+  }
+
+  end(terminal: executorV1.Terminal): void {
+    this.terminals.keep(this.attachment.gateway, terminal);
+    this.attachment.outbox.terminal(terminal);
+    this.attachment.flush();
+  }
+}
+
+/** The gRPC server: one Attach stream for each gateway. It listens while the model still loads; Welcome says that it serves. */
+@Injectable()
+export class LinkServer implements AttachmentHandler {
+  readonly #config: ExecutorConfig;
+  readonly #engine: EngineService;
+  readonly #server = new Server(LINK_OPTIONS);
+  readonly #peers = new Map<Attachment, Peer>();
+  readonly #terminals = new Terminals();
+  #lastLoad = '';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(@Inject(EXECUTOR_CONFIG) config: ExecutorConfig, engine: EngineService) {
+    this.#config = config;
+    this.#engine = engine;
+    this.#server.addService(executorService, {
+      attach: (call: AttachCall) => this.#attach(call),
+      describe: ((call, reply) => {
+        if (!this.#mayCall(call.metadata)) return reply(DENIED);
+        this.#engine.description().then(description => reply(null, description), (error: Error) => reply({ code: status.INTERNAL, details: error.message }));
+      }) satisfies handleUnaryCall<executorV1.DescribeRequest, executorV1.Description>,
+    });
+  }
+
+  /** Resolves to host:port. Throws port_in_use. */
+  async listen(): Promise<string> {
+    const { listenHost, listenPort } = this.#config;
+    const port = await new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(`${listenHost}:${listenPort}`, ServerCredentials.createInsecure(), (cause, bound) => {
+        if (cause === null) resolve(bound);
+        else reject(new WeftError('port_in_use', `the executor can't listen on ${listenHost}:${listenPort}: ${cause.message}`, { cause }));
+      });
+    });
+    this.#timer = setInterval(() => this.#tellLoad(), LOAD_MS);
+    return `${listenHost}:${port}`;
+  }
+
+  /** Ends every stream. What still runs for them is cancelled. */
+  close(): void {
+    clearInterval(this.#timer);
+    for (const attachment of [...this.#peers.keys()]) attachment.close();
+    this.#server.forceShutdown();
+  }
+
+  onUp(attachment: Attachment, body: NonNullable<executorV1.Up['body']>): void {
+    switch (body.$case) {
+      case 'submit': return this.#submit(this.#peers.get(attachment)!, body.value);
+      case 'cancel': return this.#cancel(this.#peers.get(attachment)!, body.value.requestId);
+      case 'acknowledge': return this.#terminals.acknowledge(attachment.gateway, body.value.requestId);
+      case 'drain': void this.#engine.drain(); return this.#tellLoad();
+      case 'heartbeat': return undefined;
+    }
+  }
+
+  onGone(attachment: Attachment): void {
+    const peer = this.#peers.get(attachment);
+    this.#peers.delete(attachment);
+    for (const id of peer?.running ?? []) this.#engine.cancel(id);
+  }
+
+  #attach(call: AttachCall): void {
+    const gateway = String(call.metadata.get(GATEWAY_METADATA)[0] ?? '');
+    if (!this.#mayCall(call.metadata) || gateway === '') {
+      call.on('error', () => undefined);   // a refused peer that hangs up as well
+      call.emit('error', DENIED);
+      return;
+    }
+    // A gateway that comes back before its old stream was missed.
+    for (const old of [...this.#peers.keys()]) if (old.gateway === gateway) old.close();
+    const attachment = new Attachment(gateway, call, this);
+    this.#peers.set(attachment, new Peer(attachment, this.#terminals));
+    for (const terminal of this.#terminals.of(gateway)) attachment.outbox.terminal(terminal);
+    void this.#engine.description().then(description => {
+      attachment.outbox.welcome(description);
+      const load = this.#engine.load();
+      if (load !== null) attachment.outbox.load(load);
+      attachment.flush();
+    });
+  }
+
+  #submit(peer: Peer, submit: executorV1.Submit): void {
+    try {
+      this.#engine.submit(submit, peer);
+      peer.running.add(submit.requestId);
+    } catch (error) {
+      peer.end(refusal(submit.requestId, toWeftError(error)));
+    }
+  }
+
+  /** A gateway ends its own requests only. */
+  #cancel(peer: Peer, requestId: string): void {
+    if (peer.running.has(requestId)) this.#engine.cancel(requestId);
+  }
+
+  #tellLoad(): void {
+    const load = this.#engine.load();
+    const text = JSON.stringify(load);
+    if (load === null || text === this.#lastLoad) return;
+    this.#lastLoad = text;
+    for (const attachment of this.#peers.keys()) {
+      attachment.outbox.load(load);
+      attachment.flush();
+    }
+  }
+
+  #mayCall(metadata: Metadata): boolean {
+    const shown = Buffer.from(String(metadata.get(TOKEN_METADATA)[0] ?? ''));
+    const expected = Buffer.from(`Bearer ${this.#config.linkToken}`);
+    return shown.length === expected.length && timingSafeEqual(shown, expected);
+  }
+}
+
+const DENIED = { code: status.UNAUTHENTICATED, details: 'this call needs the token of this start and a gateway id' };

@@ -1,0 +1,104 @@
+/** The HTTP server around the modules: its bounds, and what every request gets whichever route it takes. */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { NestFactory } from '@nestjs/core';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { WeftError } from '@weft/contracts';
+import { loadTokenizer } from '@weft/tokenizer';
+import type { FastifyInstance, RouteOptions } from 'fastify';
+import type { GatewayConfig } from './config.js';
+import { BODY_BYTES_MAX } from './dto/caps.js';
+import { ExecutorClient } from './executor-client.js';
+import { GatewayModule } from './gateway.module.js';
+import { InFlight } from './in-flight.js';
+
+/** A whole request, body included, has to arrive within this time. Answers may take as long as they need. */
+const REQUEST_MS_MAX = 60_000;
+/** Longer than the idle time of common load balancers, so that they are the ones who close. */
+const KEEP_ALIVE_MS = 75_000;
+
+/** A gateway that listens. */
+export interface Gateway {
+  readonly url: string;
+  /** Resolves when an executor serves. */
+  served(): Promise<void>;
+  /** Answers what runs within the drain time, refuses the rest, frees the port. */
+  stop(): Promise<void>;
+}
+
+/** Throws tokenizer_invalid, port_in_use, option_invalid. */
+export async function startGateway(config: GatewayConfig): Promise<Gateway> {
+  const tokenizer = await loadTokenizer(config.modelDir);
+  if (tokenizer.chatTemplateProblem !== undefined) console.log(`chat: ${tokenizer.chatTemplateProblem.message}`);
+  const adapter = new FastifyAdapter({
+    bodyLimit: BODY_BYTES_MAX, requestTimeout: REQUEST_MS_MAX, keepAliveTimeout: KEEP_ALIVE_MS, forceCloseConnections: true,
+    genReqId: () => `req_${randomBytes(12).toString('hex')}`, requestIdHeader: false, ...tlsOptions(config),
+  });
+  const app = await NestFactory.create<NestFastifyApplication>(GatewayModule.with(config, tokenizer), adapter, {
+    logger: ['error', 'warn'], abortOnError: false, bodyParser: false,
+  });
+  const fastify = adapter.getInstance() as unknown as FastifyInstance;
+  fastify.removeContentTypeParser('text/plain');
+  fastify.addHook('onRequest', async (request, reply) => { reply.header('x-request-id', request.id); });
+  refuseWrongMethods(fastify);
+  if (config.corsOrigins.length > 0) {
+    app.enableCors({
+      origin: config.corsOrigins.includes('*') ? '*' : config.corsOrigins,
+      exposedHeaders: ['x-request-id', 'x-weft-adapter', 'x-weft-digest', 'retry-after', 'retry-after-ms', 'x-should-retry'],
+    });
+  }
+  const close = async (): Promise<void> => { await app.close(); await tokenizer.close(); };
+  try {
+    await app.listen(config.port, config.host);
+  } catch (cause) {
+    await close();
+    throw listenError(cause, config);
+  }
+  const { port } = app.getHttpServer().address() as { port: number };
+  return {
+    url: `${config.tls === undefined ? 'http' : 'https'}://${urlHost(config.host)}:${port}`,
+    served: () => new Promise<void>(resolve => app.get(ExecutorClient).onWelcome(() => resolve())),
+    async stop() {
+      await app.get(InFlight).drain(config.drainTimeoutMs);
+      await close();
+    },
+  };
+}
+
+function tlsOptions({ tls }: GatewayConfig): object {
+  if (tls === undefined) return {};
+  const read = (file: string, field: string): Buffer => {
+    try { return readFileSync(file); } catch (cause) { throw new WeftError('option_invalid', `the TLS file ${file} can't be read: ${(cause as Error).message}`, { field, cause }); }
+  };
+  return { https: { cert: read(tls.certFile, 'tls-cert'), key: read(tls.keyFile, 'tls-key') } };
+}
+
+function listenError(cause: unknown, { host, port }: GatewayConfig): unknown {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === 'EADDRINUSE') return new WeftError('port_in_use', `port ${port} of ${host} is in use; choose another with --port, or 0 for a free one`, { field: 'port', cause });
+  if (code === 'EADDRNOTAVAIL' || code === 'EACCES' || code === 'ENOTFOUND') return new WeftError('option_invalid', `can't listen on ${host}:${port}: ${code}`, { field: 'host', cause });
+  return cause;
+}
+
+/** A known path with another method is 405 and names the right one, instead of 404. */
+function refuseWrongMethods(fastify: FastifyInstance): void {
+  const methods = new Map<string, Set<string>>();
+  fastify.addHook('onRoute', ({ url, method }: RouteOptions) => {
+    const known = methods.get(url) ?? new Set();
+    methods.set(url, known);
+    for (const one of [method].flat()) known.add(one);
+  });
+  fastify.addHook('preHandler', async (request, reply) => {
+    if (!request.is404) return;
+    const path = request.url.split('?', 1)[0]!;
+    const allowed = [...methods].filter(([url]) => (url.endsWith('*') ? path.startsWith(url.slice(0, -1)) : url === path)).flatMap(([, set]) => [...set]);
+    if (allowed.length === 0) throw new WeftError('not_found', `There is no ${request.method} ${path} here.`);
+    reply.header('allow', allowed.join(', '));
+    throw new WeftError('method_not_allowed', `${path} takes ${allowed.join(', ')}, not ${request.method}.`);
+  });
+}
+
+const urlHost = (host: string): string => {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1';
+  return host.includes(':') ? `[${host}]` : host;
+};

@@ -1,0 +1,201 @@
+/** One HTTP request's prompts in the executor, and their events as deltas of numbered choices. */
+import { randomBytes } from 'node:crypto';
+import { executorV1, WeftError } from '@weft/contracts';
+import type { Tokenizer } from '@weft/tokenizer';
+import { Choice, type Delta } from './choice.js';
+import type { GenerationParams } from './dto/generation.js';
+import { terminalError, type ExecutorClient } from './executor-client.js';
+import type { ResolvedModel } from './model-directory.js';
+import { PromptScores } from './prompt-scores.js';
+
+export interface Prompt { ids: number[]; text: string }
+
+export interface GenerationJob {
+  /** The server's own id of the HTTP request. */
+  requestId: string;
+  tenant: string;
+  model: ResolvedModel;
+  prompts: Prompt[];
+  /** Answers begin with their prompt. */
+  echo: boolean;
+  params: GenerationParams;
+  /** 0 in params.maxTokens means that the prompt is only scored; here 0 means as many tokens as fit. */
+  maxTokens: number;
+  eosIds: number[];
+}
+
+export interface Outcome {
+  promptTokens: number; cachedTokens: number;
+  /** Part of the answer. */
+  completionTokens: number;
+  /** Made by the engine, those included that came after a stop string. */
+  generatedTokens: number;
+  queueMs: number; coldStartMs: number;
+}
+
+/** A prompt in the executor. */
+interface Part {
+  submit: executorV1.Submit;
+  choices: Choice[];
+  scores: PromptScores | null;
+  started: boolean;
+  end: executorV1.Terminal | null;
+}
+
+type Item = { part: Part; event: executorV1.TokenEvent } | { part: Part; end: executorV1.Terminal | WeftError };
+
+export class Generation {
+  readonly #executor: ExecutorClient;
+  readonly #parts: Part[];
+  readonly #scoring: boolean;
+  readonly #items: Item[] = [];
+  /** Choices whose finish was told. */
+  readonly #told = new Set<Choice>();
+  #wake: (() => void) | null = null;
+
+  constructor(executor: ExecutorClient, tokenizer: Tokenizer, readonly job: GenerationJob) {
+    this.#executor = executor;
+    this.#scoring = job.params.maxTokens === 0;
+    const seed = job.params.seed ?? randomBytes(8).readBigUInt64LE();
+    this.#parts = job.prompts.map((prompt, p) => {
+      const { n } = job.params;
+      const choices = Array.from({ length: n }, (_, i) => new Choice(p * n + i, tokenizer, prompt.ids, job.echo ? prompt.text.length : 0, job.params));
+      return {
+        submit: this.#submitOf(prompt, p, seed), choices, started: false, end: null,
+        scores: job.echo ? new PromptScores(tokenizer, prompt.ids, prompt.text) : null,
+      };
+    });
+  }
+
+  /**
+   * Submits the prompts and yields what comes, until all of them have ended. The last choice's finish comes when the outcome
+   * is known. Leaving early, or the signal, cancels what still runs. Throws what went wrong.
+   */
+  async *deltas(signal: AbortSignal): AsyncGenerator<Delta[], void> {
+    const abort = (): void => this.#wake?.();
+    signal.addEventListener('abort', abort);
+    try {
+      this.#submitAll();
+      while (this.#parts.some(part => part.end === null)) {
+        signal.throwIfAborted();
+        if (this.#items.length === 0) await new Promise<void>(resolve => { this.#wake = resolve; });
+        signal.throwIfAborted();
+        const deltas = this.#take();
+        if (deltas.length > 0) yield deltas;
+      }
+      yield this.#finishes(this.#parts.flatMap(part => part.choices));
+    } finally {
+      signal.removeEventListener('abort', abort);
+      for (const { submit, end } of this.#parts) if (end === null) this.#executor.cancel(submit.requestId);
+    }
+  }
+
+  /** What it took, as far as it is known. */
+  get outcome(): Outcome {
+    const ends = this.#parts.map(part => part.end);
+    const sum = (value: (end: executorV1.Terminal) => number): number => ends.reduce((total, end) => total + (end === null ? 0 : value(end)), 0);
+    const max = (value: (end: executorV1.Terminal) => number): number => Math.max(0, ...ends.map(end => (end === null ? 0 : value(end))));
+    const completionTokens = this.#parts.flatMap(part => part.choices).reduce((total, choice) => total + choice.tokens, 0);
+    return {
+      promptTokens: this.job.prompts.reduce((total, { ids }) => total + ids.length, 0), cachedTokens: sum(end => end.cachedTokens),
+      completionTokens, generatedTokens: Math.max(sum(end => end.generatedTokens), completionTokens),
+      queueMs: max(end => end.queueMs), coldStartMs: max(end => end.coldStartMs),
+    };
+  }
+
+  #submitAll(): void {
+    for (const part of this.#parts) {
+      this.#executor.submit(part.submit, {
+        onEvent: event => this.#put({ part, event }),
+        onEnd: end => this.#put({ part, end }),
+      });
+    }
+  }
+
+  #put(item: Item): void {
+    this.#items.push(item);
+    this.#wake?.();
+  }
+
+  /** All that came since the last look: a slow reader gets fewer, larger deltas. */
+  #take(): Delta[] {
+    this.#wake = null;
+    const deltas: Delta[] = [];
+    for (const item of this.#items.splice(0)) {
+      if ('event' in item) this.#onEvent(item.part, item.event, deltas);
+      else this.#onEnd(item.part, item.end, deltas);
+    }
+    return joined(deltas);
+  }
+
+  #onEvent(part: Part, event: executorV1.TokenEvent, deltas: Delta[]): void {
+    part.scores?.add(event);
+    this.#echo(part, deltas);
+    const choice = part.choices[event.choice]!;
+    // Scoring runs once for all choices of a prompt: they are the same.
+    const delta = this.#scoring ? null : choice.push(event);
+    if (delta !== null) deltas.push(delta);
+    if (choice.finishReason === undefined) return;
+    const ended = part.choices.every(({ finishReason }) => finishReason !== undefined);
+    if (ended && part.choices.some(({ cut }) => cut)) this.#executor.cancel(part.submit.requestId);
+    if (this.#unfinished()) deltas.push(...this.#finishes([choice]));
+  }
+
+  #onEnd(part: Part, end: executorV1.Terminal | WeftError, deltas: Delta[]): void {
+    if (end instanceof WeftError) throw end;
+    part.end = end;
+    const complete = part.choices.every(choice => choice.finishReason !== undefined);
+    if (end.reason === 'error' && !complete) throw terminalError(end);
+    if (end.reason === 'cancelled' && !complete) throw new WeftError('executor_lost', 'the executor stopped before the answer was complete; try again', { retryAfterMs: 1000 });
+    for (const choice of part.choices) choice.end();
+    this.#echo(part, deltas);
+  }
+
+  /** Once, in front of everything else, as soon as the scores that were asked for are there. */
+  #echo(part: Part, deltas: Delta[]): void {
+    const { scores } = part;
+    const scored = this.job.params.logprobs >= 0;
+    if (scores === null || part.started || (scored && !scores.complete && part.end === null)) return;
+    part.started = true;
+    for (const { index } of part.choices) deltas.push({ index, text: scores.text, tokenIds: [], logprobs: scored ? [...scores.tokens] : [] });
+  }
+
+  #unfinished(): boolean { return this.#parts.some(part => part.choices.some(choice => choice.finishReason === undefined)); }
+
+  #finishes(choices: Choice[]): Delta[] {
+    const untold = choices.filter(choice => !this.#told.has(choice));
+    for (const choice of untold) this.#told.add(choice);
+    return untold.map(({ index, finishReason }) => ({ index, text: '', tokenIds: [], logprobs: [], ...(finishReason !== undefined && { finishReason }) }));
+  }
+
+  #submitOf(prompt: Prompt, p: number, seed: bigint): executorV1.Submit {
+    const { requestId, tenant, model, params, echo, maxTokens, eosIds } = this.job;
+    const { n, minTokens, logprobs, temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, logitBias } = params;
+    return {
+      requestId: `${requestId}-${p}`, tenant, baseDigest: model.baseDigest, adapters: model.adapter === null ? [] : [{ digest: model.adapter.digest, weight: 1 }],
+      task: this.#scoring ? executorV1.Task.SCORE : executorV1.Task.GENERATE,
+      prompt: prompt.ids, n: this.#scoring ? 1 : n, maxTokens: this.#scoring ? 0 : maxTokens, minTokens: this.#scoring ? 0 : minTokens,
+      sampling: { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, seed: BigInt.asUintN(64, seed + BigInt(p)), randomOffset: 0, logitBias },
+      emitted: [], stopIds: [...(params.ignoreEos ? [] : eosIds), ...params.stopTokenIds], logprobs, promptLogprobs: echo && logprobs >= 0,
+      grammar: '', priority: 0, objective: '', deadlineMs: 0,
+    };
+  }
+}
+
+/** Successive deltas of one choice as one; a finish stays for itself. */
+function joined(deltas: Delta[]): Delta[] {
+  const open = new Map<number, Delta>();
+  const result: Delta[] = [];
+  for (const delta of deltas) {
+    const before = open.get(delta.index);
+    if (before === undefined || delta.finishReason !== undefined) {
+      result.push(delta);
+      open.set(delta.index, delta);
+    } else {
+      before.text += delta.text;
+      for (const id of delta.tokenIds) before.tokenIds.push(id);
+      for (const token of delta.logprobs) before.logprobs.push(token);
+    }
+  }
+  return result;
+}

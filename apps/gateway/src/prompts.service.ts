@@ -1,0 +1,60 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { WeftError, type executorV1 } from '@weft/contracts';
+import type { Tokenizer } from '@weft/tokenizer';
+import type { ChatRequest } from './dto/chat.js';
+import type { CompletionRequest } from './dto/completion.js';
+import type { GenerationParams } from './dto/generation.js';
+import { ExecutorClient } from './executor-client.js';
+import type { GenerationJob, Prompt } from './generation.js';
+import { TOKENIZER } from './tokens.js';
+
+/** OpenAI's default for /v1/completions. */
+const COMPLETION_TOKENS = 16;
+
+type Identity = Pick<GenerationJob, 'requestId' | 'tenant' | 'model'>;
+
+/** From what a request says to what the executor computes: text becomes tokens, and the context's length is held. */
+@Injectable()
+export class PromptsService {
+  constructor(@Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly executor: ExecutorClient) {}
+
+  async completion({ prompts, echo, addSpecialTokens, params }: CompletionRequest, identity: Identity): Promise<GenerationJob> {
+    const encoded: Prompt[] = [];
+    for (const prompt of prompts) encoded.push(await this.#encode(prompt, addSpecialTokens));
+    return this.#job(identity, encoded, echo, params, COMPLETION_TOKENS, 'prompt');
+  }
+
+  async chat({ messages, render, params }: ChatRequest, identity: Identity): Promise<GenerationJob> {
+    const ids = await this.tokenizer.encodeChat(messages, render);
+    return this.#job(identity, [{ ids, text: '' }], false, params, undefined, 'messages');
+  }
+
+  async #encode(prompt: string | number[], addSpecialTokens: boolean): Promise<Prompt> {
+    if (typeof prompt === 'string') return { ids: await this.tokenizer.encodeAsync(prompt, { addSpecialTokens }), text: prompt };
+    return { ids: prompt, text: this.tokenizer.decode(prompt, { skipSpecialTokens: false }) };
+  }
+
+  #job(identity: Identity, prompts: Prompt[], echo: boolean, params: GenerationParams, defaultTokens: number | undefined, param: string): GenerationJob {
+    const description = this.executor.description;
+    if (description === null) throw new WeftError('executor_lost', 'no executor serves this model at the moment; try again', { retryAfterMs: 1000 });
+    checkIds(prompts, params, description, param);
+    const longest = Math.max(...prompts.map(({ ids }) => ids.length));
+    const { maxModelLen } = description;
+    const asked = params.maxTokens ?? 1;
+    if (longest + asked > maxModelLen) {
+      throw new WeftError('context_length_exceeded', `This model's maximum context length is ${maxModelLen} tokens. However, you requested ${longest + asked} tokens (${longest} in the ${param}, ${asked} in the completion). Please reduce the length of the ${param} or the completion.`, { param, limit: maxModelLen });
+    }
+    // What nobody asked for in numbers is cut to what fits; 0 leaves it to the executor.
+    const maxTokens = params.maxTokens ?? (defaultTokens === undefined ? 0 : Math.min(defaultTokens, maxModelLen - longest));
+    return { ...identity, prompts, echo, params, maxTokens, eosIds: description.eosIds };
+  }
+}
+
+function checkIds(prompts: readonly Prompt[], params: GenerationParams, { vocabSize }: executorV1.Description, param: string): void {
+  const outside = (ids: readonly number[]): number | undefined => ids.find(id => id >= vocabSize);
+  for (const [name, ids] of [...prompts.map(({ ids }) => [param, ids] as const), ['stop_token_ids', params.stopTokenIds], ['logit_bias', params.logitBias.map(({ token }) => token)]] as const) {
+    const id = outside(ids);
+    if (id !== undefined) throw new WeftError('invalid_value', `Token id ${id} is not in the model's vocabulary of ${vocabSize}.`, { param: name });
+  }
+  if (prompts.some(({ ids }) => ids.length === 0)) throw new WeftError('invalid_value', 'The prompt has no tokens.', { param });
+}

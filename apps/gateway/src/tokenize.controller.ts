@@ -1,0 +1,30 @@
+import { Body, Controller, HttpCode, Inject, Post } from '@nestjs/common';
+import type { Tokenizer } from '@weft/tokenizer';
+import { RequireScope } from './auth.guard.js';
+import { parseDetokenize, parseTokenize } from './dto/tokenize.js';
+import { ModelDirectory } from './model-directory.js';
+import { TOKENIZER } from './tokens.js';
+
+/** As vLLM's routes of these names. An adapter has its base's tokenizer; without a model the base is meant. */
+@Controller()
+@RequireScope('inference')
+export class TokenizeController {
+  constructor(@Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly models: ModelDirectory) {}
+
+  @Post('tokenize') @HttpCode(200)
+  async tokenize(@Body() body: unknown): Promise<object> {
+    const { model, input, addSpecialTokens, returnTokenStrs } = parseTokenize(body);
+    const card = this.models.card(model ?? this.models.base);
+    const text = 'prompt' in input ? input.prompt : this.tokenizer.renderChat(input.messages, input.render);
+    const tokens = await this.tokenizer.encodeAsync(text, { addSpecialTokens });
+    const strings = returnTokenStrs ? tokens.map(id => this.tokenizer.tokenOf(id) ?? '') : null;
+    return { count: tokens.length, max_model_len: card.max_model_len, tokens, token_strs: strings };
+  }
+
+  @Post('detokenize') @HttpCode(200)
+  detokenize(@Body() body: unknown): object {
+    const { model, tokens } = parseDetokenize(body);
+    this.models.resolve(model ?? this.models.base);
+    return { prompt: this.tokenizer.decode(tokens, { skipSpecialTokens: false }) };
+  }
+}

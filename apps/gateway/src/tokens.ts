@@ -1,0 +1,3 @@
+/** What is injected by token rather than by class. */
+export const GATEWAY_CONFIG = Symbol('GatewayConfig');
+export const TOKENIZER = Symbol('Tokenizer');
