@@ -1,6 +1,7 @@
 /** How much memory this process may use, and how much of it the pool gets. */
 import { readFileSync } from 'node:fs';
 import { freemem } from 'node:os';
+import { dirname, join } from 'node:path';
 import { WeftError } from '@weft/contracts';
 
 const GiB = 2 ** 30;
@@ -8,23 +9,39 @@ const GiB = 2 ** 30;
 const RESERVE_BYTES = 0.5 * GiB;
 const LARGEST_DEFAULT_BYTES = 16 * GiB;
 
-const readNumber = (path: string): number | null => {
-  try {
-    const value = Number(readFileSync(path, 'utf8').trim());
-    return Number.isFinite(value) ? value : null;                    // "max": no limit
-  } catch { return null; }                                             // not this kind of system
+const read = (path: string): string | null => {
+  try { return readFileSync(path, 'utf8'); } catch { return null; }          // not this kind of system
 };
+const number = (text: string | null): number | null => {
+  const value = text === null ? NaN : Number(text.trim());
+  return Number.isFinite(value) ? value : null;                                // "max": no limit
+};
+
+/** The folders of this process's memory cgroup (v2, then v1) and of those above it: each may hold a limit. */
+function cgroups(): string[] {
+  const lines = (read('/proc/self/cgroup') ?? '').split('\n');
+  const v2 = lines.find(l => l.startsWith('0::'))?.slice(3), v1 = lines.find(l => l.includes(':memory:'))?.split(':')[2];
+  const folders: string[] = [];
+  for (const [root, path] of [['/sys/fs/cgroup', v2], ['/sys/fs/cgroup/memory', v1]] as const) {
+    for (let at = path ?? '/'; ; at = dirname(at)) { folders.push(join(root, at)); if (at === '/') break; }
+  }
+  return folders;
+}
+
+/** What a cgroup's limit leaves. Page cache that can be dropped counts as free, as it does in MemAvailable. */
+function leftIn(folder: string): number {
+  const limit = number(read(join(folder, 'memory.max')) ?? read(join(folder, 'memory.limit_in_bytes')));
+  const used = number(read(join(folder, 'memory.current')) ?? read(join(folder, 'memory.usage_in_bytes')));
+  if (limit === null || used === null) return Infinity;
+  let cache = 0;
+  for (const [, bytes] of (read(join(folder, 'memory.stat')) ?? '').matchAll(/^(?:in)?active_file (\d+)$/gm)) cache += Number(bytes);
+  return Math.max(limit - used + cache, 0);
+}
 
 /** Bytes that can still be used: what the machine has left, or the container's limit where that is less. */
 export function availableMemoryBytes(): number {
-  let available = freemem();
-  try {
-    const meminfo = /^MemAvailable:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'));
-    if (meminfo) available = Number(meminfo[1]) * 1024;
-  } catch { /* not Linux: freemem stands */ }
-  const limit = readNumber('/sys/fs/cgroup/memory.max') ?? readNumber('/sys/fs/cgroup/memory/memory.limit_in_bytes');
-  const used = readNumber('/sys/fs/cgroup/memory.current') ?? readNumber('/sys/fs/cgroup/memory/memory.usage_in_bytes');
-  return limit !== null && used !== null ? Math.min(available, Math.max(limit - used, 0)) : available;
+  const meminfo = /^MemAvailable:\s+(\d+) kB/m.exec(read('/proc/meminfo') ?? '');
+  return Math.min(meminfo ? Number(meminfo[1]) * 1024 : freemem(), ...cgroups().map(leftIn));
 }
 
 /** Pages of the pool: what was asked for, or half of what is left. Says the sum. Throws out_of_memory. */
