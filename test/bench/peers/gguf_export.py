@@ -119,8 +119,9 @@ def finish(writer):
 
 if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--base", type=pathlib.Path, required=True); ap.add_argument("--adapter", type=pathlib.Path)
+    ap.add_argument("--base", type=pathlib.Path, required=True)
+    ap.add_argument("--adapters", type=pathlib.Path, nargs="+", help="export these instead of the base, as OUT/<folder's name>.gguf")
     ap.add_argument("--type", choices=TYPES, required=True); ap.add_argument("--out", required=True)
     a = ap.parse_args()
-    if a.adapter: export_adapter(a.base, a.adapter, a.type, a.out)
-    else: export_base(a.base, a.type, a.out)
+    if not a.adapters: export_base(a.base, a.type, a.out)
+    for adapter in a.adapters or []: export_adapter(a.base, adapter, a.type, f"{a.out}/{adapter.name}.gguf")

@@ -1,0 +1,99 @@
+/**
+ * `npm run bench`: Weft beside the peers that are installed, interleaved in one run; medians and ranges.
+ *
+ *   WEFT_SMOLLM2=DIR            the base: a folder with the checkpoint (test/fixtures/README.md says how to make one)
+ *   WEFT_BENCH_PYTHON=python    a Python with llama-cpp-python, torch + transformers + peft; peers it lacks are left out, by name
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { machineCeilings } from './machine.js';
+import { findPeers, type Peer } from './peers.js';
+import { WeftContender } from './weft.js';
+import { median, parseWorkload, type Figures } from './workloads.js';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    model: { type: 'string', default: process.env['WEFT_SMOLLM2'] ?? '' }, python: { type: 'string', default: process.env['WEFT_BENCH_PYTHON'] ?? '' },
+    workloads: { type: 'string', default: '1-base,8-base,32-base,8-distinct,32-distinct,32-one' },
+    prompt: { type: 'string', default: '64' }, new: { type: 'string', default: '32' }, rounds: { type: 'string', default: '5' },
+    threads: { type: 'string', default: String(Math.min(2, cpus().length)) }, isa: { type: 'string' }, peers: { type: 'string' }, json: { type: 'string' },
+  },
+});
+const root = process.env['INIT_CWD'] ?? process.cwd();
+const fail = (message: string): never => { console.error(message); process.exit(2); };
+const number = (name: 'prompt' | 'new' | 'rounds' | 'threads'): number => {
+  const value = Number(values[name]);
+  return Number.isInteger(value) && value > 0 ? value : fail(`--${name} is a positive integer`);
+};
+
+console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`);
+const ceilings = machineCeilings(number('threads'));
+for (const line of ceilings) console.log(`ceiling: ${line}`);
+if (positionals[0] === 'machine') process.exit(0);
+if (!values.model) fail('bench needs a base model: --model DIR or WEFT_SMOLLM2=DIR (test/fixtures/README.md says how to make one)');
+const model = resolve(root, values.model!);
+if (!existsSync(join(model, 'config.json'))) fail(`${model} holds no config.json`);
+
+const scratch = mkdtempSync(join(tmpdir(), 'weft-bench-data-'));
+process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
+const workloads = values.workloads!.split(',').map(text => parseWorkload(text, number('prompt'), number('new')));
+const distinct = Math.max(1, ...workloads.filter(w => w.kind !== 'base').map(w => (w.kind === 'one' ? 1 : w.requests)));
+const adapters = makeAdapters(distinct);
+const { peers, absent } = findPeers({ python: values.python!, model, adapters, scratch, threads: number('threads'), only: values.peers?.split(',') });
+for (const line of absent) console.log(`absent: ${line}`);
+
+const weft = new WeftContender();
+await weft.open(model, adapters, number('threads'), values.isa, undefined);
+const name = `weft ${weft.host.device.isa}`;
+const rows: { workload: string; contender: string; figures: Figures[] }[] = [];
+for (const w of workloads) {
+  const text = `${w.requests}-${w.kind}`;
+  const mine = { workload: text, contender: name, figures: [] as Figures[] };
+  const theirs = peers.map(peer => ({ workload: text, contender: peer.name, figures: [] as Figures[], peer }));
+  await weft.round(w);                                             // one that isn't counted, as the peers do
+  for (let round = 0; round < number('rounds'); round++) {
+    mine.figures.push(await weft.round(w));
+    for (const entry of theirs) if (entry.peer.runs(w)) entry.figures.push(entry.peer.round(w));
+  }
+  rows.push(mine, ...theirs.map(({ peer: _peer, ...row }) => row));
+  print(mine, theirs);
+}
+await weft.close();
+if (values.json) {
+  const path = resolve(root, values.json);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, `${JSON.stringify({ date: new Date().toISOString(), cpu: cpus()[0]?.model, ceilings, prompt: values.prompt, new: values.new, rows }, null, 1)}\n`);
+}
+
+function print(mine: { workload: string; contender: string; figures: Figures[] }, theirs: { contender: string; figures: Figures[]; peer: Peer }[]): void {
+  console.log(`\n${mine.workload}  (prompt ${values.prompt}, ${values.new} new tokens, ${number('threads')} threads, ${values.rounds} rounds)`);
+  const column = (figures: Figures[], key: keyof Figures): number[] => figures.map(f => f[key]).filter(v => v !== null);
+  const show = (figures: Figures[], key: keyof Figures): string => {
+    const v = column(figures, key);
+    return v.length === 0 ? '-' : `${median(v).toFixed(1)} (${Math.min(...v).toFixed(1)}–${Math.max(...v).toFixed(1)})`;
+  };
+  const ratio = (other: Figures[], key: keyof Figures): string => {
+    const a = column(mine.figures, key), b = column(other, key);
+    return a.length && b.length ? `${(median(a) / median(b)).toFixed(2)}×` : '-';
+  };
+  const line = (...cells: string[]): void => console.log(cells.map((cell, i) => cell.padEnd(i === 0 ? 34 : 26)).join(''));
+  line('', 'decode tokens/s', 'prefill tokens/s', 'weft ÷ it: decode, prefill');
+  line(mine.contender, show(mine.figures, 'decode'), show(mine.figures, 'prefill'));
+  for (const { contender, figures, peer } of theirs) {
+    if (figures.length === 0) line(contender, `not run: ${peer.whyNot(parseWorkload(mine.workload, 1, 1))}`);
+    else line(contender, show(figures, 'decode'), show(figures, 'prefill'), `${ratio(figures, 'decode')}, ${ratio(figures, 'prefill')}`);
+  }
+}
+
+/** Random adapters on all linear modules, ranks 8, 16, 32, 64 in turn: the same files for us and for the peers. */
+function makeAdapters(count: number): string[] {
+  const out = join(scratch, 'adapters');
+  const script = resolve('test/bench/peers/make_bench_adapters.py');
+  const made = spawnSync(values.python || 'python3', [script, '--base', model, '--count', String(count), '--out', out], { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
+  if (made.status !== 0) fail(`the adapters can't be made (${made.stderr.trim().split('\n').at(-1)}): bench needs a Python with torch and safetensors, --python or WEFT_BENCH_PYTHON`);
+  return Array.from({ length: count }, (_, i) => join(out, `bench-${String(i).padStart(2, '0')}`));
+}
