@@ -28,6 +28,7 @@ class CpuDevice implements Device {
   readonly isa: string;
   readonly threads: number;
   readonly #native: NativeDevice;
+  readonly #buffers = new Map<number, DeviceBuffer>();
   readonly #compiled = new WeakMap<CommandList, Compiled>();
   /** Lists that nobody holds any more. */
   readonly #collected: FinalizationRegistry<number>;
@@ -41,11 +42,18 @@ class CpuDevice implements Device {
   }
 
   alloc(bytes: number, label: string): DeviceBuffer {
-    return buffer(native(() => this.#native.alloc(bytes, label)), bytes, label);
+    return this.#note(native(() => this.#native.alloc(bytes, label)), bytes, label);
   }
 
   free({ id }: DeviceBuffer): void {
     native(() => this.#native.free(id));
+    this.#buffers.delete(id);
+  }
+
+  buffer(id: number): DeviceBuffer {
+    const buffer = this.#buffers.get(id);
+    if (!buffer) throw new WeftError('option_invalid', `There is no buffer ${id}.`);
+    return buffer;
   }
 
   host({ id }: DeviceBuffer): ArrayBuffer {
@@ -70,7 +78,7 @@ class CpuDevice implements Device {
     const nativeSources = sources.map((source): NativeSource =>
       ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols }));
     const id = await this.#settled(() => this.#native.pack(nativeSources, DType[target], layout, label));
-    return buffer(id, rows * sources[0]!.cols * (target === 'f32' ? 4 : 2), label);
+    return this.#note(id, rows * sources[0]!.cols * (target === 'f32' ? 4 : 2), label);
   }
 
   loadPages(path: string, fileOffset: number, totalBytes: number, arena: DeviceBuffer, pageBytes: number, pages: Int32Array, crc32c: Uint32Array): Promise<void> {
@@ -87,6 +95,13 @@ class CpuDevice implements Device {
 
   close(): void {
     this.#native.close();
+    this.#buffers.clear();
+  }
+
+  #note(id: number, bytes: number, label: string): DeviceBuffer {
+    const buffer = Object.freeze({ id, bytes, label });
+    this.#buffers.set(id, buffer);
+    return buffer;
   }
 
   #bound(bindings: SubmitOptions['bindings']): Uint32Array {
@@ -122,5 +137,3 @@ class CpuDevice implements Device {
     }
   }
 }
-
-const buffer = (id: number, bytes: number, label: string): DeviceBuffer => Object.freeze({ id, bytes, label });

@@ -36,6 +36,8 @@ export interface Device {
   alloc(bytes: number, label: string): DeviceBuffer;
   /** Lists submitted before keep the memory until they are done; lists submitted later are refused. Views of it become empty. */
   free(buffer: DeviceBuffer): void;
+  /** The buffer with an id. */
+  buffer(id: number): DeviceBuffer;
   /**
    * The buffer's memory as seen by the host (frames, results, tables); only where the device shares memory, and for
    * buffers up to 4 GiB. What a submitted list reads must not change before its promise settles: indices are checked when their op begins.

@@ -7,3 +7,4 @@ export * from './frame.js';
 export { crc32c } from './native.js';
 export type { Op, OpArgs, Ref } from './op.js';
 export * from './ops.js';
+export { record, type Tolerance } from './recording.js';

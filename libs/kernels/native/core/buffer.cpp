@@ -2,7 +2,18 @@
 
 #include <sys/mman.h>
 
+#include <cstdlib>
+#include <cstring>
+
 #include "error.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define WEFT_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WEFT_ASAN 1
+#endif
+#endif
 
 namespace weft {
 namespace {
@@ -11,6 +22,10 @@ constexpr uint64_t kPage = 4096;
 constexpr uint64_t kHugePage = 2u << 20;
 // No machine has more; keeps sums of sizes far from overflow.
 constexpr uint64_t kMaxBytes = uint64_t{1} << 46;
+#ifdef WEFT_ASAN
+// Up to here buffers come from the heap, where the sanitizer sees the first byte beyond their end.
+constexpr uint64_t kGuardedBytes = 64u << 20;
+#endif
 
 uint64_t roundUp(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
 
@@ -39,6 +54,14 @@ Buffer::Buffer(uint32_t id, uint64_t bytes, std::string label, std::shared_ptr<s
   if (bytes == 0 || bytes > kMaxBytes) {
     throw Error("out_of_memory", format("%s: cannot allocate %llu bytes.", this->label.c_str(), (unsigned long long)bytes));
   }
+#ifdef WEFT_ASAN
+  if (bytes <= kGuardedBytes) {
+    if (posix_memalign(reinterpret_cast<void**>(&data_), kPage, bytes) != 0) throw Error("out_of_memory", this->label);
+    memset(data_, 0, bytes);
+    total_->fetch_add(bytes, std::memory_order_relaxed);
+    return;
+  }
+#endif
   mapped_ = roundUp(bytes, kPage);
   data_ = mapped_ >= kHugePage ? mapHuge(mapped_) : map(mapped_);
   if (!data_) {
@@ -48,6 +71,11 @@ Buffer::Buffer(uint32_t id, uint64_t bytes, std::string label, std::shared_ptr<s
 }
 
 Buffer::~Buffer() {
+  if (!mapped_) {
+    std::free(data_);
+    total_->fetch_sub(bytes, std::memory_order_relaxed);
+    return;
+  }
   munmap(data_, mapped_);
   total_->fetch_sub(mapped_, std::memory_order_relaxed);
 }

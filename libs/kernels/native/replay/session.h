@@ -1,0 +1,28 @@
+// A recording brought to life: its buffers on a device, run as often as one likes.
+#pragma once
+#include <map>
+#include <memory>
+
+#include "cpu_device.h"
+#include "recording.h"
+
+namespace weft {
+
+class Session {
+ public:
+  explicit Session(const Recording& recording);
+
+  // Buffers as they were recorded.
+  void restore();
+  // Throws list_invalid as a submitted list does.
+  RunResult run(CpuDevice& device, const std::vector<uint32_t>& words, bool timed);
+
+  Buffer& buffer(uint32_t id) const { return *buffers_.at(id); }
+
+ private:
+  const Recording& recording_;
+  std::map<uint32_t, BufferRef> buffers_;
+  Bindings bindings_;
+};
+
+}  // namespace weft
