@@ -85,8 +85,8 @@ function refuseWrongMethods(fastify: FastifyInstance): void {
   const methods = new Map<string, Set<string>>();
   fastify.addHook('onRoute', ({ url, method }: RouteOptions) => {
     const known = methods.get(url) ?? new Set();
-    methods.set(url, known);
-    for (const one of [method].flat()) known.add(one);
+    for (const one of [method].flat()) if (one !== 'HEAD' && one !== 'OPTIONS') known.add(one);
+    if (known.size > 0) methods.set(url, known);
   });
   fastify.addHook('preHandler', async (request, reply) => {
     if (!request.is404) return;

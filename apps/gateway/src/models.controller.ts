@@ -24,6 +24,6 @@ export class ModelsController {
   }
 
   /** Ids may hold slashes. */
-  @Get('*id')
+  @Get('*')
   retrieve(@Param('*') id: string): ModelCard { return this.models.card(id); }
 }

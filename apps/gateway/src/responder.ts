@@ -58,7 +58,6 @@ export class Responder {
     } catch (thrown) {
       const error = asWeftError(thrown);
       code = error.code;
-      if (code === 'internal_error') console.error(thrown);
       await settle();
       answer.fail(error, generation?.outcome.completionTokens ?? 0);
     } finally {
@@ -116,6 +115,7 @@ class Answer {
   fail(error: WeftError, billedTokens: number): void {
     const final = billedTokens > 0 ? new WeftError(error.code, error.message, { ...error.details, final: true }) : error;
     if (this.#sse === null) throw final;
+    if (error.code === 'internal_error') console.error(error);
     this.#sse.fail(final);
   }
 
