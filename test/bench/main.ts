@@ -1,6 +1,9 @@
 /**
  * `npm run bench`: Weft beside the peers that are installed, interleaved in one run; medians and ranges.
  *
+ *   npm run bench -- machine    only this machine's ceilings
+ *   npm run bench -- host       only what the host does for a step
+ *
  *   WEFT_SMOLLM2=DIR            the base: a folder with the checkpoint (test/fixtures/README.md says how to make one)
  *   WEFT_BENCH_PYTHON=python    a Python with llama-cpp-python, torch + transformers + peft; peers it lacks are left out, by name
  */
@@ -8,7 +11,9 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
+import { hostShare } from './host-share.js';
 import { machineCeilings } from './machine.js';
 import { findPeers, type Peer } from './peers.js';
 import { WeftContender } from './weft.js';
@@ -34,6 +39,11 @@ console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`)
 const ceilings = machineCeilings(number('threads'));
 for (const line of ceilings) console.log(`ceiling: ${line}`);
 if (positionals[0] === 'machine') process.exit(0);
+if (positionals[0] === 'host') {
+  const { medianMs, p99Ms } = await hostShare();
+  console.log(`host share of a step at 32 rows, 32 adapters (schedule, frame, commit): ${medianMs.toFixed(3)} ms, 99% below ${p99Ms.toFixed(3)} ms`);
+  process.exit(0);
+}
 if (!values.model) fail('bench needs a base model: --model DIR or WEFT_SMOLLM2=DIR (test/fixtures/README.md says how to make one)');
 const model = resolve(root, values.model!);
 if (!existsSync(join(model, 'config.json'))) fail(`${model} holds no config.json`);
@@ -49,6 +59,7 @@ for (const line of absent) console.log(`absent: ${line}`);
 const weft = new WeftContender();
 await weft.open(model, adapters, number('threads'), values.isa, undefined);
 const name = `weft ${weft.host.device.isa}`;
+const delaysMs: number[] = [];
 const rows: { workload: string; contender: string; figures: Figures[] }[] = [];
 for (const w of workloads) {
   const text = `${w.requests}-${w.kind}`;
@@ -56,12 +67,21 @@ for (const w of workloads) {
   const theirs = peers.map(peer => ({ workload: text, contender: peer.name, figures: [] as Figures[], peer }));
   await weft.round(w);                                             // one that isn't counted, as the peers do
   for (let round = 0; round < number('rounds'); round++) {
+    const delay = monitorEventLoopDelay({ resolution: 1 });
+    delay.enable();
     mine.figures.push(await weft.round(w));
+    delay.disable();
+    delaysMs.push(delay.max / 1e6 - 1);
     for (const entry of theirs) if (entry.peer.runs(w)) entry.figures.push(entry.peer.round(w));
   }
   rows.push(mine, ...theirs.map(({ peer: _peer, ...row }) => row));
   print(mine, theirs);
 }
+const { model: loaded, pool, engine, device } = weft.host;
+const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+console.log(`\nevent loop: longest delay of a round ${median(delaysMs).toFixed(1)} ms (median of rounds; worst ${Math.max(...delaysMs).toFixed(1)} ms)`);
+console.log(`memory: ${mib(process.memoryUsage().rss)} resident; weights ${mib(loaded.weightBytes)}, pool ${mib(pool.total * pool.pageBytes)} (${pool.census().adapter} pages of adapters resident)`);
+console.log(`adapter bytes read by kernels ${mib(device.stats().adapterBytesRead)}, copied ${device.stats().adapterBytesCopied}; ${engine.load().step} steps`);
 await weft.close();
 if (values.json) {
   const path = resolve(root, values.json);
