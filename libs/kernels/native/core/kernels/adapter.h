@@ -8,7 +8,6 @@ struct Run {
   const int32_t* table;                                  // of the adapter's slot
   const int32_t* words;
 
-  // half 0: A, 1: B
   template <class Args>
   WEFT_INLINE Run of(const Args& a, const int32_t* group, uint32_t part, uint32_t half) {
     const int32_t* table = a.tables + (size_t)group[kGroupAdapterSlot] * a.slotWords;
@@ -24,6 +23,7 @@ struct Run {
 // Walks a run's units in ascending order.
 class UnitCursor {
  public:
+  UnitCursor() = default;
   UnitCursor(const Run& run, const uint8_t* arena)
       : seg_(run.table + run.words[kRunFirstSeg]), arena_(arena), unitBytes_(run.unitBytes()) {}
 
@@ -34,9 +34,9 @@ class UnitCursor {
   }
 
  private:
-  const int32_t* seg_;
-  const uint8_t* arena_;
-  size_t unitBytes_;
+  const int32_t* seg_ = nullptr;
+  const uint8_t* arena_ = nullptr;
+  size_t unitBytes_ = 0;
 };
 
 }  // namespace WEFT_ISA

@@ -21,23 +21,33 @@ constexpr int kTokenVectors = kBlockTokens / kLanes;
 constexpr int kScoreRows = kAccumulators / kTokenVectors < kRowTile ? kAccumulators / kTokenVectors : kRowTile;
 constexpr int kColumns = 4;                              // vectors of acc side by side
 constexpr int kValueRows = kAccumulators / kColumns < kRowTile ? kAccumulators / kColumns : kRowTile;
+constexpr uint32_t kBlocksAhead = 2;                     // about the latency of memory
 constexpr uint32_t kPairsMax = 48;                       // (row, head) pairs of a tile: their state stays in L1/L2
 
-// scores[r][16] of R pairs. q: [dim][R].
-template <int R>
-static void scoreTile(const float* q, const float* keys, uint32_t dim, float* scores) {
+// Lines of a block to come, asked for one at a time while this one is worked on: pages lie anywhere, so the processor
+// can't guess them, and all at once would fill its miss buffers and hold up the loads behind.
+struct Ahead {
+  const uint8_t *keys, *values;
+  uint32_t half;                                         // lines of each
+  void touch(uint32_t line) const { __builtin_prefetch(line < half ? keys + line * 64 : values + (line - half) * 64); }
+};
+
+// scores[r][16] of R pairs. q: [R][dim], keys: [dim][16].
+template <class W, int R>
+static void scoreTile(const float* q, const typename W::Stored* keys, uint32_t dim, float* scores, const Ahead& ahead) {
   F acc[R][kTokenVectors];
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
     for (int v = 0; v < kTokenVectors; v++) acc[r][v] = zero();
-  for (uint32_t d = 0; d < dim; d++, q += R, keys += kBlockTokens) {
+  for (uint32_t d = 0; d < dim; d++, q++, keys += kBlockTokens) {
+    ahead.touch(d);                                      // a block is dim lines: dim/2 of keys, dim/2 of values
     F key[kTokenVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kTokenVectors; v++) key[v] = load(keys + v * kLanes);
+    for (int v = 0; v < kTokenVectors; v++) key[v] = W::vector(keys + v * kLanes);
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
-      const F value = splat(q[r]);
+      const F value = splat(q[(size_t)r * dim]);
 #pragma GCC unroll 4
       for (int v = 0; v < kTokenVectors; v++) acc[r][v] = fma(value, key[v], acc[r][v]);
     }
@@ -48,17 +58,17 @@ static void scoreTile(const float* q, const float* keys, uint32_t dim, float* sc
     for (int v = 0; v < kTokenVectors; v++) store(scores + r * kBlockTokens + v * kLanes, acc[r][v]);
 }
 
-template <int R = kScoreRows>
-static void scoreDispatch(uint32_t rows, const float* q, const float* keys, uint32_t dim, float* scores) {
+template <class W, int R = kScoreRows>
+static void scoreDispatch(uint32_t rows, const float* q, const typename W::Stored* keys, uint32_t dim, float* scores, const Ahead& ahead) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) scoreTile<R>(q, keys, dim, scores);
-    else scoreDispatch<R - 1>(rows, q, keys, dim, scores);
+    if (rows == (uint32_t)R) scoreTile<W, R>(q, keys, dim, scores, ahead);
+    else scoreDispatch<W, R - 1>(rows, q, keys, dim, scores, ahead);
   }
 }
 
 // acc[r][C vectors] += Σ over t in [first, last] of p[r][t] · values[t].
-template <int R, int C>
-WEFT_INLINE void valueColumns(const float* p, const float* values, uint32_t first, uint32_t last, uint32_t ld, float* acc) {
+template <class W, int R, int C>
+WEFT_INLINE void valueColumns(const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc) {
   F sum[R][C];
 #pragma GCC unroll 6
   for (int r = 0; r < R; r++)
@@ -67,7 +77,7 @@ WEFT_INLINE void valueColumns(const float* p, const float* values, uint32_t firs
   for (uint32_t t = first; t <= last; t++) {
     F value[C];
 #pragma GCC unroll 4
-    for (int c = 0; c < C; c++) value[c] = load(values + t * ld + c * kLanes);
+    for (int c = 0; c < C; c++) value[c] = W::vector(values + t * ld + c * kLanes);
 #pragma GCC unroll 6
     for (int r = 0; r < R; r++) {
       const F weight = splat(p[r * kBlockTokens + t]);
@@ -81,18 +91,18 @@ WEFT_INLINE void valueColumns(const float* p, const float* values, uint32_t firs
     for (int c = 0; c < C; c++) store(acc + r * ld + c * kLanes, sum[r][c]);
 }
 
-template <int R>
-static void valueTile(const float* p, const float* values, uint32_t first, uint32_t last, uint32_t ld, float* acc) {
+template <class W, int R>
+static void valueTile(const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc) {
   uint32_t c = 0;
-  for (; c + kColumns * kLanes <= ld; c += kColumns * kLanes) valueColumns<R, kColumns>(p, values + c, first, last, ld, acc + c);
-  for (; c < ld; c += kLanes) valueColumns<R, 1>(p, values + c, first, last, ld, acc + c);
+  for (; c + kColumns * kLanes <= ld; c += kColumns * kLanes) valueColumns<W, R, kColumns>(p, values + c, first, last, ld, acc + c);
+  for (; c < ld; c += kLanes) valueColumns<W, R, 1>(p, values + c, first, last, ld, acc + c);
 }
 
-template <int R = kValueRows>
-static void valueDispatch(uint32_t rows, const float* p, const float* values, uint32_t first, uint32_t last, uint32_t ld, float* acc) {
+template <class W, int R = kValueRows>
+static void valueDispatch(uint32_t rows, const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) valueTile<R>(p, values, first, last, ld, acc);
-    else valueDispatch<R - 1>(rows, p, values, first, last, ld, acc);
+    if (rows == (uint32_t)R) valueTile<W, R>(p, values, first, last, ld, acc);
+    else valueDispatch<W, R - 1>(rows, p, values, first, last, ld, acc);
   }
 }
 
@@ -121,6 +131,10 @@ struct AttentionState {
 
   void widen(const uint16_t* keyBits, const uint16_t* valueBits, uint32_t tokens) {
     for (uint32_t i = 0; i < kBlockTokens * dim; i += kLanes) store(keys + i, loadF16(keyBits + i));
+    if (ld == dim) {
+      for (uint32_t i = 0; i < tokens * dim; i += kLanes) store(values + i, loadF16(valueBits + i));
+      return;
+    }
     for (uint32_t t = 0; t < tokens; t++) {
       for (uint32_t i = 0; i < ld; i += kLanes) {
         const uint16_t* bits = valueBits + t * dim + i;
@@ -193,45 +207,56 @@ struct Visible {
   bool whole() const { return any && first == 0 && last == kBlockTokens - 1; }
 };
 
+// One block for all pairs of a tile: rows positions[0 …], `heads` pairs each. W is what keys and values are stored as.
+template <class W>
+static void attentionBlock(const AttentionArgs& a, AttentionState& state, const int32_t* positions, uint32_t heads, uint32_t block,
+                           const typename W::Stored* keys, const typename W::Stored* values, const Ahead& ahead) {
+  const uint32_t scoreTiles = ceilDiv(state.pairs, kScoreRows);
+  for (uint32_t i = 0; i < scoreTiles; i++) {
+    const uint32_t from = evenBegin(state.pairs, scoreTiles, i), to = evenBegin(state.pairs, scoreTiles, i + 1);
+    scoreDispatch<W>(to - from, state.q + from * a.dim, keys, a.dim, state.p + from * kBlockTokens, ahead);
+  }
+  for (uint32_t m = 0; m < state.pairs; m++) {
+    const Visible seen(positions[m / heads], a.window, block);
+    if (seen.any) state.weigh(m, seen.first, seen.last, a.scale, a.softcap);
+  }
+  for (uint32_t m = 0; m < state.pairs;) {
+    const uint32_t end = m + kValueRows < state.pairs ? m + kValueRows : state.pairs;
+    const Visible first(positions[m / heads], a.window, block), last(positions[(end - 1) / heads], a.window, block);
+    if (first.whole() && last.whole()) {
+      valueDispatch<W>(end - m, state.p + m * kBlockTokens, values, 0, kBlockTokens - 1, state.ld, state.acc + m * state.ld);
+      m = end;
+      continue;
+    }
+    for (; m < end; m++) {
+      const Visible seen(positions[m / heads], a.window, block);
+      if (seen.any) valueTile<W, 1>(state.p + m * kBlockTokens, values, seen.first, seen.last, state.ld, state.acc + m * state.ld);
+    }
+  }
+}
+
 static void attentionTile(const AttentionArgs& a, const int32_t* segment, uint32_t kvHead, uint32_t row, uint32_t rows, Scratch& scratch) {
   const uint32_t heads = a.heads / a.kvHeads, pairs = rows * heads;
   AttentionState state(scratch, pairs, a.dim);
-  // Queries as [dim][R] for each register tile of R pairs.
-  const uint32_t scoreTiles = ceilDiv(pairs, kScoreRows);
-  for (uint32_t i = 0; i < scoreTiles; i++) {
-    const uint32_t from = evenBegin(pairs, scoreTiles, i), to = evenBegin(pairs, scoreTiles, i + 1);
-    for (uint32_t m = from; m < to; m++) {
-      const float* q = a.q + (size_t)(row + m / heads) * a.ldq + (kvHead * heads + m % heads) * a.dim;
-      for (uint32_t d = 0; d < a.dim; d++) state.q[from * a.dim + d * (to - from) + (m - from)] = q[d];
-    }
+  for (uint32_t r = 0; r < rows; r++) {
+    memcpy(state.q + r * heads * a.dim, a.q + (size_t)(row + r) * a.ldq + kvHead * heads * a.dim, heads * a.dim * sizeof(float));
   }
   const int32_t* positions = a.positions + row;
   const uint32_t oldest = a.window && (uint32_t)positions[0] >= a.window ? positions[0] - a.window + 1 : 0;
   const uint32_t lastPosition = positions[rows - 1];     // positions of a segment's rows ascend
-  for (uint32_t block = oldest / kBlockTokens; block <= lastPosition / kBlockTokens; block++) {
-    const uint8_t* page = pageOf(a, segment, block) + (size_t)kvHead * a.headStride;
-    const uint32_t tokens = lastPosition - block * kBlockTokens < kBlockTokens ? lastPosition - block * kBlockTokens + 1 : kBlockTokens;
-    state.widen(reinterpret_cast<const uint16_t*>(page), reinterpret_cast<const uint16_t*>(page + a.planeStride), tokens);
-    for (uint32_t i = 0; i < scoreTiles; i++) {
-      const uint32_t from = evenBegin(pairs, scoreTiles, i), to = evenBegin(pairs, scoreTiles, i + 1);
-      scoreDispatch(to - from, state.q + from * a.dim, state.keys, a.dim, state.p + from * kBlockTokens);
-    }
-    for (uint32_t m = 0; m < pairs; m++) {
-      const Visible seen(positions[m / heads], a.window, block);
-      if (seen.any) state.weigh(m, seen.first, seen.last, a.scale, a.softcap);
-    }
-    for (uint32_t m = 0; m < pairs;) {
-      const uint32_t end = m + kValueRows < pairs ? m + kValueRows : pairs;
-      const Visible first(positions[m / heads], a.window, block), last(positions[(end - 1) / heads], a.window, block);
-      if (first.whole() && last.whole()) {
-        valueDispatch(end - m, state.p + m * kBlockTokens, state.values, 0, kBlockTokens - 1, state.ld, state.acc + m * state.ld);
-        m = end;
-        continue;
-      }
-      for (; m < end; m++) {
-        const Visible seen(positions[m / heads], a.window, block);
-        if (seen.any) valueTile<1>(state.p + m * kBlockTokens, state.values, seen.first, seen.last, state.ld, state.acc + m * state.ld);
-      }
+  const uint32_t lastBlock = lastPosition / kBlockTokens;
+  const bool few = pairs <= (uint32_t)kScoreRows && state.ld == a.dim;   // f16 is widened in registers: it is used only once
+  for (uint32_t block = oldest / kBlockTokens; block <= lastBlock; block++) {
+    const uint8_t* keys = pageOf(a, segment, block) + (size_t)kvHead * a.headStride;
+    const uint8_t* next = pageOf(a, segment, block + kBlocksAhead < lastBlock ? block + kBlocksAhead : lastBlock) + (size_t)kvHead * a.headStride;
+    const Ahead ahead{next, next + a.planeStride, a.dim / 2};
+    const uint16_t *keyBits = reinterpret_cast<const uint16_t*>(keys), *valueBits = reinterpret_cast<const uint16_t*>(keys + a.planeStride);
+    if (few) {
+      attentionBlock<F16>(a, state, positions, heads, block, keyBits, valueBits, ahead);
+    } else {
+      const uint32_t tokens = block < lastBlock ? kBlockTokens : lastPosition % kBlockTokens + 1;
+      state.widen(keyBits, valueBits, tokens);
+      attentionBlock<F32>(a, state, positions, heads, block, state.keys, state.values, ahead);
     }
   }
   for (uint32_t m = 0; m < pairs; m++) {
@@ -239,31 +264,28 @@ static void attentionTile(const AttentionArgs& a, const int32_t* segment, uint32
   }
 }
 
-// How a segment is cut: `chunks` runs of rows for each kv head, each of about `ns`.
+// How a segment is cut: for each kv head into chunks of `step` rows, each of about `ns`.
 struct AttentionPlan {
-  uint32_t chunks;
+  uint32_t row, rows, step, chunks;
   uint64_t ns;
-  AttentionPlan(const AttentionArgs& a, const int32_t* segment) {
-    const uint32_t heads = a.heads / a.kvHeads, rows = segment[kSegmentRowCount];
-    const uint32_t last = a.positions[segment[kSegmentRowStart] + rows - 1] + 1;
-    const uint32_t context = a.window && last > a.window + rows ? a.window + rows : last;
+  AttentionPlan(const AttentionArgs& a, const int32_t* segment)
+      : row(segment[kSegmentRowStart]), rows(segment[kSegmentRowCount]), step(1), chunks(0), ns(0) {
+    if (rows == 0) return;
+    const uint32_t heads = a.heads / a.kvHeads, length = a.positions[row + rows - 1] + 1;
+    const uint32_t context = a.window && length > a.window + rows ? a.window + rows : length;
     const double rowNs = heads * context * (a.dim * 4.0 / kFlopsPerNs + 16.0 / kLanes) * 1.2;
     const double widenNs = context * a.dim * 4.0 / kBytesPerNs;
-    uint32_t most = kPairsMax / heads ? kPairsMax / heads : 1;
-    if (most * rowNs > kTileNs) most = kTileNs / rowNs > 4 ? (uint32_t)(kTileNs / rowNs) : most < 4 ? most : 4;
-    chunks = ceilDiv(rows, most);
-    ns = (uint64_t)(100 + widenNs + rowNs * rows / chunks);
+    step = kPairsMax / heads ? kPairsMax / heads : 1;
+    if (step * rowNs > kTileNs) step = kTileNs / rowNs > 4 ? (uint32_t)(kTileNs / rowNs) : step < 4 ? step : 4;
+    chunks = ceilDiv(rows, step);
+    ns = (uint64_t)(100 + widenNs + rowNs * (rows < step ? rows : step));
   }
+  uint64_t total(uint32_t kvHeads) const { return ns * chunks * kvHeads; }
 };
 
 static uint64_t attentionTotalNs(const AttentionArgs& a) {
   uint64_t total = 0;
-  for (uint32_t s = 0; s < a.segmentCount; s++) {
-    const int32_t* segment = a.segments + s * kSegmentWords;
-    if (segment[kSegmentRowCount] == 0) continue;
-    AttentionPlan plan(a, segment);
-    total += plan.ns * plan.chunks * a.kvHeads;
-  }
+  for (uint32_t s = 0; s < a.segmentCount; s++) total += AttentionPlan(a, a.segments + s * kSegmentWords).total(a.kvHeads);
   return total;
 }
 
@@ -276,15 +298,11 @@ static void attentionRun(const void* p, uint32_t tile, uint32_t threads, Scratch
   Share share(tile, shareNs(attentionTotalNs(a), threads));
   for (uint32_t s = 0; s < a.segmentCount && share.at < share.to; s++) {
     const int32_t* segment = a.segments + s * kSegmentWords;
-    const uint32_t row = segment[kSegmentRowStart], rows = segment[kSegmentRowCount];
-    if (rows == 0) continue;
-    AttentionPlan plan(a, segment);
-    if (share.skips(plan.ns * plan.chunks * a.kvHeads)) continue;
-    for (uint32_t kvHead = 0; kvHead < a.kvHeads; kvHead++) {
-      for (uint32_t c = 0; c < plan.chunks; c++) {
-        const uint32_t from = evenBegin(rows, plan.chunks, c), to = evenBegin(rows, plan.chunks, c + 1);
-        if (share.owns(plan.ns)) attentionTile(a, segment, kvHead, row + from, to - from, scratch);
-      }
+    const AttentionPlan plan(a, segment);
+    const Share::Range items = share.ownsOf(plan.chunks * a.kvHeads, plan.ns);
+    for (uint32_t i = items.begin; i < items.end; i++) {
+      const uint32_t kvHead = i / plan.chunks, from = i % plan.chunks * plan.step;
+      attentionTile(a, segment, kvHead, plan.row + from, plan.rows - from < plan.step ? plan.rows - from : plan.step, scratch);
     }
   }
 }

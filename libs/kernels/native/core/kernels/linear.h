@@ -16,6 +16,7 @@ constexpr int kOuts = 32;
 constexpr int kPairs = kOuts / (2 * kLanes);             // pairs of vectors in a block
 
 // How much of a block a register tile of `rows` takes: whole blocks side by side, or some of the pairs of one.
+constexpr size_t kAhead = 8192;
 constexpr int pairsFor(int rows) {
   int pairs = kPairs;
   while (pairs > 1 && rows * pairs * 2 > kAccumulators) pairs /= 2;
@@ -44,6 +45,7 @@ static void linearTile(const LinearArgs& a, size_t row, size_t block, int pair) 
       for (int p = 0; p < P; p++) acc[r][b][p][0] = acc[r][b][p][1] = zero();
 
   for (size_t i = 0; i < k; i++) {
+    if (R > 3) for (int b = 0; b < B; b++) __builtin_prefetch(w + b * blockStride + kAhead / sizeof(Stored));
     F weights[B][P][2];
 #pragma GCC unroll 4
     for (int b = 0; b < B; b++)

@@ -22,9 +22,113 @@ constexpr int expandPairsFor(int rows) {
   return pairs;
 }
 
+// The parts of a fused site as one list of units, cut into runs; many rows are cut into stripes as well.
+struct ExpandPlan {
+  uint32_t offset[3], dOut[3], parts, units, stripes;
+  Split runs;
+  ExpandPlan(const LoraExpandArgs& a, uint32_t threads)
+      : offset{a.outOffset0, a.outOffset1, a.outOffset2}, dOut{a.dOut0, a.dOut1, a.dOut2}, parts(a.parts), units(0),
+        stripes(a.groupRowCount / 128 + 1), runs(countUnits(), unitNs(a) / stripes, threads) {}
+  uint32_t countUnits() {
+    for (uint32_t p = 0; p < parts; p++) units += ceilDiv(dOut[p], kUnitOuts);
+    return units;
+  }
+  static double unitNs(const LoraExpandArgs& a) {
+    double ns = 0;
+    for (uint32_t g = 0; g < a.groupCount; g++) {
+      const int32_t* group = a.groups + g * kGroupWords;
+      uint32_t rank = 0;
+      for (uint32_t p = 0; p < a.parts; p++) {
+        const Run run = Run::of(a, group, p, kHalfB);
+        if (run.units() && run.rank() > rank) rank = run.rank();
+      }
+      if (rank == 0) continue;
+      double bytes = rank * 128.0 / kBytesPerNs, flops = 128.0 * rank * group[kGroupRowCount] / kFlopsPerNs;
+      ns += 10 + 4.0 * group[kGroupRowCount] + (bytes > flops ? bytes : flops);
+    }
+    return ns;
+  }
+};
+
+// The units of one run of a tile, group by group, part by part, in the order in which they are applied.
+class ExpandWalk {
+ public:
+  ExpandWalk(const LoraExpandArgs& a, const ExpandPlan& plan, uint32_t run)
+      : a_(a), plan_(plan), from_(plan.runs.begin(run)), to_(plan.runs.end(run)) { enter(); }
+
+  uint32_t group = 0, part = 0, unit = 0;
+  Run run{};
+  bool done() const { return group == a_.groupCount; }
+  const int32_t* groupWords() const { return a_.groups + group * kGroupWords; }
+  const uint8_t* bytes() { return cursor_.at(unit); }
+  void next() {
+    if (++unit < end_) return;
+    step();
+    enter();
+  }
+
+ private:
+  void step() {
+    partBegin_ += ceilDiv(plan_.dOut[part], kUnitOuts);
+    if (++part < plan_.parts) return;
+    part = partBegin_ = 0;
+    group++;
+  }
+  // Goes on to the next group and part with units of ours.
+  void enter() {
+    for (; !done(); step()) {
+      const uint32_t units = ceilDiv(plan_.dOut[part], kUnitOuts);
+      unit = from_ > partBegin_ ? from_ - partBegin_ : 0;
+      end_ = to_ > partBegin_ ? (to_ - partBegin_ < units ? to_ - partBegin_ : units) : 0;
+      if (unit >= end_) continue;
+      run = Run::of(a_, groupWords(), part, kHalfB);
+      if (run.units() == 0) continue;
+      cursor_ = UnitCursor(run, a_.arena);
+      return;
+    }
+  }
+
+  const LoraExpandArgs& a_;
+  const ExpandPlan& plan_;
+  uint32_t from_, to_, end_ = 0, partBegin_ = 0;
+  UnitCursor cursor_;
+};
+
+// Asks for the units to come, line by line and a fixed number of bytes ahead, whatever their ranks: adapters of one row
+// are read at the speed of memory, and where each begins no processor can guess.
+class ExpandAhead {
+ public:
+  explicit ExpandAhead(const ExpandWalk& walk) : walk_(walk) {
+    enter();
+    for (uint32_t i = 0; i < kRanksAhead; i++) touch();
+  }
+  // One more rank of 64 outputs: two lines.
+  void touch() {
+    if (at_ == end_) return;
+    __builtin_prefetch(at_);
+    __builtin_prefetch(at_ + 64);
+    at_ += 128;
+    if (at_ == end_) {
+      walk_.next();
+      enter();
+    }
+  }
+
+ private:
+  static constexpr uint32_t kRanksAhead = 64;            // 8 KiB: twice the latency of memory
+  void enter() {
+    if (walk_.done()) return;
+    at_ = walk_.bytes();
+    end_ = at_ + walk_.run.unitBytes();
+  }
+  ExpandWalk walk_;
+  const uint8_t *at_ = nullptr, *end_ = nullptr;
+};
+
 // `outs` of the unit's 64 outputs exist in y.
 template <class W, int R>
-static void expandTile(const typename W::Stored* unit, uint32_t rank, const float* const* u, float factor, float* const* y, uint32_t outs) {
+static void expandTile(const typename W::Stored* unit, uint32_t rank, const float* const* u, float factor, float* const* y, uint32_t outs,
+                       ExpandAhead* ahead) {
   constexpr int P = expandPairsFor(R);
   for (int pair = 0; pair < kUnitPairs; pair += P) {
     const typename W::Stored* b = unit + pair * 2 * kLanes;
@@ -34,6 +138,7 @@ static void expandTile(const typename W::Stored* unit, uint32_t rank, const floa
 #pragma GCC unroll 4
       for (int p = 0; p < P; p++) acc[r][p][0] = acc[r][p][1] = zero();
     for (uint32_t j = 0; j < rank; j++, b += kUnitOuts) {
+      if (R <= 2 && pair == 0 && ahead) ahead->touch();   // more rows are bound by flops
       F weights[P][2];
 #pragma GCC unroll 4
       for (int p = 0; p < P; p++) W::pair(b + p * 2 * kLanes, weights[p][0], weights[p][1]);
@@ -65,40 +170,13 @@ static void expandTile(const typename W::Stored* unit, uint32_t rank, const floa
 }
 
 template <class W, int R = kExpandRows>
-static void expandDispatch(uint32_t rows, const uint8_t* unit, uint32_t rank, const float* const* u, float factor, float* const* y, uint32_t outs) {
+static void expandDispatch(uint32_t rows, const uint8_t* unit, uint32_t rank, const float* const* u, float factor, float* const* y,
+                           uint32_t outs, ExpandAhead* ahead) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) expandTile<W, R>(reinterpret_cast<const typename W::Stored*>(unit), rank, u, factor, y, outs);
-    else expandDispatch<W, R - 1>(rows, unit, rank, u, factor, y, outs);
+    if (rows == (uint32_t)R) expandTile<W, R>(reinterpret_cast<const typename W::Stored*>(unit), rank, u, factor, y, outs, ahead);
+    else expandDispatch<W, R - 1>(rows, unit, rank, u, factor, y, outs, ahead);
   }
 }
-
-// The parts of a fused site as one list of units, cut into runs; many rows are cut into stripes as well.
-struct ExpandPlan {
-  uint32_t offset[3], dOut[3], parts, units, stripes;
-  Split runs;
-  ExpandPlan(const LoraExpandArgs& a, uint32_t threads)
-      : offset{a.outOffset0, a.outOffset1, a.outOffset2}, dOut{a.dOut0, a.dOut1, a.dOut2}, parts(a.parts), units(0),
-        stripes(a.groupRowCount / 128 + 1), runs(countUnits(), unitNs(a) / stripes, threads) {}
-  uint32_t countUnits() {
-    for (uint32_t p = 0; p < parts; p++) units += ceilDiv(dOut[p], kUnitOuts);
-    return units;
-  }
-  static double unitNs(const LoraExpandArgs& a) {
-    double ns = 0;
-    for (uint32_t g = 0; g < a.groupCount; g++) {
-      const int32_t* group = a.groups + g * kGroupWords;
-      uint32_t rank = 0;
-      for (uint32_t p = 0; p < a.parts; p++) {
-        const Run run = Run::of(a, group, p, 1);
-        if (run.units() && run.rank() > rank) rank = run.rank();
-      }
-      if (rank == 0) continue;
-      double bytes = rank * 128.0 / kBytesPerNs, flops = 128.0 * rank * group[kGroupRowCount] / kFlopsPerNs;
-      ns += 10 + 4.0 * group[kGroupRowCount] + (bytes > flops ? bytes : flops);
-    }
-    return ns;
-  }
-};
 
 static uint32_t loraExpandTiles(const void* p, uint32_t threads) {
   const LoraExpandArgs& a = *static_cast<const LoraExpandArgs*>(p);
@@ -107,50 +185,45 @@ static uint32_t loraExpandTiles(const void* p, uint32_t threads) {
   return plan.runs.tiles() * plan.stripes;
 }
 
-// Unit by unit, the rows of one group that belong to this stripe.
 template <class W>
-static void expandGroup(const LoraExpandArgs& a, const ExpandPlan& plan, const Run& run, const int32_t* group, uint32_t part,
-                        uint32_t firstUnit, uint32_t endUnit, uint32_t stripe) {
-  const float factor = run.scale() * wordAsFloat(group[kGroupWeight]);
-  const uint32_t begin = group[kGroupRowStart], end = begin + group[kGroupRowCount];
-  UnitCursor cursor(run, a.arena);
-  for (uint32_t unit = firstUnit; unit < endUnit; unit++) {
-    const uint8_t* bytes = cursor.at(unit);
-    const uint32_t left = plan.dOut[part] - unit * kUnitOuts, outs = left < kUnitOuts ? left : kUnitOuts;
+static void expandUnit(const LoraExpandArgs& a, const ExpandPlan& plan, ExpandWalk& walk, const uint32_t* members, uint32_t count, ExpandAhead& ahead) {
+  const float factor = walk.run.scale() * wordAsFloat(walk.groupWords()[kGroupWeight]);
+  const uint8_t* bytes = walk.bytes();
+  const uint32_t first = walk.unit * kUnitOuts, left = plan.dOut[walk.part] - first, outs = left < kUnitOuts ? left : kUnitOuts;
+  for (uint32_t i = 0; i < count;) {
+    const uint32_t parts = ceilDiv(count - i, kExpandRows), rows = ceilDiv(count - i, parts);
     const float* u[kExpandRows];
     float* y[kExpandRows];
-    uint32_t rows = 0;
-    for (uint32_t i = begin; i < end; i++) {
-      const uint32_t row = a.groupRows[i];
-      if (plan.stripes > 1 && row / kStripe % plan.stripes != stripe) continue;
-      u[rows] = a.u + (size_t)i * a.ldu + part * a.partStride;
-      y[rows] = a.y + (size_t)row * a.ldy + plan.offset[part] + unit * kUnitOuts;
-      if (++rows == kExpandRows) {
-        expandDispatch<W>(rows, bytes, run.rank(), u, factor, y, outs);
-        rows = 0;
-      }
+    for (uint32_t r = 0; r < rows; r++) {
+      u[r] = a.u + (size_t)members[i + r] * a.ldu + walk.part * a.partStride;
+      y[r] = a.y + (size_t)a.groupRows[members[i + r]] * a.ldy + plan.offset[walk.part] + first;
     }
-    expandDispatch<W>(rows, bytes, run.rank(), u, factor, y, outs);
+    expandDispatch<W>(rows, bytes, walk.run.rank(), u, factor, y, outs, i == 0 ? &ahead : nullptr);
+    i += rows;
   }
 }
 
-static void loraExpandRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
+static void loraExpandRun(const void* p, uint32_t tile, uint32_t threads, Scratch& scratch) {
   const LoraExpandArgs& a = *static_cast<const LoraExpandArgs*>(p);
-  ExpandPlan plan(a, threads);
-  const uint32_t stripe = tile % plan.stripes, from = plan.runs.begin(tile / plan.stripes), to = plan.runs.end(tile / plan.stripes);
-  for (uint32_t g = 0; g < a.groupCount; g++) {
-    const int32_t* group = a.groups + g * kGroupWords;
-    uint32_t partBegin = 0;
-    for (uint32_t part = 0; part < a.parts; part++) {
-      const uint32_t units = ceilDiv(plan.dOut[part], kUnitOuts);
-      const uint32_t first = from > partBegin ? from - partBegin : 0, last = to - partBegin < units ? to - partBegin : units;
-      const Run run = Run::of(a, group, part, 1);
-      if (to > partBegin && first < last && run.units()) {
-        if (run.dtype() == kDTypeBf16) expandGroup<Bf16>(a, plan, run, group, part, first, last, stripe);
-        else expandGroup<F16>(a, plan, run, group, part, first, last, stripe);
+  const ExpandPlan plan(a, threads);
+  const uint32_t stripe = tile % plan.stripes;
+  ExpandWalk walk(a, plan, tile / plan.stripes);
+  ExpandAhead ahead(walk);
+  // Entries of groupRows of the current group whose rows are in our stripe.
+  uint32_t* members = static_cast<uint32_t*>(scratch.take(a.groupRowCount * sizeof(uint32_t)));
+  uint32_t count = 0, group = a.groupCount;
+  for (; !walk.done(); walk.next()) {
+    if (walk.group != group) {
+      group = walk.group;
+      count = 0;
+      const uint32_t begin = walk.groupWords()[kGroupRowStart], end = begin + walk.groupWords()[kGroupRowCount];
+      for (uint32_t i = begin; i < end; i++) {
+        members[count] = i;
+        count += plan.stripes == 1 || (uint32_t)a.groupRows[i] / kStripe % plan.stripes == stripe;
       }
-      partBegin += units;
     }
+    if (walk.run.dtype() == kDTypeBf16) expandUnit<Bf16>(a, plan, walk, members, count, ahead);
+    else expandUnit<F16>(a, plan, walk, members, count, ahead);
   }
 }
 

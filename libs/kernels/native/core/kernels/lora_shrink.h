@@ -16,7 +16,7 @@ constexpr uint32_t kShrinkRows = 48;                     // rows of x of a work 
 constexpr int shrinkRowsFor(int ranks) { return kAccumulators / ranks < 6 ? kAccumulators / ranks : 6; }
 
 template <class W, int J, int R>
-static void shrinkTile(const uint8_t* const* units, const float* const* x, uint32_t dIn, float* const* u) {
+static void shrinkTile(const uint8_t* const* units, const float* const* x, uint32_t dIn, float* const* u, const uint8_t* const* ahead) {
   F acc[J][R];
 #pragma GCC unroll 8
   for (int j = 0; j < J; j++)
@@ -29,6 +29,7 @@ static void shrinkTile(const uint8_t* const* units, const float* const* x, uint3
     for (int r = 0; r < R; r++) values[r] = loadX(x[r] + k);
 #pragma GCC unroll 8
     for (int j = 0; j < J; j++) {
+      if (R <= 2) __builtin_prefetch(ahead[j] + 2 * k);  // more rows are bound by flops
       const F weights = W::vector(reinterpret_cast<const typename W::Stored*>(units[j]) + k);   // padded to 64 values
 #pragma GCC unroll 6
       for (int r = 0; r < R; r++) acc[j][r] = fma(weights, values[r], acc[j][r]);
@@ -45,40 +46,51 @@ static void shrinkTile(const uint8_t* const* units, const float* const* x, uint3
 }
 
 template <class W, int J, int R = shrinkRowsFor(J)>
-static void shrinkDispatch(uint32_t rows, const uint8_t* const* units, const float* const* x, uint32_t dIn, float* const* u) {
+static void shrinkDispatch(uint32_t rows, const uint8_t* const* units, const float* const* x, uint32_t dIn, float* const* u, const uint8_t* const* ahead) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) shrinkTile<W, J, R>(units, x, dIn, u);
-    else shrinkDispatch<W, J, R - 1>(rows, units, x, dIn, u);
+    if (rows == (uint32_t)R) shrinkTile<W, J, R>(units, x, dIn, u, ahead);
+    else shrinkDispatch<W, J, R - 1>(rows, units, x, dIn, u, ahead);
   }
 }
 
-// J rank rows from `units` on, for rows [from, to) of the group.
+// Up to eight rank rows of one run for some rows of its group.
+struct ShrinkItem {
+  const uint8_t* units[kShrinkRanks];                    // all valid: the last one repeats
+  uint32_t ranks, dtype, from, to, column;
+};
+
+// Its rank rows j … j + J - 1. The next item is asked for meanwhile: adapters of one row are read at the speed of memory,
+// and where each begins no processor can guess.
 template <class W, int J>
-static void shrinkRanks(const LoraShrinkArgs& a, const uint8_t* const* units, uint32_t from, uint32_t to, uint32_t column) {
+static void shrinkRanks(const LoraShrinkArgs& a, const ShrinkItem& item, uint32_t j, const ShrinkItem& next) {
   constexpr uint32_t kRows = shrinkRowsFor(J);
-  for (uint32_t i = from; i < to;) {
-    const uint32_t parts = ceilDiv(to - i, kRows), rows = ceilDiv(to - i, parts);
+  const uint8_t* const* ahead = next.units + j;
+  for (uint32_t i = item.from; i < item.to;) {
+    const uint32_t parts = ceilDiv(item.to - i, kRows), rows = ceilDiv(item.to - i, parts);
     const float* x[kRows];
     float* u[kRows];
     for (uint32_t r = 0; r < rows; r++) {
       x[r] = a.x + (size_t)a.groupRows[i + r] * a.ldx;
-      u[r] = a.u + (size_t)(i + r) * a.ldu + column;
+      u[r] = a.u + (size_t)(i + r) * a.ldu + item.column + j;
     }
-    shrinkDispatch<W, J>(rows, units, x, a.dIn, u);
+    shrinkDispatch<W, J>(rows, item.units + j, x, a.dIn, u, ahead);
+    ahead = item.units + j;
     i += rows;
   }
 }
 
 template <class W>
-static void shrinkItem(const LoraShrinkArgs& a, UnitCursor& cursor, uint32_t part, uint32_t rank0, uint32_t ranks, uint32_t from, uint32_t to) {
-  const uint8_t* units[kShrinkRanks];
-  for (uint32_t j = 0; j < ranks; j++) units[j] = cursor.at(rank0 + j);
-  const uint32_t column = part * a.partStride + rank0;
+static void shrinkItem(const LoraShrinkArgs& a, const ShrinkItem& item, const ShrinkItem& next) {
   uint32_t j = 0;
-  if (to - from == 1 && ranks == 8) { shrinkRanks<W, 8>(a, units, from, to, column); j = 8; }
-  for (; j + 4 <= ranks; j += 4) shrinkRanks<W, 4>(a, units + j, from, to, column + j);
-  for (; j + 2 <= ranks; j += 2) shrinkRanks<W, 2>(a, units + j, from, to, column + j);
-  if (j < ranks) shrinkRanks<W, 1>(a, units + j, from, to, column + j);
+  if (item.to - item.from == 1 && item.ranks == 8) return shrinkRanks<W, 8>(a, item, 0, next);
+  for (; j + 4 <= item.ranks; j += 4) shrinkRanks<W, 4>(a, item, j, next);
+  for (; j + 2 <= item.ranks; j += 2) shrinkRanks<W, 2>(a, item, j, next);
+  if (j < item.ranks) shrinkRanks<W, 1>(a, item, j, next);
+}
+
+static void shrinkItem(const LoraShrinkArgs& a, const ShrinkItem& item, const ShrinkItem& next) {
+  if (item.dtype == kDTypeBf16) shrinkItem<Bf16>(a, item, next);
+  else shrinkItem<F16>(a, item, next);
 }
 
 WEFT_INLINE uint64_t shrinkNs(const LoraShrinkArgs& a, uint32_t ranks, uint32_t rows) {
@@ -91,7 +103,7 @@ static uint64_t shrinkTotalNs(const LoraShrinkArgs& a) {
   for (uint32_t g = 0; g < a.groupCount; g++) {
     const int32_t* group = a.groups + g * kGroupWords;
     for (uint32_t p = 0; p < a.parts; p++) {
-      const uint32_t rank = Run::of(a, group, p, 0).units(), chunks = ceilDiv(group[kGroupRowCount], kShrinkRows);
+      const uint32_t rank = Run::of(a, group, p, kHalfA).units(), chunks = ceilDiv(group[kGroupRowCount], kShrinkRows);
       for (uint32_t c = 0; c < chunks; c++) {
         const uint32_t rows = evenBegin(group[kGroupRowCount], chunks, c + 1) - evenBegin(group[kGroupRowCount], chunks, c);
         for (uint32_t j = 0; j < rank; j += kShrinkRanks) total += shrinkNs(a, rank - j < kShrinkRanks ? rank - j : kShrinkRanks, rows);
@@ -108,22 +120,32 @@ static uint32_t loraShrinkTiles(const void* p, uint32_t threads) {
 static void loraShrinkRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
   const LoraShrinkArgs& a = *static_cast<const LoraShrinkArgs*>(p);
   Share share(tile, shareNs(shrinkTotalNs(a), threads));
+  ShrinkItem items[2];
+  uint32_t found = 0;
+  auto add = [&](UnitCursor& cursor, const Run& run, uint32_t part, uint32_t rank, uint32_t ranks, uint32_t from, uint32_t to) {
+    ShrinkItem& item = items[found % 2];
+    item = {{}, ranks, run.dtype(), from, to, part * a.partStride + rank};
+    for (uint32_t j = 0; j < kShrinkRanks; j++) item.units[j] = j < ranks ? cursor.at(rank + j) : item.units[j - 1];
+    if (found++ > 0) shrinkItem(a, items[found % 2], item);
+  };
   for (uint32_t g = 0; g < a.groupCount && share.at < share.to; g++) {
     const int32_t* group = a.groups + g * kGroupWords;
     const uint32_t begin = group[kGroupRowStart], count = group[kGroupRowCount], chunks = ceilDiv(count, kShrinkRows);
     for (uint32_t part = 0; part < a.parts; part++) {
-      const Run run = Run::of(a, group, part, 0);
+      const Run run = Run::of(a, group, part, kHalfA);
       for (uint32_t c = 0; c < chunks; c++) {
         const uint32_t from = evenBegin(count, chunks, c), to = evenBegin(count, chunks, c + 1);
         UnitCursor cursor(run, a.arena);
-        for (uint32_t j = 0; j < run.units(); j += kShrinkRanks) {
-          const uint32_t ranks = run.units() - j < kShrinkRanks ? run.units() - j : kShrinkRanks;
-          if (!share.owns(shrinkNs(a, ranks, to - from))) continue;
-          if (run.dtype() == kDTypeBf16) shrinkItem<Bf16>(a, cursor, part, j, ranks, begin + from, begin + to);
-          else shrinkItem<F16>(a, cursor, part, j, ranks, begin + from, begin + to);
+        for (uint32_t rank = 0; rank < run.units(); rank += kShrinkRanks) {
+          const uint32_t ranks = run.units() - rank < kShrinkRanks ? run.units() - rank : kShrinkRanks;
+          if (share.owns(shrinkNs(a, ranks, to - from))) add(cursor, run, part, rank, ranks, begin + from, begin + to);
         }
       }
     }
+  }
+  if (found > 0) {
+    const ShrinkItem& last = items[(found - 1) % 2];
+    shrinkItem(a, last, last);
   }
 }
 

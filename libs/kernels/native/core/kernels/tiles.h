@@ -37,8 +37,17 @@ struct Share {
   uint64_t from, to, at = 0;
   Share(uint32_t tile, uint64_t share) : from(tile * share), to((tile + 1) * share) {}
   bool owns(uint64_t cost) { uint64_t start = at; at += cost; return start >= from && start < to; }
-  // Steps over a run of items if none of them can be ours.
-  bool skips(uint64_t cost) { if (at + cost > from && at < to) return false; at += cost; return true; }
+  // Which of `items` items of the same cost are ours.
+  struct Range { uint32_t begin, end; };
+  Range ownsOf(uint32_t items, uint64_t cost) {
+    const uint64_t start = at;
+    at += items * cost;
+    auto firstFrom = [&](uint64_t point) {
+      const uint64_t n = point <= start ? 0 : (point - start + cost - 1) / cost;
+      return (uint32_t)(n < items ? n : items);
+    };
+    return cost ? Range{firstFrom(from), firstFrom(to)} : Range{0, 0};
+  }
 };
 
 WEFT_INLINE uint64_t shareNs(uint64_t totalNs, uint32_t threads) { return (uint64_t)tileNs((double)totalNs, threads); }
