@@ -10,7 +10,6 @@ beforeAll(async () => { stack = await startStack({ corsOrigins: ['https://consol
 afterAll(() => stack.close());
 beforeEach(() => { stack.double.script = request => request.answer([EOS], 'stop'); });
 
-const last = (): Submitted => [...stack.double.requests.values()].at(-1)!;
 const body = { model: BASE, prompt: 'x', max_tokens: 10 };
 const token = tokenizer.encode(' a', { addSpecialTokens: false })[0]!;
 
@@ -31,7 +30,7 @@ async function rawSocket(url: string, path: string, json: unknown): Promise<impo
 }
 
 describe('requests that are refused', () => {
-  test.each<[string, string, string, BodyInit | undefined, Record<string, string>, object]>([
+  test.each<[string, string, string, string | undefined, Record<string, string>, object]>([
     ['no key', 'POST', '/v1/completions', '{}', { authorization: '' }, { status: 401, code: 'invalid_api_key', type: 'authentication_error' }],
     ['a wrong key', 'GET', '/v1/models', undefined, { authorization: 'Bearer sk-wrong' }, { status: 401, code: 'invalid_api_key' }],
     ['a tenant on an admin route', 'GET', '/v1/executors', undefined, {}, { status: 403, code: 'insufficient_scope', type: 'permission_error' }],

@@ -1,0 +1,78 @@
+/** The options of `weft up`: one table for parsing, the environment, help and error messages. */
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseInteger, WeftError } from '@weft/contracts';
+import { Command, Option } from 'commander';
+
+export interface UpOptions {
+  host: string;
+  port: number;
+  /** Undefined with --once: a temporary one. */
+  dataDir: string | undefined;
+  model: string | undefined;
+  modelName: string | undefined;
+  adapters: string | undefined;
+  device: string;
+  threads: number | undefined;
+  poolBytes: number | undefined;
+  maxModelLen: number | undefined;
+  weights: string | undefined;
+  apiKey: string | undefined;
+  adminKey: string | undefined;
+  corsOrigins: string | undefined;
+  tlsCert: string | undefined;
+  tlsKey: string | undefined;
+  drainTimeout: number;
+  demo: boolean;
+  once: boolean;
+  trace: string | undefined;
+}
+
+const integer = (name: string, min: number, max?: number) => (text: string): number => parseInteger(`--${name}`, text, max === undefined ? { min } : { min, max });
+const DEFAULT_PORT = 8080;
+
+/** Every option can also be given as WEFT_… in the environment; the command line wins. */
+export function upOptions(): Option[] {
+  const options = [
+    new Option('--port <number>', `port to listen on, 0 for a free one (default ${DEFAULT_PORT})`).argParser(integer('port', 0, 65_535)),
+    new Option('--host <address>', 'address to listen on').default('127.0.0.1'),
+    new Option('--data-dir <folder>', 'where Weft keeps what it makes (default ~/.weft)'),
+    new Option('--model <folder|org/name>', 'a folder with a Hugging Face checkpoint, or a model in the Hugging Face cache'),
+    new Option('--model-name <id>', 'id of the base in the API (default: from --model)'),
+    new Option('--adapters <folder>', 'every adapter folder in it is served'),
+    new Option('--device <device>', 'where the model runs').choices(['cpu']).default('cpu'),
+    new Option('--threads <number>', 'threads of the device (default: one a core)').argParser(integer('threads', 1, 1024)),
+    new Option('--pool-bytes <bytes>', 'memory for KV and adapters (default: half of what is free)').argParser(integer('pool-bytes', 1)),
+    new Option('--max-model-len <tokens>', 'longest context (default: what model and pool allow)').argParser(integer('max-model-len', 1)),
+    new Option('--weights <type>', 'how weights are kept in memory (default: as stored)').choices(['bf16', 'f16', 'f32']),
+    new Option('--api-key <key>', 'the tenant key (default: the last one of this data directory, or a new one)'),
+    new Option('--admin-key <key>', 'the admin key (default: likewise)'),
+    new Option('--cors-origins <origins>', 'origins that browsers may call from, with commas; * for any'),
+    new Option('--tls-cert <file>', 'certificate (PEM), for https'),
+    new Option('--tls-key <file>', 'its private key (PEM)'),
+    new Option('--drain-timeout <seconds>', 'how long answers may go on after a stop').argParser(integer('drain-timeout', 0, 86_400)).default(30),
+    new Option('--no-demo', 'start without the demo'),
+    new Option('--once', 'start in a temporary data directory, ask the base and every adapter one question, print a table, exit').default(false),
+    new Option('--trace <file>', 'write a timeline of every op (Chrome trace format)'),
+  ];
+  return options.map(option => option.env(`WEFT_${option.name().replaceAll('-', '_').toUpperCase()}`));
+}
+
+/** Relative paths are relative to where the person typed the command: npm changes the directory. */
+export function resolveOptions(raw: Partial<UpOptions>, { INIT_CWD, HOME }: NodeJS.ProcessEnv): UpOptions {
+  const path = (value: string | undefined): string | undefined => (value === undefined ? undefined : resolve(INIT_CWD ?? '.', value));
+  const { once = false } = raw;
+  return {
+    ...raw as UpOptions, once,
+    port: raw.port ?? (once ? 0 : DEFAULT_PORT),
+    dataDir: path(raw.dataDir) ?? (once ? undefined : join(HOME ?? homedir(), '.weft')),
+    adapters: path(raw.adapters), tlsCert: path(raw.tlsCert), tlsKey: path(raw.tlsKey), trace: path(raw.trace),
+  };
+}
+
+/** commander's own complaint as an error of ours that lists the right options. */
+export function optionError(message: string, command: Command): WeftError {
+  const names = command.options.map(option => option.long).filter(Boolean).join(', ');
+  const text = message.replace(/^error: /, '').replace(/\.?\s*(\(Did you mean .*\))?$/, (_, hint: string | undefined) => (hint ? ` ${hint}` : ''));
+  return new WeftError('option_invalid', `${text}. The options of weft ${command.name()} are ${names}`);
+}
