@@ -43,7 +43,7 @@ Values valuesAt(uint32_t format, const uint8_t* found, const uint8_t* expected, 
 Comparison compare(const Recording& recording, const Session& session) {
   Comparison result;
   for (const auto& e : recording.expectations) {
-    const uint8_t* found = session.buffer(e.buffer).data() + e.offset;
+    const uint8_t* found = session.buffer(e.buffer)->data() + e.offset;
     const uint8_t* expected = recording.expected(e);
     const uint64_t size = e.format == Recording::kF16 ? 2 : 4;
     for (uint64_t i = 0; i < e.bytes / size; i++) {
@@ -57,7 +57,7 @@ Comparison compare(const Recording& recording, const Session& session) {
       if (v.numbers && difference > result.maxDifference) result.maxDifference = difference;
       if (v.numbers && difference <= e.absolute + e.relative * std::fabs(v.expected)) continue;
       if (result.beyond++ == 0) {
-        result.firstBeyond = format("%s, byte %llu: %.9g instead of %.9g", session.buffer(e.buffer).label.c_str(),
+        result.firstBeyond = format("%s, byte %llu: %.9g instead of %.9g", session.buffer(e.buffer)->label.c_str(),
                                     (unsigned long long)(e.offset + i * size), v.found, v.expected);
       }
     }

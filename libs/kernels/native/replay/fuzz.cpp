@@ -49,7 +49,7 @@ std::vector<Region> metadata(const Recording& recording, const Session& session)
   std::map<uint32_t, uint32_t> bound;
   for (const auto& b : recording.bindings) bound[b.binding] = b.buffer;
   if (bound.count(kBindingFrame)) regions.push_back({bound[kBindingFrame], 0, kHeaderWords * 4});
-  const auto find = [&](uint32_t id) { return BufferRef(&session.buffer(id), [](Buffer*) {}); };
+  const auto find = [&](uint32_t id) { return session.buffer(id); };
   const Program program(recording.words, find);
   for (const ProgramOp& op : program.ops()) {
     const OpInfo& info = kOps[op.code];
@@ -76,7 +76,7 @@ FuzzResult fuzz(const Recording& recording, Session& session, CpuDevice& device,
     if (kind != 0 && !regions.empty()) {
       for (uint64_t i = mutator.below(3) + 1; i > 0; i--) {
         const Region& region = regions[mutator.below(regions.size())];
-        uint8_t* word = session.buffer(region.buffer).data() + region.offset + mutator.below(region.bytes / 4) * 4;
+        uint8_t* word = session.buffer(region.buffer)->data() + region.offset + mutator.below(region.bytes / 4) * 4;
         uint32_t old;
         memcpy(&old, word, 4);
         const uint32_t changed = mutator.value(old);

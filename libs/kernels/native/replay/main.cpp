@@ -89,7 +89,7 @@ void printTimes(const Recording& recording, const RunResult& result) {
 }
 
 void takeExpected(Recording& recording, const Session& session, const std::string& path, const char* isa) {
-  for (const auto& e : recording.expectations) memcpy(recording.file.data() + e.place, session.buffer(e.buffer).data() + e.offset, e.bytes);
+  for (const auto& e : recording.expectations) memcpy(recording.file.data() + e.place, session.buffer(e.buffer)->data() + e.offset, e.bytes);
   memset(recording.file.data() + 8, 0, 16);
   memcpy(recording.file.data() + 8, isa, strlen(isa));
   recording.write(path);

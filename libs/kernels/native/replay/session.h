@@ -17,7 +17,7 @@ class Session {
   // Throws list_invalid as a submitted list does.
   RunResult run(CpuDevice& device, const std::vector<uint32_t>& words, bool timed);
 
-  Buffer& buffer(uint32_t id) const { return *buffers_.at(id); }
+  const BufferRef& buffer(uint32_t id) const { return buffers_.at(id); }
 
  private:
   const Recording& recording_;
