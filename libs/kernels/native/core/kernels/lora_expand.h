@@ -192,8 +192,8 @@ static void expandUnit(const LoraExpandArgs& a, const ExpandPlan& plan, ExpandWa
   const uint32_t first = walk.unit * kUnitOuts, left = plan.dOut[walk.part] - first, outs = left < kUnitOuts ? left : kUnitOuts;
   for (uint32_t i = 0; i < count;) {
     const uint32_t parts = ceilDiv(count - i, kExpandRows), rows = ceilDiv(count - i, parts);
-    const float* u[kExpandRows];
-    float* y[kExpandRows];
+    const float* u[kExpandRows] = {};
+    float* y[kExpandRows] = {};
     for (uint32_t r = 0; r < rows; r++) {
       u[r] = a.u + (size_t)members[i + r] * a.ldu + walk.part * a.partStride;
       y[r] = a.y + (size_t)a.groupRows[members[i + r]] * a.ldy + plan.offset[walk.part] + first;

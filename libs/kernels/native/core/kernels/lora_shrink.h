@@ -67,8 +67,8 @@ static void shrinkRanks(const LoraShrinkArgs& a, const ShrinkItem& item, uint32_
   const uint8_t* const* ahead = next.units + j;
   for (uint32_t i = item.from; i < item.to;) {
     const uint32_t parts = ceilDiv(item.to - i, kRows), rows = ceilDiv(item.to - i, parts);
-    const float* x[kRows];
-    float* u[kRows];
+    const float* x[kRows] = {};
+    float* u[kRows] = {};
     for (uint32_t r = 0; r < rows; r++) {
       x[r] = a.x + (size_t)a.groupRows[i + r] * a.ldx;
       u[r] = a.u + (size_t)(i + r) * a.ldu + item.column + j;

@@ -75,7 +75,9 @@ struct SampleRow {
   }
 
   int32_t draw(float* l, float max, int32_t* ids) const {
-    const F inverse = splat(1.0f / param(kSampleTemperature)), top = splat(max);
+    // Finite even for the smallest temperatures: the maximum's distance to itself stays 0.
+    const float steepest = 3.402823466e38f, wanted = 1.0f / param(kSampleTemperature);
+    const F inverse = splat(wanted < steepest ? wanted : steepest), top = splat(max);
     uint32_t i = 0;
     for (; i + kLanes <= a.vocab; i += kLanes) store(l + i, expOf(mul(sub(load(l + i), top), inverse)));
     if (i < a.vocab) storeN(l + i, expOf(mul(sub(loadN(l + i, a.vocab - i), top), inverse)), a.vocab - i);
@@ -89,6 +91,7 @@ struct SampleRow {
       l[c.count] = weight;
       c.count += weight >= least;
     }
+    if (c.count == 0) return -1;                         // logits that overflowed on the way here
     const uint32_t topK = record[kSampleTopK] > 0 ? record[kSampleTopK] : 0;
     if (topK && topK < c.count) keepMostLikely(c, topK, false);
     double total = sumOfWeights(c);
