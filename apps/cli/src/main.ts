@@ -34,7 +34,7 @@ process.exit(exitCode);
 function failed(thrown: unknown): number {
   if (thrown instanceof CommanderError) {
     if (thrown.exitCode === 0) return 0;
-    const command = program.commands.find(({ name }) => name() === process.argv[2]);
+    const command = program.commands.find(candidate => candidate.name() === process.argv[2]);
     if (command === undefined) {
       console.error(program.helpInformation());
       return 1;

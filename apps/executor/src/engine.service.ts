@@ -101,8 +101,7 @@ export class EngineService implements EngineListener {
       { owner: 'retired', pages: pages.retired }, { owner: 'free', pages: pages.free },
     ];
     return {
-      waiting, running, pagesFree: pages.free, pagesTotal: pages.total, resident: resident.map(adapter => adapter.digest),
-      draining: this.#draining, owners: owners.filter(({ pages }) => pages > 0), tokensPerSecond: this.#measureRate(tokensOut),
+      waiting, running, pagesFree: pages.free, pagesTotal: pages.total, draining: this.#draining, owners: owners.filter(({ pages }) => pages > 0), tokensPerSecond: this.#measureRate(tokensOut),
     };
   }
 

@@ -11,7 +11,7 @@ import { EXECUTOR_CONFIG } from './tokens.js';
 import { refusal, toEvent, toTerminal } from './wire.js';
 
 /** How often load is looked at; it is told when it has changed. */
-const LOAD_MS = 250;
+const LOAD_MS = 100;
 
 /** An attached gateway: where its requests' events go, and which of its requests run. */
 class Peer implements EventSink {

@@ -102,7 +102,7 @@ export class Metrics {
     this.#gauge('vllm:kv_cache_usage_perc', 'Share of the pool that KV holds, 0 to 1', kvPages, true);
     this.#gauge('weft_pool_pages', 'Pages of the pool', load(({ pagesTotal }) => pagesTotal));
     this.#gauge('weft_pool_pages_free', 'Pages that nobody owns', load(({ pagesFree }) => pagesFree));
-    this.#gauge('weft_adapters_resident', 'Adapters on the device', load(({ resident }) => resident.length));
+    this.#gauge('weft_adapters_resident', 'Adapters on the device', load(({ owners }) => owners.filter(({ owner }) => owner.startsWith('adapter:')).length));
     this.#gauge('weft_tokens_per_second', 'Tokens that the executor generates', load(({ tokensPerSecond }) => tokensPerSecond));
     this.#gauge('weft_executor_up', '1 while an executor serves', () => (this.#executor.description === null ? 0 : 1));
     this.#gauge('weft_requests_in_flight', 'Requests that are being answered', () => this.#inFlight.count);

@@ -162,10 +162,8 @@ export interface Load {
   running: number;
   pagesFree: number;
   pagesTotal: number;
-  /** digests on the device */
-  resident: string[];
   draining: boolean;
-  /** who holds the pool's pages */
+  /** who holds the pool's pages; adapters among them are resident */
   owners: PageOwner[];
   tokensPerSecond: number;
 }
@@ -1889,16 +1887,7 @@ export const Terminal: MessageFns<Terminal> = {
 };
 
 function createBaseLoad(): Load {
-  return {
-    waiting: 0,
-    running: 0,
-    pagesFree: 0,
-    pagesTotal: 0,
-    resident: [],
-    draining: false,
-    owners: [],
-    tokensPerSecond: 0,
-  };
+  return { waiting: 0, running: 0, pagesFree: 0, pagesTotal: 0, draining: false, owners: [], tokensPerSecond: 0 };
 }
 
 export const Load: MessageFns<Load> = {
@@ -1915,17 +1904,14 @@ export const Load: MessageFns<Load> = {
     if (message.pagesTotal !== 0) {
       writer.uint32(32).uint32(message.pagesTotal);
     }
-    for (const v of message.resident) {
-      writer.uint32(42).string(v!);
-    }
     if (message.draining !== false) {
-      writer.uint32(48).bool(message.draining);
+      writer.uint32(40).bool(message.draining);
     }
     for (const v of message.owners) {
-      PageOwner.encode(v!, writer.uint32(58).fork()).join();
+      PageOwner.encode(v!, writer.uint32(50).fork()).join();
     }
     if (message.tokensPerSecond !== 0) {
-      writer.uint32(65).double(message.tokensPerSecond);
+      writer.uint32(57).double(message.tokensPerSecond);
     }
     return writer;
   },
@@ -1976,31 +1962,23 @@ export const Load: MessageFns<Load> = {
             continue;
           }
           case 5: {
-            if (tag !== 42) {
-              break;
-            }
-
-            message.resident.push(reader.string());
-            continue;
-          }
-          case 6: {
-            if (tag !== 48) {
+            if (tag !== 40) {
               break;
             }
 
             message.draining = reader.bool();
             continue;
           }
-          case 7: {
-            if (tag !== 58) {
+          case 6: {
+            if (tag !== 50) {
               break;
             }
 
             message.owners.push(PageOwner.decode(reader, reader.uint32()));
             continue;
           }
-          case 8: {
-            if (tag !== 65) {
+          case 7: {
+            if (tag !== 57) {
               break;
             }
 
@@ -2028,7 +2006,6 @@ export const Load: MessageFns<Load> = {
     message.running = object.running ?? 0;
     message.pagesFree = object.pagesFree ?? 0;
     message.pagesTotal = object.pagesTotal ?? 0;
-    message.resident = object.resident?.map((e) => e) || [];
     message.draining = object.draining ?? false;
     message.owners = object.owners?.map((e) => PageOwner.fromPartial(e)) || [];
     message.tokensPerSecond = object.tokensPerSecond ?? 0;
