@@ -29,7 +29,7 @@ void checkNumbers(const OpSite& site, uint32_t row, const int32_t* record) {
   const struct { const char* name; float value; bool holds; } numbers[] = {
       {"temperature", asFloat(record[kSampleTemperature]), asFloat(record[kSampleTemperature]) >= 0},
       {"topP", asFloat(record[kSampleTopP]), true},
-      {"minP", asFloat(record[kSampleMinP]), true},
+      {"minP", asFloat(record[kSampleMinP]), asFloat(record[kSampleMinP]) <= 1},
       {"repetition", asFloat(record[kSampleRepetition]), asFloat(record[kSampleRepetition]) > 0},
       {"presence", asFloat(record[kSamplePresence]), true},
       {"frequency", asFloat(record[kSampleFrequency]), true},

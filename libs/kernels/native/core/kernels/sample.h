@@ -136,7 +136,7 @@ struct SampleRow {
     if (at < a.maxLen) a.history[(size_t)record[kSampleSlot] * a.maxLen + at] = token;
     slot[kSlotLength] = at + 1;
     slot[kSlotLastToken] = token;
-    slot[kSlotDraws]++;
+    slot[kSlotDraws] = (int32_t)((uint32_t)slot[kSlotDraws] + 1);
   }
 };
 
