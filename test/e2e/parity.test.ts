@@ -1,0 +1,32 @@
+/** Answers against transformers + PEFT, through the public API, by the same script that anyone can run (test/parity/run.mjs). */
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { expect, test } from 'vitest';
+
+const root = join(import.meta.dirname, '../..');
+const fixtures = join(root, 'test/fixtures/models');
+
+function parity(cases: string, extra: string[] = []): Promise<{ code: number | null; output: string }> {
+  return new Promise(resolve => {
+    const child = spawn(process.execPath, [join(root, 'test/parity/run.mjs'), '--model', join(cases, 'base'), '--cases', cases, ...extra], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => { output += String(chunk); });
+    child.once('close', code => resolve({ code, output }));
+  });
+}
+
+test.each(readdirSync(fixtures))('%s and its adapters answer as the reference does', { timeout: 180_000 }, async name => {
+  const { code, output } = await parity(join(fixtures, name));
+  expect(output).toMatch(/\d+ passed, 0 failed/);
+  expect(code, output).toBe(0);
+});
+
+test('the real SmolLM2-135M and its adapters answer as the reference does', { timeout: 600_000 }, async ctx => {
+  const base = process.env['WEFT_SMOLLM2'];
+  const cases = base ? dirname(base) : '';
+  ctx.skip(!base || !existsSync(join(cases, 'adapters')), 'WEFT_SMOLLM2 names no folder DIR/base beside DIR/*.json and DIR/adapters (test/fixtures/README.md)');
+  const { code, output } = await parity(cases, ['--may-refuse', 'ticket-router-dora:use_dora']);
+  expect(output).toMatch(/\d+ passed, 0 failed/);
+  expect(code, output).toBe(0);
+});
