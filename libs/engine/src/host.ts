@@ -106,7 +106,7 @@ async function assemble(options: EngineOptions, device: Device, model: Model, ba
     pages, slots: maxSequences * 2, maxLen: maxModelLen + 1, adapterSlots, slotWords: words, maxRank: MAX_RANK,
   }, tracer);
   const pool = new PagePool(pages, model.kv.pageBytes);
-  const base = { ...model.geometry, names: [...model.geometry.names, ...(options.modelNames ?? [])] };
+  const base = { ...model.geometry, names: [...new Set([...model.geometry.names, ...(options.modelNames ?? [])])] };
   const folders = new Map<string, string>();
   const prepare = async (folder: string, rebuild = false) =>
     prepareAdapter(folder, base, { pageBytes: model.kv.pageBytes, partition: { rank: 0, size: 1 } }, options.adapterCacheDir, { rebuild, baseText });

@@ -16,8 +16,9 @@ export class PagePool {
   /** A stack: the page freed last is used first, so its memory is warm and the untouched tail stays uncommitted. */
   readonly #free: Int32Array;
   #freeCount: number;
+  /** Pages by kind of owner. */
+  readonly #counts: Int32Array;
   readonly #retired: { step: number; pages: PageId[] }[] = [];
-  #retiredCount = 0;
 
   constructor(total: number, pageBytes: number) {
     this.total = total;
@@ -26,10 +27,11 @@ export class PagePool {
     this.#owner = new Int32Array(total).fill(-1);
     this.#free = Int32Array.from({ length: total }, (_, i) => total - 1 - i);
     this.#freeCount = total;
+    this.#counts = Int32Array.of(total, 0, 0, 0, 0);
   }
 
   get free(): number { return this.#freeCount; }
-  get retired(): number { return this.#retiredCount; }
+  get retired(): number { return this.#counts[Owner.retired]!; }
 
   /** Takes `count` pages for an owner, appending them to `into`. The caller has checked `free`. */
   take(count: number, kind: OwnerKind, owner: number, into: PageId[]): void {
@@ -40,6 +42,8 @@ export class PagePool {
       this.#owner[page] = owner;
       into.push(page);
     }
+    this.#counts[Owner.free]! -= count;
+    this.#counts[kind]! += count;
   }
 
   /** Gives pages back. They stay untouched until step `lastStep` has completed. */
@@ -52,7 +56,8 @@ export class PagePool {
       this.#kind[page] = Owner.retired;
     }
     this.#retired.push({ step: lastStep, pages: [...pages] });
-    this.#retiredCount += pages.length;
+    this.#counts[kind]! -= pages.length;
+    this.#counts[Owner.retired]! += pages.length;
   }
 
   /** Frees what was retired up to a completed step. */
@@ -66,16 +71,16 @@ export class PagePool {
         this.#owner[page] = -1;
         this.#free[this.#freeCount++] = page;
       }
-      this.#retiredCount -= entry.pages.length;
+      this.#counts[Owner.retired]! -= entry.pages.length;
+      this.#counts[Owner.free]! += entry.pages.length;
       this.#retired.splice(i, 1);
     }
   }
 
-  /** Pages by kind of owner: the pool's map in four numbers. */
+  /** Pages by kind of owner: the pool's map in five numbers. */
   census(): Record<keyof typeof Owner, number> {
-    const counts = [0, 0, 0, 0, 0];
-    for (const kind of this.#kind) counts[kind]!++;
-    return { free: counts[0]!, sequence: counts[1]!, adapter: counts[2]!, prefix: counts[3]!, retired: counts[4]! };
+    const [free, sequence, adapter, prefix, retired] = this.#counts as unknown as [number, number, number, number, number];
+    return { free, sequence, adapter, prefix, retired };
   }
 
   ownerOf(page: PageId): { kind: OwnerKind; owner: number } {
@@ -97,9 +102,7 @@ export class PagePool {
       claim(this.#free[i]!, 'the free list');
       if (this.#kind[this.#free[i]!] !== Owner.free) throw new Error(`page pool: page ${this.#free[i]} is in the free list and owned`);
     }
-    let retired = 0;
-    for (const entry of this.#retired) for (const page of entry.pages) { claim(page, 'the retired list'); retired++; }
-    if (retired !== this.#retiredCount) throw new Error(`page pool: ${retired} pages retired, ${this.#retiredCount} counted`);
+    for (const entry of this.#retired) for (const page of entry.pages) claim(page, 'the retired list');
     for (const { kind, owner, pages } of held) {
       for (const page of pages) {
         claim(page, `${kind}:${owner}`);
@@ -108,6 +111,9 @@ export class PagePool {
         }
       }
     }
+    const counted = [0, 0, 0, 0, 0];
+    for (const kind of this.#kind) counted[kind]!++;
+    if (counted.some((count, kind) => count !== this.#counts[kind])) throw new Error(`page pool: ${counted.join(', ')} pages by kind, counted as ${this.#counts.join(', ')}`);
     const lost = seen.indexOf(0);
     if (lost >= 0) throw new Error(`page pool: page ${lost} (${this.#kind[lost]}:${this.#owner[lost]}) is held by nobody`);
   }
