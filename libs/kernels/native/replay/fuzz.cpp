@@ -62,26 +62,33 @@ std::vector<Region> metadata(const Recording& recording, const Session& session)
   return regions;
 }
 
+void changeWord(Mutator& mutator, const Session& session, const Region& region) {
+  uint8_t* word = session.buffer(region.buffer)->data() + region.offset + mutator.below(region.bytes / 4) * 4;
+  uint32_t value;
+  memcpy(&value, word, 4);
+  value = mutator.value(value);
+  memcpy(word, &value, 4);
+}
+
 }  // namespace
 
 FuzzResult fuzz(const Recording& recording, Session& session, CpuDevice& device, uint64_t runs, uint64_t seed) {
   const std::vector<Region> regions = metadata(recording, session);
+  std::vector<Region> contents;
+  for (const auto& buffer : recording.buffers) {
+    if (buffer.bytes >= 4) contents.push_back({buffer.id, 0, buffer.bytes});
+  }
+  if (regions.empty() || contents.empty()) throw Error("option_invalid", "there is nothing in the recording to change.");
   FuzzResult result;
   for (uint64_t run = 0; run < runs; run++) {
     Mutator mutator(seed * 1'000'003 + run);  // so that run `run` of a seed can be had alone
     session.restore();
     std::vector<uint32_t> words = recording.words;
-    const uint64_t kind = mutator.below(3);
-    if (kind != 1) for (uint64_t i = mutator.below(3) + 1; i > 0; i--) mutator.change(words);
-    if (kind != 0 && !regions.empty()) {
-      for (uint64_t i = mutator.below(3) + 1; i > 0; i--) {
-        const Region& region = regions[mutator.below(regions.size())];
-        uint8_t* word = session.buffer(region.buffer)->data() + region.offset + mutator.below(region.bytes / 4) * 4;
-        uint32_t old;
-        memcpy(&old, word, 4);
-        const uint32_t changed = mutator.value(old);
-        memcpy(word, &changed, 4);
-      }
+    const uint64_t kind = mutator.below(4), changes = mutator.below(3) + 1;
+    for (uint64_t i = 0; i < changes; i++) {
+      if (kind == 0 || kind == 3) mutator.change(words);
+      if (kind == 1 || kind == 3) changeWord(mutator, session, regions[mutator.below(regions.size())]);
+      if (kind == 2) changeWord(mutator, session, contents[mutator.below(contents.size())]);
     }
     try {
       session.run(device, words, false);
