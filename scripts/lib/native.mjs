@@ -234,7 +234,22 @@ export async function buildNative(compiler, installed, beforeReplacing) {
     const shared = process.platform === 'darwin' ? ['-shared', '-undefined', 'dynamic_lookup'] : ['-shared'];
     await build.link('weft_kernels.node', [...core, ...addon], shared, beforeReplacing);
   }
+  build.units('bench');                    // theirs are kept, if they were ever built
   build.sweep();
+}
+
+/**
+ * `kernel-bench`, which times kernels beside the machine's ceilings.
+ * @param {import('./requirements.mjs').Compiler} compiler
+ * @returns {Promise<string>} the program
+ */
+export async function buildKernelBench(compiler) {
+  const folder = inRoot('libs', 'kernels', 'build');
+  const build = new Build(compiler, { folder, compile: OPTIMIZED, link: [] });
+  const units = [...build.units('core'), ...build.units('bench')];
+  await build.compile(units);
+  await build.link('kernel-bench', units, [], async () => {});
+  return join(folder, 'kernel-bench');
 }
 
 /**

@@ -2,6 +2,7 @@
  * `npm run bench`: Weft beside the peers that are installed, interleaved in one run; medians and ranges.
  *
  *   npm run bench -- machine    only this machine's ceilings
+ *   npm run bench -- kernels    every kernel beside those ceilings
  *   npm run bench -- host       only what the host does for a step
  *
  *   WEFT_SMOLLM2=DIR            the base: a folder with the checkpoint (test/fixtures/README.md says how to make one)
@@ -14,7 +15,8 @@ import { dirname, join, resolve } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { hostShare } from './host-share.js';
-import { machineCeilings } from './machine.js';
+import { createCpuDevice } from '@weft/kernels';
+import { runKernelBench } from './machine.js';
 import { findPeers, type Peer } from './peers.js';
 import { WeftContender } from './weft.js';
 import { median, parseWorkload, type Figures } from './workloads.js';
@@ -36,9 +38,11 @@ const number = (name: 'prompt' | 'new' | 'rounds' | 'threads'): number => {
 };
 
 console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`);
-const ceilings = machineCeilings(number('threads'));
-for (const line of ceilings) console.log(`ceiling: ${line}`);
-if (positionals[0] === 'machine') process.exit(0);
+if (positionals[0] !== undefined && !['machine', 'kernels', 'host'].includes(positionals[0])) fail(`bench ${positionals[0]}: expected nothing, machine, kernels or host`);
+const isa = values.isa ?? detectIsa();
+const ceilings = runKernelBench(isa, number('threads'), positionals[0] === 'kernels' ? '' : 'machine');
+for (const line of ceilings) console.log(line);
+if (positionals[0] === 'machine' || positionals[0] === 'kernels') process.exit(0);
 if (positionals[0] === 'host') {
   const { medianMs, p99Ms } = await hostShare();
   console.log(`host share of a step at 32 rows, 32 adapters (schedule, frame, commit): ${medianMs.toFixed(3)} ms, 99% below ${p99Ms.toFixed(3)} ms`);
@@ -87,6 +91,12 @@ if (values.json) {
   const path = resolve(root, values.json);
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, `${JSON.stringify({ date: new Date().toISOString(), cpu: cpus()[0]?.model, ceilings, prompt: values.prompt, new: values.new, rows }, null, 1)}\n`);
+}
+
+function detectIsa(): string {
+  const device = createCpuDevice({ threads: 1 });
+  device.close();
+  return device.isa;
 }
 
 function print(mine: { workload: string; contender: string; figures: Figures[] }, theirs: { contender: string; figures: Figures[]; peer: Peer }[]): void {
