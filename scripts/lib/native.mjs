@@ -126,7 +126,7 @@ class Build {
   }
 
   /**
-   * @param {'core' | 'replay' | 'addon'} part
+   * @param {'core' | 'replay' | 'addon' | 'bench'} part
    * @param {string[]} [extra] flags of this part alone
    * @returns {Unit[]}
    */

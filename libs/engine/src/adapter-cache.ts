@@ -34,6 +34,8 @@ export interface AdapterLoader {
 
 export class AdapterCache {
   readonly #entries = new Map<string, AdapterEntry>();
+  /** Those in the pool: few, where those that are known may be many thousands. */
+  readonly #resident = new Set<AdapterEntry>();
   readonly slots: SlotPool<AdapterSlot>;
   #nextId = 0;
 
@@ -41,6 +43,7 @@ export class AdapterCache {
 
   get(digest: string): AdapterEntry | undefined { return this.#entries.get(digest); }
   entries(): IterableIterator<AdapterEntry> { return this.#entries.values(); }
+  resident(): IterableIterator<AdapterEntry> { return this.#resident.values(); }
 
   /** Makes an adapter known. The same digest is the same adapter. */
   register(digest: string, image: AdapterImage): AdapterEntry {
@@ -54,7 +57,7 @@ export class AdapterCache {
   /** Idle adapters, those that nobody waits for first, then by last use: the order in which pages are taken back. */
   evictionOrder(): AdapterEntry[] {
     const idle: AdapterEntry[] = [];
-    for (const entry of this.#entries.values()) if (entry.idle) idle.push(entry);
+    for (const entry of this.#resident) if (entry.idle) idle.push(entry);
     return idle.sort((a, b) => Number(a.wanted > 0) - Number(b.wanted > 0) || a.lastStep - b.lastStep || a.id - b.id);
   }
 
@@ -66,6 +69,7 @@ export class AdapterCache {
   }
   finishLoad(entry: AdapterEntry, step: number): void {
     entry.state = 'resident';
+    this.#resident.add(entry);
     entry.lastStep = Math.max(entry.lastStep, step);
   }
   abortLoad(entry: AdapterEntry): void { this.#release(entry, -1); }
@@ -79,5 +83,6 @@ export class AdapterCache {
     entry.pages = [];
     entry.slot = null;
     entry.state = 'stored';
+    this.#resident.delete(entry);
   }
 }

@@ -15,7 +15,7 @@ export interface LogitRow { sequence: Sequence; position: number; purpose: RowPu
 export interface BatchEntry {
   sequence: Sequence;
   start: number; count: number;
-  /** Index in the batch's logit rows of this entry's first, and how many it has: always its last rows. */
+  /** Index in the batch's logit rows of this entry's first, and how many it has; what is drawn comes last. */
   firstLogit: number; logitCount: number;
 }
 
@@ -43,7 +43,8 @@ export function makeBatch(step: number, planned: readonly PlannedRows[]): Batch 
   for (const { sequence, start, count } of planned) {
     const entry: BatchEntry = { sequence, start, count, firstLogit: batch.logits.length, logitCount: 0 };
     for (let position = firstLogitPosition(sequence, start); position < start + count; position++) {
-      batch.logits.push({ sequence, position, purpose: purposeOf(sequence, position) });
+      const purpose = purposeOf(sequence, position);
+      if (purpose) batch.logits.push({ sequence, position, purpose });
     }
     entry.logitCount = batch.logits.length - entry.firstLogit;
     const uses = sequence.request.adapters;
@@ -67,7 +68,9 @@ function firstLogitPosition(sequence: Sequence, start: number): number {
   return Math.max(start, scores ? sequence.scored - 1 : sequence.length - 1);
 }
 
-function purposeOf(sequence: Sequence, position: number): RowPurpose {
+/** Null between a scored prompt and the last token: there the next token is known, and is no prompt's. */
+function purposeOf(sequence: Sequence, position: number): RowPurpose | null {
   if (position < sequence.promptLength - 1) return 'score';
+  if (position < sequence.length - 1) return null;
   return sequence.request.task === 'embed' ? 'hidden' : 'sample';
 }

@@ -9,7 +9,7 @@
  * sequence has ended meanwhile is dropped at commit. Nothing that a submitted step names is reused before it completed.
  */
 import { WeftError, toWeftError } from '@weft/contracts';
-import { RowStatus } from '@weft/kernels';
+import { BLOCK_TOKENS, RowStatus } from '@weft/kernels';
 import { AdapterCache, type AdapterEntry, type AdapterImage, type AdapterLoader } from './adapter-cache.js';
 import { makeBatch, type Batch, type BatchEntry } from './batch.js';
 import type { Clock } from './clock.js';
@@ -55,6 +55,7 @@ export class Engine {
   #preemptions = 0;
   #stopped = false;
   #draining = false;
+  readonly #drained: (() => void)[] = [];
   #wakeUp: (() => void) | null = null;
   #loop: Promise<void> | null = null;
 
@@ -112,7 +113,7 @@ export class Engine {
   /** Takes no more requests; resolves when all have ended. */
   async drain(): Promise<void> {
     this.#draining = true;
-    while (this.#requests.size > 0) await this.#parts.clock.sleep(10);
+    if (this.#requests.size > 0) await new Promise<void>(resolve => this.#drained.push(resolve));
   }
 
   /** Ends everything that still runs, waits for submitted steps, stops. */
@@ -128,7 +129,7 @@ export class Engine {
     return {
       waiting: this.#waiting.size, running: this.#running.length, step: this.#step, tokensOut: this.#tokensOut,
       pages: { total: this.pool.total, free, sequences: sequence, adapters: adapter, prefix, retired },
-      resident: [...this.adapters.entries()].filter(e => e.state === 'resident').map(e => ({ digest: e.digest, pages: e.pageCount, pins: e.pins })),
+      resident: [...this.adapters.resident()].map(e => ({ digest: e.digest, pages: e.pageCount, pins: e.pins })),
     };
   }
 
@@ -178,8 +179,12 @@ export class Engine {
     for (const sequence of plan.preempt) if (sequence.status === 'running') this.#preempt(sequence);
     this.pool.reclaim(this.#completedStep);
     this.adapters.slots.reclaim(this.#completedStep);
-    for (const adapter of plan.load) void this.#bringIn(adapter);
-    for (const sequence of plan.admit) this.#admit(sequence);
+    for (const { adapter, sequence } of plan.load) {
+      sequence.state.loadedPages += adapter.pageCount;
+      void this.#bringIn(adapter);
+    }
+    // Whoever heard of an expired request above may have cancelled one that was to start.
+    for (const sequence of plan.admit) if (sequence.status === 'waiting') this.#admit(sequence);
     const rows = plan.rows.filter(r => r.sequence.status === 'running');
     if (rows.length === 0) return false;
 
@@ -205,7 +210,7 @@ export class Engine {
       if (batch.logits[i]!.purpose === 'score') sequence.scored = batch.logits[i]!.position + 2;
     }
     if (sequence.state.firstRunMs < 0) sequence.state.firstRunMs = this.#parts.clock.now();
-    if (count > 1 || sequence.generated === 0) this.#waiting.charge(sequence.request.tenant, COST_INPUT * count);
+    if (count > 1 || start < sequence.promptLength) this.#waiting.charge(sequence.request.tenant, COST_INPUT * count);
   }
 
   async #commit(step: Step): Promise<void> {
@@ -253,7 +258,7 @@ export class Engine {
         event.hidden = results.hidden(i);
         this.#endSequence(sequence);
       } else {
-        sequence.tokens.push(token);
+        sequence.output.push(token);
         sequence.state.generated++;
         this.#tokensOut++;
         event.tokens.push(token);
@@ -278,12 +283,22 @@ export class Engine {
 
   #admit(sequence: Sequence): void {
     this.#waiting.remove(sequence);
+    this.#chargeLoads(sequence.state);
     sequence.status = 'running';
     sequence.slot = this.#slots.take();
     for (const adapter of sequence.state.adapters) { adapter.wanted--; adapter.pins++; }
     let at = this.#running.length;
     while (at > 0 && compare(sequence, this.#running[at - 1]!) < 0) at--;
     this.#running.splice(at, 0, sequence);
+  }
+
+  /**
+   * Its adapters' pages count for its tenant once it starts or ends. Were they charged while it waits, it would fall
+   * behind another tenant's, whose load would evict them again, and so on in turn with nobody starting.
+   */
+  #chargeLoads(state: RequestState): void {
+    this.#waiting.charge(state.request.tenant, COST_INPUT * BLOCK_TOKENS * state.loadedPages);
+    state.loadedPages = 0;
   }
 
   /** Gives up pages, slot and adapter pins together; it will compute everything again, to the same bits. */
@@ -321,6 +336,7 @@ export class Engine {
   #end(state: RequestState, reason: Terminal['reason'], error?: WeftError): void {
     if (state.ended) return;
     state.ended = true;
+    this.#chargeLoads(state);
     for (const choice of state.choices) this.#endSequence(choice);
     this.#requests.delete(state.request.id);
     if (state.request.deadlineMs > 0) this.#deadlines.splice(this.#deadlines.indexOf(state), 1);
@@ -334,6 +350,7 @@ export class Engine {
     if (error) terminal.error = error;
     this.#reclaim();
     this.#parts.listener.onTerminal(terminal);
+    if (this.#requests.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
   }
 
   #reclaim(): void {
@@ -357,9 +374,8 @@ export class Engine {
       this.adapters.abortLoad(adapter);
       const cause = toWeftError(error);
       const failure = new WeftError('adapter_not_ready', `adapter ${adapter.digest} could not be loaded: ${cause.message}`, { cause, retryAfterMs: 1000 });
-      for (const state of [...this.#requests.values()]) {
-        if (state.firstRunMs < 0 && state.adapters.includes(adapter)) this.#end(state, 'error', failure);
-      }
+      // None of them runs: who runs holds its adapters. One that has run before would be tried again for ever.
+      for (const state of [...this.#requests.values()]) if (state.adapters.includes(adapter)) this.#end(state, 'error', failure);
     }
     this.#reclaim();
     this.#wake();

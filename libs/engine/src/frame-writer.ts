@@ -28,12 +28,12 @@ export class FrameWriter {
     let row = 0, page = 0;
     for (let s = 0; s < batch.entries.length; s++) {
       const { sequence, start, count } = batch.entries[s]!;
-      const known = sequence.tokens;
+      const { known } = sequence;
       for (let i = 0; i < count; i++, row++) {
         const position = start + i;
-        const isKnown = position < known.length;
+        const isKnown = position < known;
         // A token that only the device knows yet stands at the end of its slot's history.
-        i32[at.tokenIds + row] = isKnown ? known[position]! : -1;
+        i32[at.tokenIds + row] = isKnown ? sequence.tokenAt(position) : -1;
         i32[at.positions + row] = isKnown ? position : -1;
         i32[at.rowSlots + row] = sequence.slot!;
         i32[at.rowSegments + row] = s;
@@ -90,7 +90,7 @@ export class FrameWriter {
     const draws = purpose === 'sample';
     i32[record + Sample.slot] = sequence.slot!;
     // A hidden row is scored against token 0: nothing is drawn and nobody reads it.
-    i32[record + Sample.target] = purpose === 'score' ? sequence.tokens[position + 1]! : draws ? -1 : 0;
+    i32[record + Sample.target] = purpose === 'score' ? sequence.tokenAt(position + 1) : draws ? -1 : 0;
     f32[record + Sample.temperature] = sampling.temperature;
     i32[record + Sample.topK] = sampling.topK;
     f32[record + Sample.topP] = sampling.topP;

@@ -48,6 +48,8 @@ export interface Snapshot {
 }
 
 export interface PlannedRows { sequence: Sequence; start: number; count: number }
+/** An adapter to bring in, and the sequence it is brought in for. */
+export interface PlannedLoad { adapter: AdapterEntry; sequence: Sequence }
 
 export interface Plan {
   rows: PlannedRows[];
@@ -55,7 +57,7 @@ export interface Plan {
   admit: Sequence[];
   preempt: Sequence[];
   evict: AdapterEntry[];
-  load: AdapterEntry[];
+  load: PlannedLoad[];
   /** Requests past their deadline. */
   expire: RequestState[];
 }
@@ -116,23 +118,26 @@ export function schedule(view: Snapshot): Plan {
   }
   dropPreempted(plan);
 
-  // New ones. Whoever is short of memory stops those behind it; whoever waits for an adapter on its way does not.
+  // New ones. Whoever is short of memory stops those behind it; whoever waits for an adapter on its way does not, but
+  // the room it will need then is promised: otherwise newcomers fill it, and its adapter goes before it can start.
   let seats = Math.min(limits.maxSequences - view.running.length, view.freeSlots);
   let examined = 0;
   let first = true;
-  pages.reserveFor(view.running, limits.lookaheadTokens);
+  pages.reserveFor(view.running);
   for (const sequence of view.waiting) {
     if (examined++ >= limits.examined || plan.preempt.length > 0) break;
     if (expired(sequence.state) || !sequence.resumable) continue;
     const missing = sequence.state.adapters.filter(a => a.state !== 'resident' || plan.evict.includes(a));
     if (missing.length > 0) {
-      const absent = missing.filter(a => a.state === 'stored' && !plan.load.includes(a));
+      const absent = missing.filter(a => a.state === 'stored' && !plan.load.some(l => l.adapter === a));
       if (!absent.every(a => pages.load(a, sequence, first))) break;
+      pages.promise(sequence, 0);
     } else if (seats > 0 && prefill > 0) {
-      if (!pages.admits(sequence, limits.lookaheadTokens, first)) break;
+      if (!pages.admits(sequence, first)) break;
       const count = pages.grow(sequence, Math.min(sequence.rowsLeft, prefill));
       if (count === 0 && sequence.rowsLeft > 0) break;
       plan.admit.push(sequence);
+      pages.promise(sequence, count);
       if (count > 0) { add(sequence, count); prefill -= count; }
       seats--;
     }
@@ -200,46 +205,58 @@ class PageBudget {
   }
 
   #evictOne(allowed: (adapter: AdapterEntry) => boolean): boolean {
-    const { evictable, completedStep } = this.view;
-    for (const adapter of evictable) {
-      if (this.#kept.has(adapter) || adapter.lastStep > completedStep || this.plan.evict.includes(adapter) || !allowed(adapter)) continue;
-      this.plan.evict.push(adapter);
-      this.#free += adapter.pageCount;
-      this.#adapterSlots++;
-      return true;
-    }
-    return false;
+    const adapter = this.view.evictable.find(a => this.#mayGo(a) && allowed(a));
+    if (!adapter) return false;
+    this.plan.evict.push(adapter);
+    this.#free += adapter.pageCount;
+    this.#adapterSlots++;
+    return true;
+  }
+  #mayGo(adapter: AdapterEntry): boolean {
+    return !this.#kept.has(adapter) && adapter.lastStep <= this.view.completedStep && !this.plan.evict.includes(adapter);
+  }
+
+  /**
+   * Makes room for a newcomer beside what is promised, by evicting idle adapters: none if all together would not do.
+   * The head of the queue may take those that others wait for.
+   */
+  #clear(pages: number, slots: number, head: boolean): boolean {
+    const allowed = (a: AdapterEntry): boolean => head || a.wanted === 0;
+    const missing = (): boolean => this.#free - this.#reserved < pages || this.#adapterSlots < slots;
+    if (!missing()) return true;
+    const idle = this.view.evictable.filter(a => this.#mayGo(a) && allowed(a));
+    const gain = idle.reduce((sum, a) => sum + a.pageCount, 0);
+    if (this.#free - this.#reserved + gain < pages || this.#adapterSlots + idle.length < slots) return false;
+    while (missing()) this.#evictOne(allowed);
+    return true;
   }
 
   /** What running sequences are expected to need still is not for newcomers. */
-  reserveFor(running: readonly Sequence[], lookaheadTokens: number): void {
+  reserveFor(running: readonly Sequence[]): void {
     for (const s of running) {
-      if (!this.#preempted.has(s)) this.#reserved += Math.max(expectedPages(s, lookaheadTokens) - s.pages.length, 0);
+      if (!this.#preempted.has(s)) this.#reserved += Math.max(expectedPages(s, this.view.limits.lookaheadTokens) - s.pages.length, 0);
     }
     // Rows planned above have taken their pages out of #free already.
     for (const r of this.plan.rows) this.#reserved -= Math.max(blocksFor(r.start + r.count) - r.sequence.pages.length, 0);
     this.#reserved = Math.max(this.#reserved, 0);
   }
 
-  /** May this sequence start? The head of the queue may take idle adapters that others wait for. */
-  admits(sequence: Sequence, lookaheadTokens: number, head: boolean): boolean {
-    for (const adapter of sequence.state.adapters) this.#kept.add(adapter);
-    const wanted = expectedPages(sequence, lookaheadTokens);
-    const room = (): boolean => this.#free - this.#reserved >= wanted;
-    while (!room() && this.#evictOne(a => head || a.wanted === 0)) { /* until it fits or nothing gives */ }
-    if (!room()) return false;
-    this.#reserved += Math.max(wanted - blocksFor(Math.min(sequence.rowsLeft, this.view.limits.stepTokens)), 0);
-    return true;
+  /** Nor is what a newcomer will need still behind the `rows` positions that it gets now. */
+  promise(sequence: Sequence, rows: number): void {
+    this.#reserved += Math.max(expectedPages(sequence, this.view.limits.lookaheadTokens) - blocksFor(rows), 0);
   }
 
-  /** Starts bringing in an adapter if it and its sequence's prompt fit beside what is promised. */
+  /** May this sequence start? */
+  admits(sequence: Sequence, head: boolean): boolean {
+    for (const adapter of sequence.state.adapters) this.#kept.add(adapter);
+    return this.#clear(expectedPages(sequence, this.view.limits.lookaheadTokens), 0, head);
+  }
+
+  /** Starts bringing in an adapter if its sequence could start beside what is promised. */
   load(adapter: AdapterEntry, sequence: Sequence, head: boolean): boolean {
     for (const other of sequence.state.adapters) this.#kept.add(other);
-    const wanted = adapter.pageCount + blocksFor(sequence.needed + 1);
-    const room = (): boolean => this.#free - this.#reserved >= wanted && this.#adapterSlots > 0;
-    while (!room() && this.#evictOne(a => head || a.wanted === 0)) { /* until it fits or nothing gives */ }
-    if (!room()) return false;
-    this.plan.load.push(adapter);
+    if (!this.#clear(adapter.pageCount + expectedPages(sequence, this.view.limits.lookaheadTokens), 1, head)) return false;
+    this.plan.load.push({ adapter, sequence });
     this.#free -= adapter.pageCount;
     this.#adapterSlots--;
     return true;

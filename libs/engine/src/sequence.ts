@@ -13,7 +13,11 @@ export class RequestState {
   /** When its adapters were all there (the same as submittedMs if they were). */
   adaptersReadyMs = -1;
   generated = 0;
+  /** Adapter pages brought in for it, not yet charged to its tenant. */
+  loadedPages = 0;
   ended = false;
+  /** A copy of the request's, shared by the choices. */
+  readonly prompt: Int32Array;
   readonly deadlineAtMs: number;
   constructor(
     readonly request: EngineRequest,
@@ -24,6 +28,7 @@ export class RequestState {
     /** Total order of submission. */
     readonly arrival: number,
   ) {
+    this.prompt = Int32Array.from(request.prompt);
     this.deadlineAtMs = request.deadlineMs > 0 ? submittedMs + request.deadlineMs : Infinity;
   }
 }
@@ -32,9 +37,8 @@ export type SequenceStatus = 'waiting' | 'running' | 'ended';
 
 export class Sequence {
   status: SequenceStatus = 'waiting';
-  /** Prompt, then what was generated and committed. */
-  readonly tokens: number[];
-  readonly promptLength: number;
+  /** What follows the prompt and is committed, emitted tokens of an earlier executor included. */
+  readonly output: number[];
   /** Positions whose KV is written by submitted steps. */
   computed = 0;
   /** Tokens that submitted steps will sample and that the host does not know yet. */
@@ -49,15 +53,19 @@ export class Sequence {
   admittedStep = -1;
 
   constructor(readonly id: number, readonly state: RequestState, readonly choice: number) {
-    this.tokens = [...Array.from(state.request.prompt), ...state.request.emitted];
-    this.promptLength = state.request.prompt.length;
+    this.output = [...state.request.emitted];
   }
 
   get request(): EngineRequest { return this.state.request; }
-  get generated(): number { return this.tokens.length - this.promptLength; }
+  get promptLength(): number { return this.state.prompt.length; }
+  get generated(): number { return this.output.length; }
+  /** Tokens that the host knows. */
+  get known(): number { return this.promptLength + this.output.length; }
+  /** The token at a known position. */
+  tokenAt(position: number): number { return position < this.promptLength ? this.state.prompt[position]! : this.output[position - this.promptLength]!; }
 
   /** Tokens that exist, those included that only the device knows yet. */
-  get length(): number { return this.tokens.length + this.pending; }
+  get length(): number { return this.known + this.pending; }
   /** Rows that could run now: all positions whose token exists and whose KV is not written. */
   get rowsLeft(): number {
     return this.needed - this.computed;

@@ -20,16 +20,17 @@ const refuse = (param: string, message: string): never => { throw new WeftError(
 /** Checks every field and resolves maxTokens 0 to what fits. Throws WeftError. */
 export function admissible(r: EngineRequest, adapters: readonly AdapterEntry[], poolPages: number, waiting: number, limits: RequestLimits): number {
   const length = r.prompt.length + r.emitted.length;
+  if (!Number.isInteger(r.n) || r.n < 1 || r.n > limits.maxChoices) refuse('n', `n must be an integer from 1 to ${limits.maxChoices}`);
   if (waiting + r.n > limits.maxWaiting) throw new WeftError('overloaded', `${waiting} sequences are waiting already`, { retryAfterMs: 2000, limit: limits.maxWaiting });
   if (r.prompt.length === 0) refuse('prompt', 'the prompt has no tokens');
   checkTokens('prompt', r.prompt, limits.vocab);
   checkTokens('emitted', r.emitted, limits.vocab);
   checkTokens('stop_token_ids', r.stopIds, limits.vocab);
-  if (!Number.isInteger(r.n) || r.n < 1 || r.n > limits.maxChoices) refuse('n', `n must be an integer from 1 to ${limits.maxChoices}`);
   if (r.emitted.length > 0 && r.n !== 1) refuse('n', 'a request that continues emitted tokens has n = 1');
   if (!Number.isInteger(r.logprobs) || r.logprobs < -1 || r.logprobs > MAX_TOP_LOGPROBS) refuse('logprobs', `logprobs must be from 0 to ${MAX_TOP_LOGPROBS}`);
   if (adapters.length > limits.maxAdaptersPerRequest) refuse('adapters', `at most ${limits.maxAdaptersPerRequest} adapters can be combined`);
-  if (r.adapters.some(a => !Number.isFinite(a.weight))) refuse('adapters', 'an adapter weight is not a finite number');
+  if (!Number.isFinite(r.priority)) refuse('priority', 'priority must be a number');
+  if (r.adapters.some(a => !isFloat32(a.weight))) refuse('adapters', 'an adapter weight is not a finite number');
   if (new Set(r.adapters.map(a => a.digest)).size !== r.adapters.length) refuse('adapters', 'an adapter is named twice');
   checkSampling(r, limits);
 
@@ -40,12 +41,15 @@ export function admissible(r: EngineRequest, adapters: readonly AdapterEntry[], 
       ? ` (${poolPages} pages in the pool, ${adapterPages} of them for the adapter)` : ''}; the request asks for ${wanted}`, { param: 'max_tokens', limit: fits });
   };
   if (r.task !== 'generate') { if (length > fits) tooLong(length); return 0; }
+  if (!Number.isInteger(r.maxTokens) || r.maxTokens < 0) refuse('max_tokens', 'max_tokens must be an integer, at least 0');
   const maxTokens = r.maxTokens > 0 ? r.maxTokens : fits - r.prompt.length;
-  if (!Number.isInteger(maxTokens)) refuse('max_tokens', 'max_tokens must be an integer');
   if (maxTokens <= r.emitted.length || r.prompt.length + maxTokens > fits) tooLong(r.prompt.length + Math.max(maxTokens, 1));
   if (!Number.isInteger(r.minTokens) || r.minTokens < 0 || r.minTokens > maxTokens) refuse('min_tokens', `min_tokens must be an integer from 0 to ${maxTokens}`);
   return maxTokens;
 }
+
+/** Finite where the device counts: as f32. */
+const isFloat32 = (value: number): boolean => Number.isFinite(Math.fround(value));
 
 function checkTokens(param: string, ids: ArrayLike<number>, vocab: number): void {
   for (let i = 0; i < ids.length; i++) {
@@ -61,6 +65,7 @@ function checkSampling(r: EngineRequest, limits: RequestLimits): void {
   };
   range('temperature', s.temperature, 0, 100);
   range('top_k', s.topK, 0, limits.vocab);
+  if (!Number.isInteger(s.topK)) refuse('top_k', 'top_k must be an integer');
   if (!(s.topP > 0 && s.topP <= 1)) refuse('top_p', 'top_p must be above 0 and at most 1');
   range('min_p', s.minP, 0, 1);
   if (!(s.repetitionPenalty > 0 && s.repetitionPenalty <= 100)) refuse('repetition_penalty', 'repetition_penalty must be above 0 and at most 100');
@@ -68,6 +73,7 @@ function checkSampling(r: EngineRequest, limits: RequestLimits): void {
   range('frequency_penalty', s.frequencyPenalty, -100, 100);
   if (s.logitBias.length > limits.maxBiases) refuse('logit_bias', `logit_bias holds at most ${limits.maxBiases} tokens`);
   checkTokens('logit_bias', s.logitBias.map(([token]) => token), limits.vocab);
-  if (s.logitBias.some(([, bias]) => Number.isNaN(bias))) refuse('logit_bias', 'a bias is not a number');
+  // -Infinity forbids a token; what adds up with it must be finite.
+  if (s.logitBias.some(([, bias]) => bias !== -Infinity && !isFloat32(bias))) refuse('logit_bias', 'a bias is not a finite number');
   if (r.stopIds.length > limits.maxBiases) refuse('stop_token_ids', `at most ${limits.maxBiases} stop tokens`);
 }

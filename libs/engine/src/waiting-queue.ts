@@ -1,8 +1,9 @@
 /**
  * Who waits, and in which order they are tried: preempted sequences first, then by priority, and among equals the
  * tenant that has had least. What a tenant has had is its virtual token counter: input tokens count 1, output tokens
- * 2, adapter bytes brought in for it their share of a page's tokens; a tenant that comes back is lifted to the
- * smallest counter of those present, so that idling earns nothing. Source: VTC (Sheng et al., OSDI 2024) §4.
+ * 2, each adapter page brought in for it as many as a page holds; a tenant that comes back is lifted to the smallest
+ * counter of those present, so that idling earns nothing, and keeps its own where that is larger, so that leaving and
+ * coming back earns nothing either. Source: VTC (Sheng et al., OSDI 2024) §4.
  */
 import { compare } from './scheduler.js';
 import type { Sequence } from './sequence.js';
@@ -10,6 +11,7 @@ import type { Sequence } from './sequence.js';
 export const COST_INPUT = 1;
 export const COST_OUTPUT = 2;
 
+/** `present`: its sequences that have not ended. */
 interface Tenant { counter: number; waiting: Sequence[]; present: number }
 
 export class WaitingQueue {
@@ -21,8 +23,7 @@ export class WaitingQueue {
 
   /** A request's choices arrive: their tenant is present until as many have left. */
   arrive(sequence: Sequence): void {
-    const tenant = this.#tenant(sequence.request.tenant);
-    tenant.present++;
+    const tenant = this.#comeIn(sequence.request.tenant);
     insert(tenant.waiting, sequence);
     this.#size++;
   }
@@ -38,8 +39,7 @@ export class WaitingQueue {
   }
   /** A sequence has ended for good. */
   leave(tenantId: string): void {
-    const tenant = this.#tenants.get(tenantId);
-    if (tenant && --tenant.present === 0) this.#tenants.delete(tenantId);
+    this.#tenants.get(tenantId)!.present--;
   }
   charge(tenantId: string, cost: number): void {
     const tenant = this.#tenants.get(tenantId);
@@ -61,14 +61,16 @@ export class WaitingQueue {
     }
   }
 
-  #tenant(id: string): Tenant {
-    let tenant = this.#tenants.get(id);
-    if (!tenant) {
-      let counter = Infinity;
-      for (const other of this.#tenants.values()) counter = Math.min(counter, other.counter);
-      tenant = { counter: Number.isFinite(counter) ? counter : 0, waiting: [], present: 0 };
-      this.#tenants.set(id, tenant);
-    }
+  /** Counts one more sequence of a tenant; the first since it was away settles its counter. */
+  #comeIn(id: string): Tenant {
+    const tenant = this.#tenants.get(id) ?? { counter: 0, waiting: [], present: 0 };
+    if (tenant.present++ > 0) return tenant;
+    let least = Infinity;
+    for (const other of this.#tenants.values()) if (other.present > 0 && other !== tenant) least = Math.min(least, other.counter);
+    // Those away whose counter would be lifted anyway are forgotten; all of them once nobody else is there to be fair to.
+    for (const [otherId, other] of this.#tenants) if (other.present === 0 && other.counter <= least) this.#tenants.delete(otherId);
+    tenant.counter = Number.isFinite(least) ? Math.max(tenant.counter, least) : 0;
+    this.#tenants.set(id, tenant);
     return tenant;
   }
 }

@@ -187,7 +187,7 @@ describe('refusals', () => {
     ['an unknown adapter', { adapters: [{ digest: 'x', weight: 1 }] }, 'adapter_not_ready', undefined],
     ['an adapter twice', { adapters: [{ digest: 'a0', weight: 1 }, { digest: 'a0', weight: 1 }] }, 'invalid_value', 'adapters'],
     ['n of 0', { n: 0 }, 'invalid_value', 'n'],
-    ['n beyond its cap', { n: 1_000_000 }, 'overloaded', undefined],
+    ['n beyond its cap', { n: 1_000_000 }, 'invalid_value', 'n'],
     ['too many log-probabilities', { logprobs: 21 }, 'invalid_value', 'logprobs'],
     ['a negative temperature', { sampling: { ...request('').sampling, temperature: -1 } }, 'invalid_value', 'temperature'],
     ['a NaN temperature', { sampling: { ...request('').sampling, temperature: NaN } }, 'invalid_value', 'temperature'],

@@ -5,7 +5,7 @@ import { FactDevice, VOCAB, type Faults } from '../../sim/device.js';
 
 export interface HarnessOptions {
   pages?: number; maxSequences?: number; stepTokens?: number; maxLen?: number; depth?: 1 | 2; adapters?: number[]; adapterSlots?: number;
-  lookaheadTokens?: number; chunkTokens?: number; maxWaiting?: number; faults?: Partial<Faults>;
+  lookaheadTokens?: number; chunkTokens?: number; maxWaiting?: number; faults?: Partial<Faults>; onTerminal?: (terminal: Terminal) => void;
 }
 
 export class Harness {
@@ -15,9 +15,11 @@ export class Harness {
   readonly engine: Engine;
   readonly events: (TokenEvent & { step: number })[] = [];
   readonly terminals: Terminal[] = [];
+  onTerminal: (terminal: Terminal) => void;
 
   constructor(options: HarnessOptions = {}) {
     const { pages = 64, maxSequences = 8, stepTokens = 64, maxLen = 256, depth = 2, adapters = [], adapterSlots = 8 } = options;
+    this.onTerminal = options.onTerminal ?? (() => undefined);
     const faults: Faults = { slowLoads: false, failingLoads: 0, failingSteps: 0, badRows: 0, ...options.faults };
     this.device = new FactDevice(this.clock, new Random(7), faults, { pages, slots: maxSequences * 2, adapterSlots, maxLen, stepTokens, segments: maxSequences });
     this.pool = new PagePool(pages, 4096);
@@ -29,7 +31,7 @@ export class Harness {
       },
       listener: {
         onStep: (step, events) => this.events.push(...events.map(e => ({ ...e, step }))),
-        onTerminal: terminal => this.terminals.push(terminal),
+        onTerminal: terminal => { this.terminals.push(terminal); this.onTerminal(terminal); },
       },
       afterStep: engine => engine.checkInvariants(),
     });
