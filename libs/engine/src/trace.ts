@@ -6,7 +6,6 @@
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { costsOf, type CommandList, type Device, type StepFacts, type SubmitResult } from '@weft/kernels';
 import type { Batch } from './batch.js';
-import type { StepLists } from './models/types.js';
 
 export class StepTracer {
   readonly #out: WriteStream;
@@ -20,12 +19,10 @@ export class StepTracer {
     this.#out.write(`{"displayTimeUnit":"ns","otherData":{"device":"${device.name} ${device.isa}, ${device.threads} threads"},"traceEvents":[\n`);
   }
 
-  /** Notes one step: its two lists, timed op by op. */
-  step(batch: Batch, lists: StepLists, forward: SubmitResult, sample: SubmitResult): void {
-    const facts = factsOf(batch);
+  /** Notes one step, timed op by op. */
+  step(batch: Batch, list: CommandList, result: SubmitResult): void {
     const startUs = this.#atUs;
-    this.#list(lists.forward, forward, facts);
-    this.#list(lists.sample, sample, facts);
+    this.#list(list, result, factsOf(batch));
     this.#event({
       name: `step ${batch.step}`, ph: 'X', pid: 1, tid: 1, ts: startUs, dur: this.#atUs - startUs,
       args: { rows: batch.rows, sequences: batch.entries.length, adapters: batch.groups.length, logits: batch.logits.length },

@@ -30,6 +30,19 @@ export class CommandList {
   #length = 0;
   #ops = 0;
 
+  /** A list that runs others one after another: one crossing for all of them. */
+  static concat(...lists: CommandList[]): CommandList {
+    const all = new CommandList();
+    for (const list of lists) {
+      const { words } = list;
+      all.#reserve(words.length);
+      all.#words.set(words, all.#length);
+      all.#length += words.length;
+      all.#ops += list.ops;
+    }
+    return all;
+  }
+
   /** Ops recorded so far. */
   get ops(): number { return this.#ops; }
 
@@ -67,7 +80,7 @@ export class CommandList {
 
   #reserve(length: number): number {
     if (this.#length + length > this.#words.length) {
-      const grown = new Uint32Array(this.#words.length * 2);
+      const grown = new Uint32Array(Math.max(this.#words.length * 2, this.#length + length));
       grown.set(this.#words);
       this.#words = grown;
       this.#floats = new Float32Array(grown.buffer);
