@@ -32,7 +32,8 @@ export interface EngineParts {
   limits: SchedulerLimits & RequestLimits;
   /** Steps in flight: 1 or 2. */
   depth: 1 | 2;
-  /** Called after every commit: tests check invariants here. */
+  /** Called with every plan before it is carried out, and after every commit: tests check rules and invariants here. */
+  onPlan?: (plan: Plan) => void;
   afterStep?: (engine: Engine) => void;
 }
 
@@ -142,10 +143,16 @@ export class Engine {
     this.pool.checkInvariants(held);
     this.#slots.checkInvariants(this.#running.map(s => s.slot!));
     this.adapters.slots.checkInvariants([...this.adapters.entries()].filter(e => e.slot !== null).map(e => e.slot!));
-    const pins = new Map<AdapterEntry, number>();
-    for (const s of this.#running) for (const a of s.state.adapters) pins.set(a, (pins.get(a) ?? 0) + 1);
+    const users = (sequences: Iterable<Sequence>): Map<AdapterEntry, number> => {
+      const counts = new Map<AdapterEntry, number>();
+      for (const s of sequences) for (const a of s.state.adapters) counts.set(a, (counts.get(a) ?? 0) + 1);
+      return counts;
+    };
+    const running = users(this.#running), waiting = users(this.#waiting);
     for (const a of this.adapters.entries()) {
-      if (a.pins !== (pins.get(a) ?? 0)) throw new Error(`adapter ${a.digest}: ${a.pins} pins, ${pins.get(a) ?? 0} running sequences`);
+      if (a.pins !== (running.get(a) ?? 0)) throw new Error(`adapter ${a.digest}: ${a.pins} pins, ${running.get(a) ?? 0} running sequences`);
+      if (a.wanted !== (waiting.get(a) ?? 0)) throw new Error(`adapter ${a.digest}: wanted by ${a.wanted}, ${waiting.get(a) ?? 0} waiting sequences`);
+      if (a.pins > 0 && a.state !== 'resident') throw new Error(`adapter ${a.digest} is ${a.state} and sequences run on it`);
     }
   }
 
@@ -154,6 +161,7 @@ export class Engine {
   async #run(): Promise<void> {
     while (!this.#stopped || this.#inFlight.length > 0) {
       const plan = this.#plan();
+      this.#parts.onPlan?.(plan);
       const ran = this.#apply(plan);
       if (this.#inFlight.length === this.#parts.depth || (!ran && this.#inFlight.length > 0)) await this.#commit(this.#inFlight.shift()!);
       else if (!ran && !this.#stopped) await this.#sleep();
@@ -176,7 +184,7 @@ export class Engine {
       this.#end(state, 'error', new WeftError('deadline_exceeded', `the request's deadline of ${state.request.deadlineMs} ms has passed`));
     }
     for (const adapter of plan.evict) this.adapters.evict(adapter);
-    for (const sequence of plan.preempt) if (sequence.status === 'running') this.#preempt(sequence);
+    for (const { sequence } of plan.preempt) if (sequence.status === 'running') this.#preempt(sequence);
     this.pool.reclaim(this.#completedStep);
     this.adapters.slots.reclaim(this.#completedStep);
     for (const { adapter, sequence } of plan.load) {
@@ -256,6 +264,7 @@ export class Engine {
         if (request.logprobs > 0) (event.promptTop ??= []).push(results.top(i, request.logprobs));
       } else if (purpose === 'hidden') {
         event.hidden = results.hidden(i);
+        event.finishReason = 'length';
         this.#endSequence(sequence);
       } else {
         sequence.output.push(token);

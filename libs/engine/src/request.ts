@@ -61,6 +61,7 @@ export interface TokenEvent {
   promptLogprobs?: number[];
   promptTop?: TopLogprobs[];
   hidden?: Float32Array;
+  /** In a choice's last event. A score or an embedding ends by its length. */
   finishReason?: 'stop' | 'length';
 }
 

@@ -51,11 +51,14 @@ export interface PlannedRows { sequence: Sequence; start: number; count: number 
 /** An adapter to bring in, and the sequence it is brought in for. */
 export interface PlannedLoad { adapter: AdapterEntry; sequence: Sequence }
 
+/** A sequence that gives up what it holds, and the one before it in the order that is short of memory. */
+export interface PlannedPreemption { sequence: Sequence; by: Sequence }
+
 export interface Plan {
   rows: PlannedRows[];
   rowCount: number;
   admit: Sequence[];
-  preempt: Sequence[];
+  preempt: PlannedPreemption[];
   evict: AdapterEntry[];
   load: PlannedLoad[];
   /** Requests past their deadline. */
@@ -116,7 +119,8 @@ export function schedule(view: Snapshot): Plan {
     const count = pages.grow(sequence, Math.min(sequence.rowsLeft, prefill));
     if (count > 0) { add(sequence, count); prefill -= count; }
   }
-  dropPreempted(plan);
+  plan.rows = plan.rows.filter(r => !pages.isPreempted(r.sequence));
+  plan.rowCount = plan.rows.reduce((sum, r) => sum + r.count, 0);
 
   // New ones. Whoever is short of memory stops those behind it; whoever waits for an adapter on its way does not, but
   // the room it will need then is promised: otherwise newcomers fill it, and its adapter goes before it can start.
@@ -144,12 +148,6 @@ export function schedule(view: Snapshot): Plan {
     first = false;
   }
   return plan;
-}
-
-function dropPreempted(plan: Plan): void {
-  if (plan.preempt.length === 0) return;
-  plan.rows = plan.rows.filter(r => !plan.preempt.includes(r.sequence));
-  plan.rowCount = plan.rows.reduce((sum, r) => sum + r.count, 0);
 }
 
 /** Counts pages while a plan is made: free ones, those that evictions would give, those promised to running sequences. */
@@ -192,7 +190,7 @@ class PageBudget {
     const victim = cheapestToRestore(this.view.running, needy, this.#preempted);
     if (!victim) return false;
     this.#preempted.add(victim);
-    this.plan.preempt.push(victim);
+    this.plan.preempt.push({ sequence: victim, by: needy });
     if (victim.lastStep <= this.view.completedStep) { this.#free += victim.pages.length; return true; }
     return this.#pendingPages() < shortage;
   }

@@ -1,7 +1,7 @@
 /** An engine on a device made of facts, stepping in virtual time: what the engine's own tests drive. */
 import { Engine, PagePool, blocksFor, type EngineRequest, type Terminal, type TokenEvent } from '@weft/engine';
 import { Random, VirtualClock } from '../../sim/clock.js';
-import { FactDevice, VOCAB, type Faults } from '../../sim/device.js';
+import { FactDevice, MAX_ADAPTERS, MAX_BIASES, VOCAB, type Faults } from '../../sim/device.js';
 
 export interface HarnessOptions {
   pages?: number; maxSequences?: number; stepTokens?: number; maxLen?: number; depth?: 1 | 2; adapters?: number[]; adapterSlots?: number;
@@ -27,7 +27,7 @@ export class Harness {
       runner: this.device, loader: this.device, pool: this.pool, adapterSlots, clock: this.clock, depth,
       limits: {
         stepTokens, chunkTokens: options.chunkTokens ?? 16, maxSequences, lookaheadTokens: options.lookaheadTokens ?? 32, examined: 16, pageTable: pages,
-        vocab: VOCAB, maxModelLen: maxLen, maxWaiting: options.maxWaiting ?? 1000, maxAdaptersPerRequest: 2, maxChoices: 4, maxBiases: 16,
+        vocab: VOCAB, maxModelLen: maxLen, maxWaiting: options.maxWaiting ?? 1000, maxAdaptersPerRequest: MAX_ADAPTERS, maxChoices: 4, maxBiases: MAX_BIASES,
       },
       listener: {
         onStep: (step, events) => this.events.push(...events.map(e => ({ ...e, step }))),
@@ -60,7 +60,7 @@ export function request(id: string, overrides: Partial<EngineRequest> = {}): Eng
 
 /** What a request gets alone. */
 export function alone(r: EngineRequest, count: number): number[] {
-  const adapters = r.adapters.map(a => a.digest).sort().map(d => `${d};`).join('');
+  const adapters = FactDevice.adapters(r.adapters);
   let past = 0;
   for (let i = 0; i < r.prompt.length; i++) past = FactDevice.extend(past, r.prompt[i]!);
   return Array.from({ length: count }, () => {
