@@ -1,0 +1,118 @@
+import { describe, expect, test } from 'vitest';
+import { BLOCK_TOKENS, attention, kvWrite } from '@weft/kernels';
+import { deviceOf, isas, runOp, variants, type Variant } from '../harness.js';
+import { attentionReference, makeSequence, segmentsOf, type Chunk, type Heads, type KvSequence } from '../reference/attention.js';
+import { Random, expectClose, expectSameBits } from '../reference/numbers.js';
+
+interface Setup {
+  heads: Heads; sequences: KvSequence[]; chunks: Chunk[]; window: number; softcap: number; scale: number; kvGroup: number;
+  q: Float32Array; arena: Uint8Array; layout: { nPages: number; pageBytes: number; layerOffset: number; planeStride: number; headStride: number };
+}
+
+/** Sequences in pages that hold NaN bits wherever no token was written. */
+async function setUp(variant: Variant, seed: number, heads: Heads, chunks: { start: number; count: number }[], options: { window?: number; softcap?: number; kvGroup?: number } = {}): Promise<Setup> {
+  const random = new Random(seed), { window = 0, softcap = 0, kvGroup = 0 } = options;
+  const headStride = heads.dim * BLOCK_TOKENS * 2, planeStride = heads.kvHeads * headStride, layerOffset = 256;
+  const pageBytes = Math.ceil((layerOffset + 2 * planeStride) / 4096) * 4096;
+  const nPages = chunks.reduce((sum, { start, count }) => sum + Math.ceil((start + count) / BLOCK_TOKENS), 1);
+  const free = random.shuffled(Array.from({ length: nPages }, (_, i) => i));
+  const sequences = chunks.map(({ start, count }) => makeSequence(random, heads, start + count, window ? Math.max(0, start - window + 1) : 0, free));
+  const layout = { nPages, pageBytes, layerOffset, planeStride, headStride };
+
+  const whole = sequences.map(({ length, firstBlock }, of) => ({ of, start: firstBlock * BLOCK_TOKENS, count: length - firstBlock * BLOCK_TOKENS }));
+  const frame = segmentsOf(sequences, whole, kvGroup), width = heads.kvHeads * heads.dim;
+  const rowsOf = (plane: 'k' | 'v'): Float32Array =>
+    Float32Array.from(whole.flatMap(({ of, start, count }) => [...sequences[of]![plane].subarray(start * width, (start + count) * width)]));
+  const { arena } = await runOp(deviceOf(variant), kvWrite, {
+    k: rowsOf('k'), v: rowsOf('v'), ...frame, arena: new Uint8Array(nPages * pageBytes).fill(0xff), count: 0, rows: frame.positions.length,
+    kvHeads: heads.kvHeads, dim: heads.dim, width, ldk: width, ldv: width, nSegments: whole.length, tableSize: frame.pages.length, ...layout, kvGroup,
+  });
+  const mine = chunks.map((chunk, of) => ({ of, ...chunk }));
+  const q = random.normals(mine.reduce((sum, { count }) => sum + count, 0) * heads.heads * heads.dim);
+  return { heads, sequences, chunks: mine, window, softcap, scale: heads.dim ** -0.5, kvGroup, q, arena, layout };
+}
+
+/** The same rows, cut into chunks in another way. */
+async function attend(variant: Variant, s: Setup, chunks = s.chunks, q = s.q): Promise<Float32Array> {
+  const frame = segmentsOf(s.sequences, chunks, s.kvGroup), width = s.heads.heads * s.heads.dim, rows = frame.positions.length;
+  const { out } = await runOp(deviceOf(variant), attention, {
+    q, out: new Float32Array(rows * width), positions: frame.positions, segments: frame.segments, pages: frame.pages, arena: s.arena,
+    count: 0, rows, segmentCount: 0, ...s.heads, width, ldq: width, ldo: width, nSegments: chunks.length, tableSize: frame.pages.length,
+    ...s.layout, kvGroup: s.kvGroup, window: s.window, scale: s.scale, softcap: s.softcap,
+  });
+  return out;
+}
+
+function expected(s: Setup): Float64Array {
+  const width = s.heads.heads * s.heads.dim;
+  let row = 0;
+  return Float64Array.from(s.chunks.flatMap(({ of, start, count }) => Array.from({ length: count }, (_, i) => {
+    const q = s.q.subarray(row * width, (row + 1) * width);
+    row++;
+    return [...attentionReference(s.heads, q, s.sequences[of]!, start + i, s.window, Math.fround(s.scale), s.softcap)];
+  }).flat()));
+}
+
+const shapes: [string, Heads, { start: number; count: number }[], Parameters<typeof setUp>[4]?][] = [
+  ['decode rows, GQA', { heads: 9, kvHeads: 3, dim: 64 }, [{ start: 0, count: 1 }, { start: 15, count: 1 }, { start: 16, count: 1 }, { start: 70, count: 1 }]],
+  ['a prompt', { heads: 6, kvHeads: 2, dim: 32 }, [{ start: 0, count: 75 }]],
+  ['chunks and decode rows in one call', { heads: 4, kvHeads: 4, dim: 16 }, [{ start: 40, count: 37 }, { start: 9, count: 1 }, { start: 0, count: 3 }, { start: 31, count: 2 }]],
+  ['one kv head for all', { heads: 8, kvHeads: 1, dim: 80 }, [{ start: 5, count: 20 }, { start: 33, count: 1 }]],
+  ['heads of 256', { heads: 2, kvHeads: 1, dim: 256 }, [{ start: 17, count: 18 }]],
+  ['heads of 8', { heads: 5, kvHeads: 5, dim: 8 }, [{ start: 0, count: 33 }]],
+  ['heads of 24', { heads: 3, kvHeads: 1, dim: 24 }, [{ start: 12, count: 21 }, { start: 20, count: 1 }]],
+  ['heads of 13', { heads: 2, kvHeads: 2, dim: 13 }, [{ start: 3, count: 30 }]],
+  ['a sliding window', { heads: 4, kvHeads: 2, dim: 32 }, [{ start: 50, count: 30 }, { start: 99, count: 1 }, { start: 0, count: 9 }], { window: 20 }],
+  ['a window of one token', { heads: 2, kvHeads: 1, dim: 16 }, [{ start: 30, count: 20 }], { window: 1 }],
+  ['a window of a block, in KV group 1', { heads: 2, kvHeads: 1, dim: 16 }, [{ start: 40, count: 25 }], { window: 16, kvGroup: 1 }],
+  ['softcap', { heads: 4, kvHeads: 2, dim: 32 }, [{ start: 8, count: 20 }], { softcap: 2 }],
+];
+
+describe.each(variants)('attention: $isa, $threads threads', variant => {
+  test.each(shapes)('equals softmax(q·K) V: %s', async (_, heads, chunks, options) => {
+    const s = await setUp(variant, 11, heads, chunks, options);
+    expectClose(await attend(variant, s), expected(s), 1e-5, 'out');
+  });
+
+  test.each(shapes)('has the same bits however rows are cut into chunks: %s', async (_, heads, chunks, options) => {
+    const s = await setUp(variant, 12, heads, chunks, options), whole = await attend(variant, s);
+    for (const size of [1, 2, 7]) {
+      const cut = s.chunks.flatMap(({ of, start, count }) =>
+        Array.from({ length: Math.ceil(count / size) }, (_v, i) => ({ of, start: start + i * size, count: Math.min(size, count - i * size) })));
+      expectSameBits(await attend(variant, s, cut), whole, `chunks of ${size}`);
+    }
+  });
+
+  test('a token that is not finite reaches the rows that see it, and no others', async () => {
+    const heads = { heads: 2, kvHeads: 1, dim: 16 }, s = await setUp(variant, 13, heads, [{ start: 0, count: 40 }, { start: 10, count: 6 }]);
+    const clean = await attend(variant, s), width = 32, at = 21;
+    const { pages } = s.sequences[0]!, page = pages[1]! * s.layout.pageBytes + s.layout.layerOffset;
+    const halves = new Uint16Array(s.arena.buffer, page, s.layout.pageBytes / 2 - s.layout.layerOffset / 2);
+    halves[3 * BLOCK_TOKENS + (at - 16)] = 0x7e00;
+    halves[s.layout.planeStride / 2 + (at - 16) * 16 + 2] = 0x7c00;
+    const dirty = await attend(variant, s);
+    expectSameBits(dirty.slice(0, at * width), clean.slice(0, at * width), 'rows before');
+    expect(dirty.slice(at * width, 40 * width).every(Number.isNaN)).toBe(true);
+    expectSameBits(dirty.slice(40 * width), clean.slice(40 * width), 'the other sequence');
+  });
+
+  test('a query that is not finite stays in its head', async () => {
+    const s = await setUp(variant, 14, { heads: 4, kvHeads: 2, dim: 16 }, [{ start: 20, count: 10 }]), clean = await attend(variant, s);
+    const q = s.q.slice();
+    q[2 * 64 + 1 * 16 + 5] = NaN;
+    const dirty = await attend(variant, s, s.chunks, q), at = 2 * 64 + 16;
+    expect(dirty.slice(at, at + 16).every(Number.isNaN)).toBe(true);
+    expectSameBits(dirty.map((value, i) => i >= at && i < at + 16 ? 0 : value), clean.map((value, i) => i >= at && i < at + 16 ? 0 : value), 'the rest');
+  });
+
+  test('scores far apart do not overflow', async () => {
+    const s = await setUp(variant, 15, { heads: 2, kvHeads: 2, dim: 32 }, [{ start: 60, count: 3 }]);
+    s.q.forEach((value, i) => { s.q[i] = value * 300; });
+    expectClose(await attend(variant, s), expected(s), 1e-4, 'out');
+  });
+});
+
+test.each(isas)('attention: one thread and two give the same bits (%s)', async isa => {
+  const two = { isa, threads: 2 }, s = await setUp(two, 16, { heads: 6, kvHeads: 3, dim: 48 }, [{ start: 0, count: 130 }, { start: 200, count: 1 }, { start: 64, count: 20 }]);
+  expectSameBits(await attend(two, s), await attend({ isa, threads: 1 }, s), 'out');
+});
