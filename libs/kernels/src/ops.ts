@@ -11,6 +11,7 @@
  * - An operand that may be absent is recorded with the null reference.
  * - Whatever is an index inside a buffer (token, position, page, slot, row) is checked against the bound that the op
  *   declares before it is used; a list that breaks a bound fails as a whole with the op's number and the bound's name.
+ * - What an op writes overlaps none of its other operands.
  * - A row's result never depends on which other rows run, how many threads run, or how a prompt was cut into chunks.
  */
 import { arena, counts, f32, inout, mat, op, optional, out, packed, table, u32, vec } from './op.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { Header, OPS, type Op } from '@weft/kernels';
+import { CommandList, Header, OPS, at, type Op } from '@weft/kernels';
 import { CASES, copyArgs, type Case } from './cases.js';
 import { deviceOf, isas, runOp, variants, type Values } from './harness.js';
 
@@ -53,6 +53,17 @@ describe.each(CASES)('$op.name', c => {
       expect(error.message).toMatch(/^op 0 /);
     }
   });
+
+  const writers = operands.filter(([, o]) => o.access !== 'in').flatMap(([name]) => operands.filter(([other]) => other !== name).map(([other]) => ({ name, other })));
+  if (writers.length) {
+    test.each(writers)('refuses $name where it overlaps $other', async ({ name, other }) => {
+      const buffers = Object.fromEntries(operands.map(([operand]) => [operand, device.alloc(1 << 16, operand)]));
+      const refs = Object.fromEntries(operands.map(([operand]) => [operand, at(operand === name ? buffers[other]! : buffers[operand]!)]));
+      const error = await device.submit(new CommandList().add(c.op, { ...c.args, ...refs } as never), { bindings: {} }).catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code: 'list_invalid', message: expect.stringMatching(new RegExp(`overlaps (${name}|${other})`)) });
+      Object.values(buffers).forEach(buffer => device.free(buffer));
+    });
+  }
 
   const counts = Object.entries(c.op.params as Op['params']).filter(([, p]) => p.kind === 'count');
   test.each(counts)('refuses %s when the frame counts more than its capacity, or below 0', async (name, param) => {

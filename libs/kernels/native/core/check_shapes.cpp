@@ -5,9 +5,9 @@
 namespace weft {
 namespace {
 
-// Kernels keep a head's accumulators on their stack or in registers.
+// Bounds the scratch memory of attention; no model has larger heads.
 constexpr uint32_t kMaxHeadDim = 1024;
-// More adapters parts than any fused site has.
+// q, k and v: no fused site has more.
 constexpr uint32_t kMaxParts = 3;
 constexpr uint32_t kKvGroups = (kSegmentWords - kSegmentFirstBlock) / 3;
 

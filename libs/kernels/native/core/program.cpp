@@ -159,13 +159,14 @@ Place Program::placeOf(const OpInfo& info, uint32_t index, const uint32_t* words
   return {slot, offset, static_cast<uint64_t>(end) - offset};
 }
 
-// An op that overwrites the indices which it reads would follow whatever it wrote.
+// What an op writes overlaps nothing else that it is given: a kernel may read its operands in any order, in any tile, and
+// must not find its own results among the indices that it follows.
 void Program::checkOverlaps(const ProgramOp& op, const OpSite& site, const uint32_t* canonical) const {
   const OpInfo& info = kOps[op.code];
   for (uint32_t i = 0; i < info.operandCount; i++) {
     if (!isWritten(info.operands[i])) continue;
     for (uint32_t j = 0; j < info.operandCount; j++) {
-      if (j == i || !holdsIndices(info.operands[j])) continue;
+      if (j == i) continue;
       if (overlap(places(op)[i], places(op)[j], canonical)) site.fail(format("%s overlaps %s", info.operands[i].name, info.operands[j].name));
     }
   }
