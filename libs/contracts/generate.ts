@@ -1,7 +1,8 @@
 /** Rewrites what is generated from proto/ (`npm run generate`), or writes it to the folder that is given. */
 import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { resolve } from 'node:path';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /**
@@ -22,4 +23,5 @@ const template = {
 execFileSync(process.execPath, [packages.resolve('@bufbuild/buf/bin/buf'), 'generate', '--template', JSON.stringify(template), 'proto'], {
   cwd: fileURLToPath(new URL('.', import.meta.url)),
   stdio: ['ignore', 'inherit', 'inherit'],
+  env: { ...process.env, BUF_CACHE_DIR: join(tmpdir(), 'weft-buf') },     // home may not be writable
 });

@@ -24,14 +24,16 @@ const CLOSE_MS = 10_000;
 
 export class Supervisor {
   readonly #log: (line: string) => void;
+  readonly #closeMs: number;
   /** In the order of their start. */
   readonly #services: ServiceProcess[] = [];
   #fail!: (error: WeftError) => void;
   /** Rejects when the services can't be kept running. */
   readonly failed: Promise<never>;
 
-  constructor(log: (line: string) => void) {
+  constructor(log: (line: string) => void, closeMs = CLOSE_MS) {
     this.#log = log;
+    this.#closeMs = closeMs;
     this.failed = new Promise((_, reject) => { this.#fail = reject; });
     this.failed.catch(() => undefined);
   }
@@ -45,7 +47,7 @@ export class Supervisor {
 
   /** The last one started stops first: nobody asks a service that is gone. */
   async stop(drainMs: number): Promise<void> {
-    for (const service of [...this.#services].reverse()) await service.stop(drainMs + CLOSE_MS);
+    for (const service of [...this.#services].reverse()) await service.stop(drainMs + this.#closeMs);
   }
 
   kill(): void { for (const service of this.#services) service.kill(); }

@@ -73,6 +73,7 @@ export class Generation {
    */
   async *deltas(signal: AbortSignal): AsyncGenerator<Delta[], void> {
     const abort = (): void => this.#wake?.();
+    signal.throwIfAborted();
     signal.addEventListener('abort', abort);
     try {
       this.#submitAll();

@@ -59,7 +59,7 @@ export class Responder {
       const error = asWeftError(thrown);
       code = error.code;
       await settle();
-      answer.fail(error, generation?.outcome.completionTokens ?? 0);
+      await answer.fail(error, generation?.outcome.completionTokens ?? 0);
     } finally {
       reply.raw.off('close', onClose);
       tracked.end();
@@ -112,11 +112,11 @@ class Answer {
   }
 
   /** Before the head an error is a status, afterwards an event. A client that hung up hears neither. */
-  fail(error: WeftError, billedTokens: number): void {
+  async fail(error: WeftError, billedTokens: number): Promise<void> {
     const final = billedTokens > 0 ? new WeftError(error.code, error.message, { ...error.details, final: true }) : error;
     if (this.#sse === null) throw final;
     if (error.code === 'internal_error') console.error(error);
-    this.#sse.fail(final);
+    await this.#sse.fail(final);
   }
 
   async #whole({ generation, signal, opened, settle }: Delivery, shape: ResponseShape, envelope: Envelope): Promise<void> {
@@ -157,7 +157,7 @@ class Answer {
     const { outcome } = generation;
     if (params.includeUsage) await this.#sse!.send({ ...envelope, object: shape.object.chunk, choices: [], usage: usage(outcome), weft: weft(this.#query, outcome) });
     await settle();
-    this.#sse!.end();
+    await this.#sse!.end();
   }
 
   /** The head waits for the ledger, and for the first tokens: until then a failure is still a status. */

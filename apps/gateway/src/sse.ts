@@ -6,6 +6,8 @@ import { errorBody } from './errors.js';
 
 /** A client that reads nothing for this long is taken for gone. */
 const STALLED_MS_MAX = 60_000;
+/** What a failure's one event may wait for its client: nothing else is held by then. */
+const FAILED_MS_MAX = 1000;
 
 export class SseWriter {
   readonly #response: ServerResponse;
@@ -24,30 +26,41 @@ export class SseWriter {
 
   /** Resolves when the client may be sent more. Throws what ended the wait. */
   async send(data: object): Promise<void> {
-    if (!this.#response.write(`data: ${JSON.stringify(data)}\n\n`)) await this.#drained();
+    if (!this.#response.write(`data: ${JSON.stringify(data)}\n\n`)) await this.#until('drain', STALLED_MS_MAX, this.#signal);
   }
 
-  end(): void { this.#response.end('data: [DONE]\n\n'); }
+  /** Resolves when the last byte has left. */
+  async end(): Promise<void> {
+    this.#response.end('data: [DONE]\n\n');
+    await this.#until('finish', STALLED_MS_MAX, this.#signal);
+  }
 
   /** A failure in mid-stream: exactly one event, and no [DONE]. */
-  fail(error: WeftError): void { this.#response.end(`data: ${JSON.stringify(errorBody(error))}\n\n`); }
+  async fail(error: WeftError): Promise<void> {
+    this.#response.end(`data: ${JSON.stringify(errorBody(error))}\n\n`);
+    await this.#until('finish', FAILED_MS_MAX).catch(() => undefined);      // the client has gone: nobody is left to tell
+  }
 
-  async #drained(): Promise<void> {
-    this.#signal.throwIfAborted();
-    const stalled = new WeftError('cancelled', 'The client stopped reading.');
-    let onAbort: () => void;
-    let onDrain: () => void;
-    let timer: NodeJS.Timeout;
-    await new Promise<void>((resolve, reject) => {
-      onDrain = resolve;
-      onAbort = () => reject(this.#signal.reason as Error);
-      timer = setTimeout(() => { reject(stalled); this.#response.destroy(); }, STALLED_MS_MAX);
-      this.#response.once('drain', onDrain);
-      this.#signal.addEventListener('abort', onAbort);
-    }).finally(() => {
-      clearTimeout(timer);
-      this.#response.off('drain', onDrain);
-      this.#signal.removeEventListener('abort', onAbort);
-    });
+  async #until(event: 'drain' | 'finish', withinMs: number, signal?: AbortSignal): Promise<void> {
+    if (event === 'finish' && this.#response.writableFinished) return;
+    signal?.throwIfAborted();
+    let stop = (): void => undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const gone = (): void => reject(new WeftError('cancelled', 'The client hung up.'));
+        const abort = (): void => reject(signal!.reason as Error);
+        const timer = setTimeout(() => { reject(new WeftError('cancelled', 'The client stopped reading.')); this.#response.destroy(); }, withinMs);
+        stop = () => {
+          clearTimeout(timer);
+          this.#response.off(event, resolve).off('close', gone);
+          signal?.removeEventListener('abort', abort);
+        };
+        this.#response.once(event, resolve).once('close', gone);
+        signal?.addEventListener('abort', abort);
+        if (this.#response.destroyed) gone();
+      });
+    } finally {
+      stop();
+    }
   }
 }
