@@ -164,7 +164,8 @@ export class Engine {
       this.#parts.onPlan?.(plan);
       const ran = this.#apply(plan);
       if (this.#inFlight.length === this.#parts.depth || (!ran && this.#inFlight.length > 0)) await this.#commit(this.#inFlight.shift()!);
-      else if (!ran && !this.#stopped) await this.#sleep();
+      // Whoever expired, yielded or was evicted in this plan made room that only the next one knows of.
+      else if (!ran && plan.expire.length + plan.preempt.length + plan.evict.length === 0 && !this.#stopped) await this.#sleep();
     }
   }
 

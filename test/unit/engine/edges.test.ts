@@ -58,6 +58,16 @@ describe('adapters', () => {
   });
 });
 
+describe('deadlines', () => {
+  test('what an expired request held is used at once, also when nothing else happens', async () => {
+    const h = new Harness({ depth: 1, pages: 8 });
+    h.engine.submit(request('runs', { maxTokens: 100, deadlineMs: 50 }));
+    h.engine.submit(request('waits', { prompt: numbers(100) }));
+    await h.until(2, 10_000);
+    expect(h.terminals.map(t => [t.requestId, t.reason])).toEqual([['runs', 'error'], ['waits', 'done']]);
+  });
+});
+
 describe('callers that call back', () => {
   test('a request cancelled by whoever hears of an expired one does not start', async () => {
     const h = new Harness({ onTerminal: t => { if (t.requestId === 'late') h.engine.cancel('next'); }, adapters: [2], faults: { slowLoads: true } });
