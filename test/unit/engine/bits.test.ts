@@ -3,69 +3,13 @@
  * that differ in threads, steps in flight, rows of a step and size of the pool (small ones preempt). Compared are, for
  * every prompt position and every generated token, the log-probability of the token and of the 20 best: bit by bit.
  */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { blocksFor, createEngine, type EngineHost, type EngineRequest, type TokenEvent } from '@weft/engine';
-import { afterAll, expect, test } from 'vitest';
+import { blocksFor, type EngineRequest } from '@weft/engine';
+import { expect, test } from 'vitest';
 import { Random } from '../../sim/clock.js';
+import { Subject, type Setting } from './subject.js';
 
 const MIXES = 200, PER_MODEL = 40;
-const fixtures = join(import.meta.dirname, '../../fixtures/models');
 const models = ['llama-tiny', 'llama3-rope', 'mistral-tiny', 'qwen2-tiny', 'qwen3-tiny'];
-const cache = mkdtempSync(join(tmpdir(), 'weft-bits-'));
-afterAll(() => rmSync(cache, { recursive: true, force: true }));
-
-interface Setting { threads: number; depth: 1 | 2; stepTokens: number; poolBytes?: number }
-interface Answer { tokens: number[]; bits: string[] }
-
-/** An engine and what it said. */
-class Subject {
-  host!: EngineHost;
-  readonly digests: string[] = [];
-  readonly #answers = new Map<string, Answer>();
-  #left = 0;
-  #done: () => void = () => undefined;
-  #error: Error | null = null;
-
-  async open(model: string, options: Setting): Promise<this> {
-    const base = join(fixtures, model, 'base');
-    this.host = await createEngine({
-      modelDir: base, adapterCacheDir: cache, maxSequences: 16, poolBytes: 64 * 2 ** 20, lookaheadTokens: 1, ...options,
-      listener: {
-        onStep: (_step, events) => { for (const event of events) this.#note(event); },
-        onTerminal: ({ error }) => { if (error) this.#error = error; if (--this.#left === 0) this.#done(); },
-      },
-    });
-    for (const name of readdirSync(join(fixtures, model, 'adapters')).sort()) {
-      this.digests.push((await this.host.addAdapter(join(fixtures, model, 'adapters', name))).digest);
-    }
-    return this;
-  }
-
-  #note(event: TokenEvent): void {
-    const answer = this.#answers.get(event.requestId)!;
-    answer.tokens.push(...event.tokens);
-    const add = (value: number, top: { ids: number[]; logprobs: number[] } | undefined): void => {
-      answer.bits.push(bits([value, ...top!.logprobs]) + top!.ids.join(','));
-    };
-    event.promptLogprobs?.forEach((value, i) => add(value, event.promptTop?.[i]));
-    event.logprobs?.forEach((value, i) => add(value, event.top?.[i]));
-  }
-
-  async ask(requests: EngineRequest[]): Promise<Map<string, Answer>> {
-    this.#answers.clear();
-    this.#left = requests.length;
-    const done = new Promise<void>(resolve => { this.#done = resolve; });
-    for (const r of requests) { this.#answers.set(r.id, { tokens: [], bits: [] }); this.host.engine.submit(r); }
-    await done;
-    if (this.#error) throw this.#error;
-    this.host.engine.checkInvariants();
-    return new Map(this.#answers);
-  }
-}
-
-const bits = (values: number[]): string => Buffer.from(Float32Array.from(values).buffer).toString('hex');
 
 function requestOf(random: Random, id: string, digests: string[], vocab: number): EngineRequest {
   const count = random.pick([0, 1, 1, 1, 2]);

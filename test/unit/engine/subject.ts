@@ -1,0 +1,78 @@
+/** An engine on a fixture model, and what it said: tokens, and the bits of every log-probability beside them. */
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createEngine, type EngineHost, type EngineRequest, type Terminal, type TokenEvent } from '@weft/engine';
+import { afterAll } from 'vitest';
+
+export const fixtures = join(import.meta.dirname, '../../fixtures/models');
+const cache = mkdtempSync(join(tmpdir(), 'weft-bits-'));
+afterAll(() => rmSync(cache, { recursive: true, force: true }));
+
+export interface Setting { threads: number; depth: 1 | 2; stepTokens: number; poolBytes?: number; maxSequences?: number }
+/** One choice's answer. */
+export interface Answer { tokens: number[]; bits: string[]; scores: number[]; hidden: number[]; terminal?: Terminal }
+
+export class Subject {
+  host!: EngineHost;
+  readonly digests: string[] = [];
+  readonly #answers = new Map<string, Answer>();
+  #left = 0;
+  #done: () => void = () => undefined;
+
+  /** With the model's adapters, in the order of their names. */
+  async open(model: string, options: Setting): Promise<this> {
+    this.host = await createEngine({
+      modelDir: join(fixtures, model, 'base'), adapterCacheDir: cache, maxSequences: 16, poolBytes: 64 * 2 ** 20, lookaheadTokens: 1, ...options,
+      listener: {
+        onStep: (_step, events) => { for (const event of events) this.#note(event); },
+        onTerminal: terminal => {
+          for (const [key, answer] of this.#answers) if (key.startsWith(`${terminal.requestId}/`)) answer.terminal = terminal;
+          if (--this.#left === 0) this.#done();
+        },
+      },
+    });
+    for (const name of readdirSync(join(fixtures, model, 'adapters')).sort()) {
+      this.digests.push((await this.host.addAdapter(join(fixtures, model, 'adapters', name))).digest);
+    }
+    return this;
+  }
+
+  #note(event: TokenEvent): void {
+    const answer = this.#answers.get(`${event.requestId}/${event.choice}`)!;
+    answer.tokens.push(...event.tokens);
+    const add = (value: number, top: { ids: number[]; logprobs: number[] } | undefined): void => {
+      answer.scores.push(value);
+      answer.bits.push(bits([value, ...(top?.logprobs ?? [])]) + (top?.ids.join(',') ?? ''));
+    };
+    event.promptLogprobs?.forEach((value, i) => add(value, event.promptTop?.[i]));
+    event.logprobs?.forEach((value, i) => add(value, event.top?.[i]));
+    if (event.hidden) { answer.hidden.push(...event.hidden); answer.bits.push(bits([...event.hidden])); }
+  }
+
+  /** Answers by `request id/choice`, errors included. */
+  async hear(requests: EngineRequest[]): Promise<Map<string, Answer>> {
+    this.#answers.clear();
+    this.#left = requests.length;
+    const done = new Promise<void>(resolve => { this.#done = resolve; });
+    for (const r of requests) {
+      for (let choice = 0; choice < r.n; choice++) this.#answers.set(`${r.id}/${choice}`, { tokens: [], bits: [], scores: [], hidden: [] });
+      this.host.engine.submit(r);
+    }
+    await done;
+    this.host.engine.checkInvariants();
+    return new Map(this.#answers);
+  }
+
+  /** First choices by request id, without what differs from run to run. Throws the first error. */
+  async ask(requests: EngineRequest[]): Promise<Map<string, Omit<Answer, 'terminal'>>> {
+    const answers = await this.hear(requests);
+    return new Map(requests.map(r => {
+      const { terminal, ...answer } = answers.get(`${r.id}/0`)!;
+      if (terminal!.error) throw terminal!.error;
+      return [r.id, answer];
+    }));
+  }
+}
+
+const bits = (values: number[]): string => Buffer.from(Float32Array.from(values).buffer).toString('hex');
