@@ -148,7 +148,7 @@ export class Engine {
       for (const s of sequences) for (const a of s.state.adapters) counts.set(a, (counts.get(a) ?? 0) + 1);
       return counts;
     };
-    const running = users(this.#running), waiting = users(this.#waiting);
+    const running = users(this.#running), waiting = users(this.#waiting.all());
     for (const a of this.adapters.entries()) {
       if (a.pins !== (running.get(a) ?? 0)) throw new Error(`adapter ${a.digest}: ${a.pins} pins, ${running.get(a) ?? 0} running sequences`);
       if (a.wanted !== (waiting.get(a) ?? 0)) throw new Error(`adapter ${a.digest}: wanted by ${a.wanted}, ${waiting.get(a) ?? 0} waiting sequences`);

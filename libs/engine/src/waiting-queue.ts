@@ -46,6 +46,12 @@ export class WaitingQueue {
     if (tenant) tenant.counter += cost;
   }
 
+  /** All of them, in no order. */
+  *all(): Generator<Sequence> {
+    yield* this.#resumed;
+    for (const { waiting } of this.#tenants.values()) yield* waiting;
+  }
+
   /** Sequences in the order in which they should be tried. Lazy: costs what is looked at. */
   *[Symbol.iterator](): Generator<Sequence> {
     yield* this.#resumed;
