@@ -45,6 +45,11 @@ export class ExecutorClient implements OnModuleDestroy {
 
   /** What the executor serves; null while there is none. */
   get description(): executorV1.Description | null { return this.#description; }
+  /** The same for whoever can't go on without. Throws executor_lost. */
+  get serving(): executorV1.Description {
+    if (this.#description === null) throw lost();
+    return this.#description;
+  }
   /** Its latest load; null while there is no executor. */
   get load(): executorV1.Load | null { return this.#load; }
 

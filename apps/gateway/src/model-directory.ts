@@ -42,7 +42,7 @@ export class ModelDirectory {
 
   /** In this order: the base's id, `<base>:<adapter>`, `<adapter>`; an adapter may carry `@<version>` or `@latest`. Throws model_not_found. */
   resolve(model: string): ResolvedModel {
-    const { baseDigest } = this.#description();
+    const { baseDigest } = this.#executor.serving;
     if (model === this.base) return { baseDigest, adapter: null };
     const adapter = this.#find(model.startsWith(`${this.base}:`) ? model.slice(this.base.length + 1) : model);
     if (adapter === undefined) throw new WeftError('model_not_found', `The model '${model}' does not exist or you do not have access to it.`, { param: 'model' });
@@ -51,7 +51,6 @@ export class ModelDirectory {
 
   /** The base, then the adapters by name. */
   list(): ModelCard[] {
-    this.#description();
     const names = [...this.#adapters.values()].map(adapter => adapter.name).sort((a, b) => (a < b ? -1 : 1));
     return [this.card(this.base), ...names.map(name => this.card(name))];
   }
@@ -61,7 +60,7 @@ export class ModelDirectory {
     const { baseDigest, adapter } = this.resolve(model);
     return {
       id: model, object: 'model', created: this.#created, owned_by: 'weft', parent: adapter === null ? null : this.base, root: this.base,
-      digest: adapter?.digest ?? baseDigest, max_model_len: this.#description().maxModelLen,
+      digest: adapter?.digest ?? baseDigest, max_model_len: this.#executor.serving.maxModelLen,
     };
   }
 
@@ -76,10 +75,5 @@ export class ModelDirectory {
     const clash = served.find(({ name }) => name.toLowerCase() === this.base.toLowerCase());
     if (clash !== undefined) console.log(`refused adapter ${clash.name}: conflict · field name · the base model has this id; rename the adapter's folder`);
     this.#adapters = new Map(served.filter(adapter => adapter !== clash).map(adapter => [adapter.name.toLowerCase(), adapter]));
-  }
-
-  #description(): executorV1.Description {
-    if (this.#executor.description === null) throw new WeftError('executor_lost', 'no executor serves this model at the moment; try again', { retryAfterMs: 1000 });
-    return this.#executor.description;
   }
 }

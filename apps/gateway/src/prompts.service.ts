@@ -35,8 +35,7 @@ export class PromptsService {
   }
 
   #job(identity: Identity, prompts: Prompt[], echo: boolean, params: GenerationParams, defaultTokens: number | undefined, param: string): GenerationJob {
-    const description = this.executor.description;
-    if (description === null) throw new WeftError('executor_lost', 'no executor serves this model at the moment; try again', { retryAfterMs: 1000 });
+    const description = this.executor.serving;
     checkIds(prompts, params, description, param);
     const longest = Math.max(...prompts.map(({ ids }) => ids.length));
     const { maxModelLen } = description;
