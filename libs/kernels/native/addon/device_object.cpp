@@ -82,11 +82,13 @@ Napi::Value DeviceObject::host(const Napi::CallbackInfo& info) {
     Slot& slot = buffers_.at(memory->id);
     if (!slot.view.IsEmpty()) return slot.view.Value();
     if (memory->bytes > kMaxViewBytes) {
-      throw Error("device_error", format("%s: %llu bytes are more than a view of the host can have.", memory->label.c_str(), (unsigned long long)memory->bytes));
+      throw Error("device_error",
+          format("%s: %llu bytes are more than a view of the host can have.", memory->label.c_str(), (unsigned long long)memory->bytes));
     }
     // The view holds the memory: JavaScript may keep it longer than the device lives.
     auto holder = std::make_unique<BufferRef>(memory);
-    const auto view = Napi::ArrayBuffer::New(info.Env(), memory->data(), memory->bytes, [](Napi::Env, void*, BufferRef* held) { delete held; }, holder.get());
+    const auto view = Napi::ArrayBuffer::New(info.Env(), memory->data(), memory->bytes,
+        [](Napi::Env, void*, BufferRef* held) { delete held; }, holder.get());
     holder.release();
     slot.view = Napi::Persistent(view);
     return view;

@@ -38,7 +38,9 @@ inline std::string toString(const Napi::Value& value, const char* name) {
 // A copy of a typed array: what JavaScript does with it afterwards is no matter.
 template <typename T>
 std::vector<T> toVector(const Napi::Value& value, const char* name, napi_typedarray_type type) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) throw wrongArgument(name, "it is no typed array of the right type.");
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    throw wrongArgument(name, "it is no typed array of the right type.");
+  }
   const auto array = value.As<Napi::TypedArrayOf<T>>();
   const T* data = array.Data();
   return data ? std::vector<T>(data, data + array.ElementLength()) : std::vector<T>();

@@ -45,19 +45,30 @@ template <typename Args>
 uint64_t checkRun(const Args& a, const OpSite& site, const RunPlace& run, uint64_t units, uint64_t unitBytes) {
   const int32_t* w = run.words;
   const int32_t dtype = w[kRunDtype];
-  if (dtype != int32_t(kDTypeBf16) && dtype != int32_t(kDTypeF16)) failRun(a, site, run, format("dtype = %d is neither bf16 nor f16", dtype));
-  if (w[kRunRank] < 1 || uint32_t(w[kRunRank]) > a.partStride) failRun(a, site, run, format("rank = %d is not between 1 and partStride = %u", w[kRunRank], a.partStride));
-  if (w[kRunUnits] < 0 || uint64_t(w[kRunUnits]) != units) failRun(a, site, run, format("units = %d, the shape asks for %llu", w[kRunUnits], (unsigned long long)units));
-  if (w[kRunUnitBytes] < 0 || uint64_t(w[kRunUnitBytes]) != unitBytes) failRun(a, site, run, format("unitBytes = %d, the shape asks for %llu", w[kRunUnitBytes], (unsigned long long)unitBytes));
+  if (dtype != int32_t(kDTypeBf16) && dtype != int32_t(kDTypeF16)) {
+    failRun(a, site, run, format("dtype = %d is neither bf16 nor f16", dtype));
+  }
+  if (w[kRunRank] < 1 || uint32_t(w[kRunRank]) > a.partStride) {
+    failRun(a, site, run, format("rank = %d is not between 1 and partStride = %u", w[kRunRank], a.partStride));
+  }
+  if (w[kRunUnits] < 0 || uint64_t(w[kRunUnits]) != units) {
+    failRun(a, site, run, format("units = %d, the shape asks for %llu", w[kRunUnits], (unsigned long long)units));
+  }
+  if (w[kRunUnitBytes] < 0 || uint64_t(w[kRunUnitBytes]) != unitBytes) {
+    failRun(a, site, run, format("unitBytes = %d, the shape asks for %llu", w[kRunUnitBytes], (unsigned long long)unitBytes));
+  }
   const int64_t firstSeg = w[kRunFirstSeg], segs = w[kRunSegs];
   if (firstSeg < 0 || segs < 0 || firstSeg + segs * kSegWords > a.slotWords) {
-    failRun(a, site, run, format("firstSeg = %lld with segs = %lld does not lie inside slotWords = %u", (long long)firstSeg, (long long)segs, a.slotWords));
+    failRun(a, site, run,
+        format("firstSeg = %lld with segs = %lld does not lie inside slotWords = %u", (long long)firstSeg, (long long)segs, a.slotWords));
   }
   const uint64_t arenaBytes = uint64_t{a.nPages} * a.pageBytes;
   int64_t next = 0;
   for (int64_t s = 0; s < segs; s++) {
     const int32_t* seg = run.table + firstSeg + s * kSegWords;
-    if (seg[kSegFirstUnit] != next || seg[kSegUnits] < 1) failRun(a, site, run, format("segs[%lld] does not begin at unit %lld", (long long)s, (long long)next));
+    if (seg[kSegFirstUnit] != next || seg[kSegUnits] < 1) {
+      failRun(a, site, run, format("segs[%lld] does not begin at unit %lld", (long long)s, (long long)next));
+    }
     const uint64_t begin = uint64_t{uint32_t(seg[kSegAt])} * 128;
     const unsigned __int128 end = (unsigned __int128)begin + (unsigned __int128)uint32_t(seg[kSegUnits]) * unitBytes;
     if (end > arenaBytes) failRun(a, site, run, format("segs[%lld] reaches beyond the arena of nPages = %u", (long long)s, a.nPages));

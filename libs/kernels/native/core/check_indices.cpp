@@ -31,9 +31,7 @@ namespace {
 template <typename T>
 uint64_t id(const T* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
-enum Subject : uint64_t { kTokens = 100, kPositions, kIndex };
-
-void check(const ResolveArgs& a, const OpSite& site) {
+void check(const ResolveArgs& a, const OpSite& site, Verified&) {
   requireBelow(site, "rowSlots", a.rowSlots, a.count, a.nSlots, "nSlots");
   requireBelow(site, "tokenIds", a.tokenIds, a.count, a.vocab, "vocab", -1);
   for (uint32_t t = 0; t < a.count; t++) {
@@ -51,6 +49,25 @@ void check(const ResolveArgs& a, const OpSite& site) {
     for (uint32_t s = 0; s < t && !written; s++) written = a.rowSlots[s] == slot && a.tokenIds[s] >= 0;
     if (!written) site.fail(format("slots[%d].length = %d is not between 1 and maxLen = %u", slot, length, a.maxLen));
   }
+}
+
+void check(const EmbedArgs& a, const OpSite& site, Verified& verified) {
+  if (verified.ask({kOpEmbed, id(a.tokens), a.count, a.vocab})) return;
+  requireBelow(site, "tokens", a.tokens, a.count, a.vocab, "vocab");
+}
+
+void check(const RmsNormArgs& a, const OpSite& site, Verified& verified) {
+  if (!a.index || verified.ask({kOpRmsNorm, id(a.index), a.count, a.srcRows})) return;
+  requireBelow(site, "index", a.index, a.count, a.srcRows, "srcRows");
+}
+
+void check(const RopeArgs& a, const OpSite& site, Verified& verified) {
+  if (verified.ask({kOpRope, id(a.positions), a.count, a.maxPos})) return;
+  requireBelow(site, "positions", a.positions, a.count, a.maxPos, "maxPos");
+}
+
+void check(const CopyPagesArgs& a, const OpSite& site, Verified&) {
+  requireBelow(site, "pairs", a.pairs, uint64_t{a.count} * 2, a.nPages, "nPages");
 }
 
 // The part of the page table that a segment names for a KV group.
@@ -77,7 +94,9 @@ void checkBlocks(const Args& a, const OpSite& site, uint64_t segment, const Bloc
                    (unsigned long long)row, position, (unsigned long long)segment, (long long)b.first, (long long)b.count));
 }
 
-void check(const KvWriteArgs& a, const OpSite& site) {
+void check(const KvWriteArgs& a, const OpSite& site, Verified& verified) {
+  const uint64_t counts = uint64_t{a.count} << 32 | a.nSegments;
+  if (verified.ask({kOpKvWrite, id(a.positions), id(a.rowSegments), id(a.segments), id(a.pages), counts, a.tableSize, a.nPages, a.kvGroup})) return;
   requireBelow(site, "rowSegments", a.rowSegments, a.count, a.nSegments, "nSegments");
   for (uint64_t t = 0; t < a.count; t++) {
     const uint64_t segment = a.rowSegments[t];
@@ -89,7 +108,9 @@ void check(const KvWriteArgs& a, const OpSite& site) {
   }
 }
 
-void check(const AttentionArgs& a, const OpSite& site) {
+void check(const AttentionArgs& a, const OpSite& site, Verified& verified) {
+  const uint64_t counts = uint64_t{a.count} << 32 | a.segmentCount;
+  if (verified.ask({kOpAttention, id(a.positions), id(a.segments), id(a.pages), counts, a.tableSize, a.nPages, a.kvGroup, a.window})) return;
   for (uint64_t s = 0; s < a.segmentCount; s++) {
     const int32_t* segment = a.segments + s * kSegmentWords;
     const int64_t rowStart = segment[kSegmentRowStart], rowCount = segment[kSegmentRowCount];
@@ -108,50 +129,32 @@ void check(const AttentionArgs& a, const OpSite& site) {
   }
 }
 
+template <typename Args>
+uint64_t checkAs(const void* args, const OpSite& site, Verified& verified) {
+  check(*static_cast<const Args*>(args), site, verified);
+  return 0;
+}
+
 }  // namespace
 
 uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verified& verified) {
   switch (code) {
-    case kOpResolve:
-      check(*static_cast<const ResolveArgs*>(args), site);
-      return 0;
-    case kOpEmbed: {
-      const auto& a = *static_cast<const EmbedArgs*>(args);
-      if (!verified.ask({kTokens, id(a.tokens), a.count, a.vocab})) requireBelow(site, "tokens", a.tokens, a.count, a.vocab, "vocab");
-      return 0;
-    }
-    case kOpRmsNorm: {
-      const auto& a = *static_cast<const RmsNormArgs*>(args);
-      if (a.index && !verified.ask({kIndex, id(a.index), a.count, a.srcRows})) requireBelow(site, "index", a.index, a.count, a.srcRows, "srcRows");
-      return 0;
-    }
-    case kOpRope: {
-      const auto& a = *static_cast<const RopeArgs*>(args);
-      if (!verified.ask({kPositions, id(a.positions), a.count, a.maxPos})) requireBelow(site, "positions", a.positions, a.count, a.maxPos, "maxPos");
-      return 0;
-    }
-    case kOpKvWrite: {
-      const auto& a = *static_cast<const KvWriteArgs*>(args);
-      if (!verified.ask({code, id(a.positions), id(a.rowSegments), id(a.segments), id(a.pages), a.count, a.nSegments, a.tableSize, a.nPages, a.kvGroup})) check(a, site);
-      return 0;
-    }
-    case kOpAttention: {
-      const auto& a = *static_cast<const AttentionArgs*>(args);
-      const uint64_t counts = uint64_t{a.count} << 32 | a.segmentCount;
-      if (!verified.ask({code, id(a.positions), id(a.segments), id(a.pages), counts, a.tableSize, a.nPages, a.kvGroup, a.window})) check(a, site);
-      return 0;
-    }
+    case kOpResolve: return checkAs<ResolveArgs>(args, site, verified);
+    case kOpEmbed: return checkAs<EmbedArgs>(args, site, verified);
+    case kOpRmsNorm: return checkAs<RmsNormArgs>(args, site, verified);
+    case kOpRope: return checkAs<RopeArgs>(args, site, verified);
+    case kOpKvWrite: return checkAs<KvWriteArgs>(args, site, verified);
+    case kOpAttention: return checkAs<AttentionArgs>(args, site, verified);
+    case kOpCopyPages: return checkAs<CopyPagesArgs>(args, site, verified);
     case kOpLoraShrink: return checkAdapters(*static_cast<const LoraShrinkArgs*>(args), site, verified);
     case kOpLoraExpand: return checkAdapters(*static_cast<const LoraExpandArgs*>(args), site, verified);
     case kOpSample:
       checkSampling(*static_cast<const SampleArgs*>(args), site);
       return 0;
-    case kOpCopyPages: {
-      const auto& a = *static_cast<const CopyPagesArgs*>(args);
-      requireBelow(site, "pairs", a.pairs, uint64_t{a.count} * 2, a.nPages, "nPages");
-      return 0;
-    }
-    default: return 0;  // no indices in its buffers
+    // No indices in their buffers.
+    case kOpHeadNorm: case kOpLinear: case kOpGatedAct: case kOpCopyRows: case kOpAllReduce: return 0;
+    // An op without checks would run on trust: better not at all.
+    default: site.fail("has no check of its indices");
   }
 }
 

@@ -35,7 +35,9 @@ void checkNumbers(const OpSite& site, uint32_t row, const int32_t* record) {
       {"frequency", asFloat(record[kSampleFrequency]), true},
   };
   for (const auto& number : numbers) {
-    if (!std::isfinite(number.value) || !number.holds) site.fail(format("records[%u].%s = %g is out of range", row, number.name, number.value));
+    if (!std::isfinite(number.value) || !number.holds) {
+      site.fail(format("records[%u].%s = %g is out of range", row, number.name, number.value));
+    }
   }
 }
 
@@ -59,7 +61,9 @@ void checkSlot(const SampleArgs& a, const OpSite& site, const int32_t* records, 
     }
   }
   const int32_t promptLen = record[kSamplePromptLen];
-  if (promptLen < 0 || uint32_t(promptLen) > a.maxLen) site.fail(format("records[%u].promptLen = %d is not between 0 and maxLen = %u", row, promptLen, a.maxLen));
+  if (promptLen < 0 || uint32_t(promptLen) > a.maxLen) {
+    site.fail(format("records[%u].promptLen = %d is not between 0 and maxLen = %u", row, promptLen, a.maxLen));
+  }
   const bool whole = asFloat(record[kSampleRepetition]) != 1;
   const bool output = asFloat(record[kSamplePresence]) != 0 || asFloat(record[kSampleFrequency]) != 0;
   const int32_t from = whole ? 0 : promptLen;
@@ -71,14 +75,18 @@ void checkSlot(const SampleArgs& a, const OpSite& site, const int32_t* records, 
 }  // namespace
 
 void checkSampling(const SampleArgs& a, const OpSite& site) {
-  if (uint64_t{a.firstRow} + a.count > a.maxLogits) site.fail(format("firstRow = %u with %u rows is beyond maxLogits = %u", a.firstRow, a.count, a.maxLogits));
+  if (uint64_t{a.firstRow} + a.count > a.maxLogits) {
+    site.fail(format("firstRow = %u with %u rows is beyond maxLogits = %u", a.firstRow, a.count, a.maxLogits));
+  }
   const int32_t* records = a.records + uint64_t{a.firstRow} * kSampleWords;
   for (uint32_t i = 0; i < a.count; i++) {
     const int32_t* record = records + uint64_t{i} * kSampleWords;
     const uint32_t row = a.firstRow + i;
     requireBelow(site, "records.slot", record + kSampleSlot, 1, a.nSlots, "nSlots");
     requireBelow(site, "records.target", record + kSampleTarget, 1, a.vocab, "vocab", -1);
-    if (record[kSampleNTop] < 0 || record[kSampleNTop] > int(kMaxTopLogprobs)) site.fail(format("records[%u].nTop = %d is not between 0 and %u", row, record[kSampleNTop], kMaxTopLogprobs));
+    if (record[kSampleNTop] < 0 || record[kSampleNTop] > int(kMaxTopLogprobs)) {
+      site.fail(format("records[%u].nTop = %d is not between 0 and %u", row, record[kSampleNTop], kMaxTopLogprobs));
+    }
     if (record[kSampleTarget] >= 0) continue;
     if (record[kSampleTopK] < 0) site.fail(format("records[%u].topK = %d is negative", row, record[kSampleTopK]));
     if (record[kSampleMaskRow] != -1) {

@@ -38,10 +38,14 @@ template <typename Args>
 void kvLayout(const Args& a, const OpSite& site) {
   const uint64_t plane = product(a.kvHeads - 1, a.headStride) + product(a.dim, kBlockTokens * 2);
   const uint64_t end = uint64_t{a.layerOffset} + a.planeStride + plane;
-  if (end > a.pageBytes) site.fail(format("layerOffset = %u, planeStride and headStride reach %llu bytes into a page of pageBytes = %u", a.layerOffset, (unsigned long long)end, a.pageBytes));
+  if (end > a.pageBytes) {
+    site.fail(format("layerOffset = %u, planeStride and headStride reach %llu bytes into a page of pageBytes = %u",
+        a.layerOffset, (unsigned long long)end, a.pageBytes));
+  }
   site.require(a.kvHeads == 1 || a.headStride >= product(a.dim, kBlockTokens * 2), "headStride is shorter than a head");
   site.require(a.planeStride >= plane, "planeStride is shorter than a plane");
-  site.require(a.layerOffset % 4 == 0 && a.planeStride % 4 == 0 && a.headStride % 4 == 0, "layerOffset, planeStride or headStride is no multiple of 4");
+  site.require(a.layerOffset % 4 == 0 && a.planeStride % 4 == 0 && a.headStride % 4 == 0,
+      "layerOffset, planeStride or headStride is no multiple of 4");
   site.require(a.pageBytes % 4 == 0, "pageBytes is no multiple of 4");
   if (a.kvGroup >= kKvGroups) site.fail(format("kvGroup = %u: a segment has %u groups", a.kvGroup, kKvGroups));
 }
@@ -65,8 +69,12 @@ void check(const GatedActArgs& a, const OpSite& site) {
 template <typename Args>
 void lora(const Args& a, const OpSite& site) {
   if (a.parts == 0 || a.parts > kMaxParts) site.fail(format("parts = %u is not between 1 and %u", a.parts, kMaxParts));
-  if (uint64_t{a.site} + a.parts > a.nSites) site.fail(format("site = %u with parts = %u is beyond nSites = %u", a.site, a.parts, a.nSites));
-  if (product(a.partStride, a.parts) > a.ldu) site.fail(format("ldu = %u is less than parts = %u of partStride = %u", a.ldu, a.parts, a.partStride));
+  if (uint64_t{a.site} + a.parts > a.nSites) {
+    site.fail(format("site = %u with parts = %u is beyond nSites = %u", a.site, a.parts, a.nSites));
+  }
+  if (product(a.partStride, a.parts) > a.ldu) {
+    site.fail(format("ldu = %u is less than parts = %u of partStride = %u", a.ldu, a.parts, a.partStride));
+  }
   site.require(a.partStride > 0, "partStride is 0");
   // The last run that the op reads.
   const unsigned __int128 runs = ((unsigned __int128)a.layer * a.nSites + a.site + a.parts) * 2;
@@ -87,7 +95,9 @@ void check(const LoraExpandArgs& a, const OpSite& site) {
 }
 
 void check(const SampleArgs& a, const OpSite& site) {
-  if (a.masks && a.maskWords != (a.vocab + 31) / 32) site.fail(format("maskWords = %u does not hold vocab = %u bits", a.maskWords, a.vocab));
+  if (a.masks && a.maskWords != (a.vocab + 31) / 32) {
+    site.fail(format("maskWords = %u does not hold vocab = %u bits", a.maskWords, a.vocab));
+  }
   site.require(a.biasWords % 2 == 0, "biasWords is odd");
 }
 

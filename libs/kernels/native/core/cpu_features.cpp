@@ -127,7 +127,8 @@ Isa isaByName(const std::string& name) {
   for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kNeon}) {
     if (name != isaName(isa)) continue;
     if (supports(isa)) return isa;
-    throw Error("device_error", format("isa %s: this machine has no %s; the best it has is %s.", name.c_str(), name.c_str(), isaName(bestIsa())));
+    throw Error("device_error",
+        format("isa %s: this machine has no %s; the best it has is %s.", name.c_str(), name.c_str(), isaName(bestIsa())));
   }
   throw Error("device_error", format("isa %.40s: unknown; there are portable, avx2, avx512 and neon.", name.c_str()));
 }

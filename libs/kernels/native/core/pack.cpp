@@ -63,8 +63,9 @@ void requireFinite(const TensorSource& source, const void* values, uint64_t coun
   uint64_t i = 0;
   while ((stored[i] & F::kInfinity) != F::kInfinity) i++;
   const uint64_t at = firstValue + i;
-  fail(source, "checkpoint_not_finite", format("the value in row %llu, column %llu is %f.", (unsigned long long)(at / source.cols),
-                                               (unsigned long long)(at % source.cols), double(F::toF32(stored[i]))));
+  fail(source, "checkpoint_not_finite",
+       format("the value in row %llu, column %llu is %f.", (unsigned long long)(at / source.cols),
+              (unsigned long long)(at % source.cols), double(F::toF32(stored[i]))));
 }
 
 template <uint32_t From, uint32_t To>
@@ -75,8 +76,9 @@ void convert(const TensorSource& source, const void* from, uint64_t count, uint6
     const float value = Format<From>::toF32(stored[i]);
     if (Format<To>::fromF32(value, out[i])) continue;
     const uint64_t at = firstValue + i;
-    fail(source, "checkpoint_tensor_dtype", format("the value in row %llu, column %llu is %.9g, which %s cannot hold exactly.",
-                                                   (unsigned long long)(at / source.cols), (unsigned long long)(at % source.cols), double(value), dtypeName(To)));
+    fail(source, "checkpoint_tensor_dtype",
+         format("the value in row %llu, column %llu is %.9g, which %s cannot hold exactly.", (unsigned long long)(at / source.cols),
+                (unsigned long long)(at % source.cols), double(value), dtypeName(To)));
   }
 }
 
@@ -154,8 +156,13 @@ uint64_t packedBytes(const std::vector<TensorSource>& sources, uint32_t target, 
   if (sources.empty()) throw Error("option_invalid", "there is nothing to pack.");
   uint64_t rows = 0;
   for (const TensorSource& source : sources) {
-    if (source.cols != sources[0].cols) fail(source, "option_invalid", format("it has %llu columns, the first has %llu.", (unsigned long long)source.cols, (unsigned long long)sources[0].cols));
-    if (source.rows == 0 || source.cols == 0 || source.rows > kMaxValues / source.cols) fail(source, "option_invalid", "it is empty or too large.");
+    if (source.cols != sources[0].cols) {
+      fail(source, "option_invalid",
+          format("it has %llu columns, the first has %llu.", (unsigned long long)source.cols, (unsigned long long)sources[0].cols));
+    }
+    if (source.rows == 0 || source.cols == 0 || source.rows > kMaxValues / source.cols) {
+      fail(source, "option_invalid", "it is empty or too large.");
+    }
     rows += source.rows;
     if (rows > kMaxValues / source.cols) fail(source, "option_invalid", "with it the matrix becomes too large.");
   }

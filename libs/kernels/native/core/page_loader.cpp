@@ -28,7 +28,8 @@ void checkPageLoad(const PageLoad& load) {
   const uint64_t nPages = load.arena->bytes / load.pageBytes;
   for (size_t i = 0; i < load.pages.size(); i++) {
     if (load.pages[i] < 0 || uint64_t(load.pages[i]) >= nPages) {
-      throw Error("option_invalid", format("loadPages: pages[%zu] = %d is not below the arena's %llu.", i, load.pages[i], (unsigned long long)nPages));
+      throw Error("option_invalid",
+          format("loadPages: pages[%zu] = %d is not below the arena's %llu.", i, load.pages[i], (unsigned long long)nPages));
     }
   }
 }
@@ -38,11 +39,14 @@ void loadPages(const PageLoad& load) {
   for (size_t i = 0; i < load.pages.size(); i++) {
     const uint64_t begin = uint64_t{i} * load.pageBytes, bytes = std::min<uint64_t>(load.pageBytes, load.totalBytes - begin);
     uint8_t* page = load.arena->data() + uint64_t(load.pages[i]) * load.pageBytes;
-    if (!file.read(page, bytes, load.fileOffset + begin)) failCorrupt(load, format("the file ends inside span %zu of %zu.", i, load.pages.size()));
+    if (!file.read(page, bytes, load.fileOffset + begin)) {
+      failCorrupt(load, format("the file ends inside span %zu of %zu.", i, load.pages.size()));
+    }
     memset(page + bytes, 0, load.pageBytes - bytes);
     const uint32_t found = crc32c(page, bytes);
     if (found != load.checksums[i]) {
-      failCorrupt(load, format("span %zu of %zu has the checksum %08x, the index says %08x.", i, load.pages.size(), found, load.checksums[i]));
+      failCorrupt(load, format("span %zu of %zu has the checksum %08x, the index says %08x.",
+                               i, load.pages.size(), found, load.checksums[i]));
     }
   }
 }

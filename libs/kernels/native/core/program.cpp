@@ -37,12 +37,17 @@ uint128_t extentOf(const OperandInfo& operand, const uint32_t* params, const OpI
   switch (operand.kind) {
     case OperandKind::kRows: {
       const uint64_t ld = valueOf(operand.ld, params, op.params, site);
-      if (ld < cols) site.fail(format("%s of %s = %llu is less than its %llu columns", op.params[operand.ld.param].name, operand.name, (unsigned long long)ld, (unsigned long long)cols));
+      if (ld < cols) {
+        site.fail(format("%s of %s = %llu is less than its %llu columns", op.params[operand.ld.param].name, operand.name,
+                         (unsigned long long)ld, (unsigned long long)cols));
+      }
       return ((uint128_t)(rows - 1) * ld + cols) * 4;
     }
     case OperandKind::kPacked: {
       const uint32_t dtype = params[operand.dtype];
-      if (dtype >= sizeof kDTypeBytes / sizeof *kDTypeBytes) site.fail(format("%s = %u is no dtype of %s", op.params[operand.dtype].name, dtype, operand.name));
+      if (dtype >= sizeof kDTypeBytes / sizeof *kDTypeBytes) {
+        site.fail(format("%s = %u is no dtype of %s", op.params[operand.dtype].name, dtype, operand.name));
+      }
       return packedBytes(rows, cols, dtype, operand.layout != kNoParam && params[operand.layout] != 0);
     }
     case OperandKind::kArena: return (uint128_t)rows * cols;
@@ -75,7 +80,9 @@ Program::Program(std::vector<uint32_t> words, const FindBuffer& find) : words_(s
   for (size_t word = 0; word < words_.size();) {
     const size_t left = words_.size() - word;
     const size_t length = left >= 2 ? words_[word + 1] : 0;
-    if (length < 2 || length > left) throw Error("list_invalid", format("op %zu is cut off at word %zu of %zu.", ops_.size(), word, words_.size()));
+    if (length < 2 || length > left) {
+      throw Error("list_invalid", format("op %zu is cut off at word %zu of %zu.", ops_.size(), word, words_.size()));
+    }
     readOp(word, length, find);
     word += length;
   }
@@ -139,7 +146,8 @@ uint32_t Program::slotOf(uint32_t id, const FindBuffer& find, const OpSite& site
   return slots_[id] = kFirstBufferId + static_cast<uint32_t>(buffers_.size() - 1);
 }
 
-Place Program::placeOf(const OpInfo& info, uint32_t index, const uint32_t* words, const uint32_t* params, const FindBuffer& find, const OpSite& site) {
+Place Program::placeOf(const OpInfo& info, uint32_t index, const uint32_t* words, const uint32_t* params, const FindBuffer& find,
+    const OpSite& site) {
   const OperandInfo& operand = info.operands[index];
   if (words[0] == 0) {
     if (!operand.optional) site.fail(format("%s is missing", operand.name));
@@ -167,7 +175,9 @@ void Program::checkOverlaps(const ProgramOp& op, const OpSite& site, const uint3
     if (!isWritten(info.operands[i])) continue;
     for (uint32_t j = 0; j < info.operandCount; j++) {
       if (j == i) continue;
-      if (overlap(places(op)[i], places(op)[j], canonical)) site.fail(format("%s overlaps %s", info.operands[i].name, info.operands[j].name));
+      if (overlap(places(op)[i], places(op)[j], canonical)) {
+        site.fail(format("%s overlaps %s", info.operands[i].name, info.operands[j].name));
+      }
     }
   }
 }
@@ -256,7 +266,8 @@ void Program::resolve(uint32_t index, const LinkedProgram& linked, const int32_t
   memcpy(out + info.operandCount * sizeof(void*), params, info.paramCount * 4);
 }
 
-uint32_t Program::countOf(uint32_t index, const ParamInfo& param, uint32_t headerWord, const uint32_t* params, const int32_t* header) const {
+uint32_t Program::countOf(uint32_t index, const ParamInfo& param, uint32_t headerWord, const uint32_t* params,
+    const int32_t* header) const {
   const uint32_t capacity = params[param.capacity];
   const int64_t from = param.from == kNoParam ? 0 : int64_t{params[param.from]};
   if (headerWord == 0 && param.from == kNoParam) return capacity;

@@ -67,7 +67,8 @@ class Program {
   void readOp(size_t word, size_t length, const FindBuffer& find);
   uint32_t slotOf(uint32_t id, const FindBuffer& find, const OpSite& site, const char* operand);
   void checkParams(const ProgramOp& op, const OpSite& site);
-  Place placeOf(const OpInfo& info, uint32_t index, const uint32_t* words, const uint32_t* params, const FindBuffer& find, const OpSite& site);
+  Place placeOf(const OpInfo& info, uint32_t index, const uint32_t* words, const uint32_t* params, const FindBuffer& find,
+      const OpSite& site);
   void checkOverlaps(const ProgramOp& op, const OpSite& site, const uint32_t* canonical) const;
   void checkAliases(LinkedProgram& linked) const;
   void markWritersOfIndices();

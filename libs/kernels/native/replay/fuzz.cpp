@@ -16,7 +16,8 @@ class Mutator {
 
   // Near what it was, on an edge, or anything.
   uint32_t value(uint32_t old) {
-    static constexpr uint32_t kEdges[] = {0, 1, 2, 15, 16, 31, 32, 63, 64, 127, 128, 0x7f, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, 0x7f800000, 0x7fc00000, 0x3f800000};
+    static constexpr uint32_t kEdges[] = {0, 1, 2, 15, 16, 31, 32, 63, 64, 127, 128, 0x7f, 0xffff, 0x10000, 0x7fffffff,
+        0x80000000, 0xfffffffe, 0xffffffff, 0x7f800000, 0x7fc00000, 0x3f800000};
     switch (below(6)) {
       case 0: return old + 1;
       case 1: return old - 1;
@@ -56,7 +57,8 @@ std::vector<Region> metadata(const Recording& recording, const Session& session)
     for (uint32_t i = 0; i < info.operandCount; i++) {
       const Place& place = program.places(op)[i];
       const uint32_t id = recording.words[op.params - 2 * (info.operandCount - i)];
-      if (place.slot && info.operands[i].elem == Elem::kI32) regions.push_back({id < kFirstBufferId ? bound[id] : id, place.offset, place.bytes});
+      if (!place.slot || info.operands[i].elem != Elem::kI32) continue;
+      regions.push_back({id < kFirstBufferId ? bound[id] : id, place.offset, place.bytes});
     }
   }
   return regions;

@@ -84,12 +84,15 @@ void printTimes(const Recording& recording, const RunResult& result) {
     sum.ns += result.opNs[i];
   }
   for (const auto& [name, sum] : byName) {
-    printf("  %5llu× %-12s %12.1f µs  %5.1f %%\n", (unsigned long long)sum.count, name.c_str(), sum.ns / 1e3, 100 * sum.ns / result.elapsedNs);
+    printf("  %5llu× %-12s %12.1f µs  %5.1f %%\n", (unsigned long long)sum.count, name.c_str(), sum.ns / 1e3,
+        100 * sum.ns / result.elapsedNs);
   }
 }
 
 void takeExpected(Recording& recording, const Session& session, const std::string& path, const char* isa) {
-  for (const auto& e : recording.expectations) memcpy(recording.file.data() + e.place, session.buffer(e.buffer)->data() + e.offset, e.bytes);
+  for (const auto& e : recording.expectations) {
+    memcpy(recording.file.data() + e.place, session.buffer(e.buffer)->data() + e.offset, e.bytes);
+  }
   memset(recording.file.data() + 8, 0, 16);
   memcpy(recording.file.data() + 8, isa, strlen(isa));
   recording.write(path);
@@ -100,7 +103,8 @@ bool report(const std::string& path, const Recording& recording, const CpuDevice
   const bool same = c.sameBits == c.values;
   const bool good = exact ? same : c.beyond == 0;
   printf("%s: %s  %llu values, %.4f %% bit-identical, max |Δ| %.3g (recorded on %s, run on %s)\n", path.c_str(), good ? "ok" : "DIFFERS",
-         (unsigned long long)c.values, c.values ? 100.0 * c.sameBits / c.values : 100.0, c.maxDifference, recording.isa.c_str(), isaName(device.isa()));
+         (unsigned long long)c.values, c.values ? 100.0 * c.sameBits / c.values : 100.0, c.maxDifference,
+         recording.isa.c_str(), isaName(device.isa()));
   if (c.beyond) printf("  %llu beyond tolerance, the first: %s\n", (unsigned long long)c.beyond, c.firstBeyond.c_str());
   return good;
 }

@@ -9,11 +9,15 @@ namespace weft {
 Session::Session(const Recording& recording) : recording_(recording) {
   const auto total = std::make_shared<std::atomic<uint64_t>>(0);
   for (const auto& info : recording.buffers) {
-    if (info.id < kFirstBufferId || buffers_.count(info.id)) throw Error("option_invalid", format("buffer %u stands twice, or for a binding.", info.id));
+    if (info.id < kFirstBufferId || buffers_.count(info.id)) {
+      throw Error("option_invalid", format("buffer %u stands twice, or for a binding.", info.id));
+    }
     buffers_[info.id] = std::make_shared<Buffer>(info.id, info.bytes, info.label, total);
   }
   for (const auto& info : recording.bindings) {
-    if (info.binding == 0 || info.binding >= kFirstBufferId || !buffers_.count(info.buffer)) throw Error("option_invalid", format("binding %u to buffer %u.", info.binding, info.buffer));
+    if (info.binding == 0 || info.binding >= kFirstBufferId || !buffers_.count(info.buffer)) {
+      throw Error("option_invalid", format("binding %u to buffer %u.", info.binding, info.buffer));
+    }
     bindings_[info.binding] = buffers_[info.buffer];
   }
   restore();
