@@ -9,10 +9,12 @@
  * sequence has ended meanwhile is dropped at commit. Nothing that a submitted step names is reused before it completed.
  */
 import { WeftError, toWeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, RowStatus } from '@weft/kernels';
+import { BLOCK_TOKENS } from '@weft/kernels';
 import { AdapterCache, type AdapterEntry, type AdapterImage, type AdapterLoader } from './adapter-cache.js';
+import { answerOf, samples } from './answer.js';
 import { makeBatch, type Batch, type BatchEntry } from './batch.js';
 import type { Clock } from './clock.js';
+import { checkInvariants } from './invariants.js';
 import { Owner, type PagePool } from './page-pool.js';
 import type { EngineListener, EngineRequest, Terminal, TokenEvent } from './request.js';
 import type { Step, StepResults, StepRunner } from './runner.js';
@@ -134,26 +136,9 @@ export class Engine {
     };
   }
 
-  /** Every page and slot has one owner and every owner what it believes to have. Throws at the first contradiction. */
+  /** Throws at the first contradiction between owners and pools. */
   checkInvariants(): void {
-    const held = [
-      ...this.#running.map(s => ({ kind: Owner.sequence, owner: s.id, pages: s.pages })),
-      ...[...this.adapters.entries()].map(e => ({ kind: Owner.adapter, owner: e.id, pages: e.pages })),
-    ];
-    this.pool.checkInvariants(held);
-    this.#slots.checkInvariants(this.#running.map(s => s.slot!));
-    this.adapters.slots.checkInvariants([...this.adapters.entries()].filter(e => e.slot !== null).map(e => e.slot!));
-    const users = (sequences: Iterable<Sequence>): Map<AdapterEntry, number> => {
-      const counts = new Map<AdapterEntry, number>();
-      for (const s of sequences) for (const a of s.state.adapters) counts.set(a, (counts.get(a) ?? 0) + 1);
-      return counts;
-    };
-    const running = users(this.#running), waiting = users(this.#waiting.all());
-    for (const a of this.adapters.entries()) {
-      if (a.pins !== (running.get(a) ?? 0)) throw new Error(`adapter ${a.digest}: ${a.pins} pins, ${running.get(a) ?? 0} running sequences`);
-      if (a.wanted !== (waiting.get(a) ?? 0)) throw new Error(`adapter ${a.digest}: wanted by ${a.wanted}, ${waiting.get(a) ?? 0} waiting sequences`);
-      if (a.pins > 0 && a.state !== 'resident') throw new Error(`adapter ${a.digest} is ${a.state} and sequences run on it`);
-    }
+    checkInvariants({ pool: this.pool, slots: this.#slots, adapters: this.adapters, running: this.#running, waiting: this.#waiting.all() });
   }
 
   // ── the loop ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -231,8 +216,7 @@ export class Engine {
     const ended: [RequestState, WeftError | null][] = [];
     for (const entry of step.batch.entries) {
       const { sequence } = entry;
-      const sampled = this.#sampledBy(entry, step.batch);
-      sequence.pending -= sampled;
+      if (samples(entry, step.batch)) sequence.pending--;
       if (sequence.status === 'ended') continue;
       const error = failure ?? this.#commitEntry(entry, step.batch, results!, events);
       if (error || sequence.state.choices.every(c => c.status === 'ended')) ended.push([sequence.state, error]);
@@ -243,48 +227,18 @@ export class Engine {
     this.#parts.afterStep?.(this);
   }
 
-  #sampledBy(entry: BatchEntry, batch: Batch): number {
-    const last = batch.logits[entry.firstLogit + entry.logitCount - 1];
-    return entry.logitCount > 0 && last!.purpose === 'sample' ? 1 : 0;
-  }
-
-  /** Turns one entry's results into its event. Returns the error that ends its request, if there is one. */
+  /** Applies what an entry's rows say. Returns the error that ends its request, if there is one. */
   #commitEntry(entry: BatchEntry, batch: Batch, results: StepResults, events: TokenEvent[]): WeftError | null {
     const { sequence } = entry;
-    const { request } = sequence;
-    if (entry.logitCount === 0) return null;
-    const event: TokenEvent = { requestId: request.id, choice: sequence.choice, tokens: [] };
-    for (let i = entry.firstLogit; i < entry.firstLogit + entry.logitCount; i++) {
-      const { purpose, position } = batch.logits[i]!;
-      const { token, status, logprob } = results.row(i);
-      if (status === RowStatus.notFinite) return new WeftError('numerical_error', `the model's logits at position ${position} are not finite; this request ended, others were not touched`);
-      if (status === RowStatus.nothingAllowed) return new WeftError('invalid_value', 'no token is allowed here: logit_bias or the grammar forbids all of them', { param: 'logit_bias' });
-      if (purpose === 'score') {
-        event.promptStart ??= position + 1;
-        (event.promptLogprobs ??= []).push(logprob);
-        if (request.logprobs > 0) (event.promptTop ??= []).push(results.top(i, request.logprobs));
-      } else if (purpose === 'hidden') {
-        event.hidden = results.hidden(i);
-        event.finishReason = 'length';
-        this.#endSequence(sequence);
-      } else {
-        sequence.output.push(token);
-        sequence.state.generated++;
-        this.#tokensOut++;
-        event.tokens.push(token);
-        if (request.logprobs >= 0) (event.logprobs ??= []).push(logprob);
-        if (request.logprobs > 0) (event.top ??= []).push(results.top(i, request.logprobs));
-        this.#waiting.charge(request.tenant, COST_OUTPUT);
-        if (request.stopIds.includes(token) && sequence.generated > request.minTokens) event.finishReason = 'stop';
-        else if (sequence.generated >= sequence.state.maxTokens) event.finishReason = 'length';
-        if (event.finishReason) this.#endSequence(sequence);
-      }
+    const { event, error } = answerOf(entry, batch, results);
+    if (!event) return error;
+    for (const token of event.tokens) {
+      sequence.output.push(token);
+      sequence.state.generated++;
+      this.#tokensOut++;
+      this.#waiting.charge(sequence.request.tenant, COST_OUTPUT);
     }
-    // A prompt that was only to be scored ends with its last score.
-    if (request.task === 'score' && entry.start + entry.count >= sequence.needed) {
-      event.finishReason = 'length';
-      this.#endSequence(sequence);
-    }
+    if (event.finishReason) this.#endSequence(sequence);
     events.push(event);
     return null;
   }

@@ -1,0 +1,36 @@
+/** What must hold between any two steps. Tests check it after each. */
+import type { AdapterCache, AdapterEntry } from './adapter-cache.js';
+import { Owner, type PagePool } from './page-pool.js';
+import type { Sequence, SlotId } from './sequence.js';
+import type { SlotPool } from './slot-pool.js';
+
+export interface EngineState {
+  pool: PagePool;
+  slots: SlotPool<SlotId>;
+  adapters: AdapterCache;
+  running: readonly Sequence[];
+  waiting: Iterable<Sequence>;
+}
+
+/** Every page and slot has one owner and every owner what it believes to have. Throws at the first contradiction. */
+export function checkInvariants({ pool, slots, adapters, running, waiting }: EngineState): void {
+  const entries = [...adapters.entries()];
+  pool.checkInvariants([
+    ...running.map(s => ({ kind: Owner.sequence, owner: s.id, pages: s.pages })),
+    ...entries.map(e => ({ kind: Owner.adapter, owner: e.id, pages: e.pages })),
+  ]);
+  slots.checkInvariants(running.map(s => s.slot!));
+  adapters.slots.checkInvariants(entries.filter(e => e.slot !== null).map(e => e.slot!));
+  const pins = usersOf(running), wanted = usersOf(waiting);
+  for (const a of entries) {
+    if (a.pins !== (pins.get(a) ?? 0)) throw new Error(`adapter ${a.digest}: ${a.pins} pins, ${pins.get(a) ?? 0} running sequences`);
+    if (a.wanted !== (wanted.get(a) ?? 0)) throw new Error(`adapter ${a.digest}: wanted by ${a.wanted}, ${wanted.get(a) ?? 0} waiting sequences`);
+    if (a.pins > 0 && a.state !== 'resident') throw new Error(`adapter ${a.digest} is ${a.state} and sequences run on it`);
+  }
+}
+
+function usersOf(sequences: Iterable<Sequence>): Map<AdapterEntry, number> {
+  const users = new Map<AdapterEntry, number>();
+  for (const s of sequences) for (const a of s.state.adapters) users.set(a, (users.get(a) ?? 0) + 1);
+  return users;
+}
