@@ -26,7 +26,7 @@ constexpr uint32_t kPairsMax = 48;                       // (row, head) pairs of
 
 // Lines of a block to come, asked for one at a time while this one is worked on: pages lie anywhere, so the processor
 // can't guess them, and all at once would fill its miss buffers and hold up the loads behind.
-struct Ahead {
+struct BlockAhead {
   const uint8_t *keys, *values;
   uint32_t half;                                         // lines of each
   void touch(uint32_t line) const { __builtin_prefetch(line < half ? keys + line * 64 : values + (line - half) * 64); }
@@ -34,7 +34,7 @@ struct Ahead {
 
 // scores[r][16] of R pairs. q: [R][dim], keys: [dim][16].
 template <class W, int R>
-static void scoreTile(const float* q, const typename W::Stored* keys, uint32_t dim, float* scores, const Ahead& ahead) {
+static void scoreTile(const float* q, const typename W::Stored* keys, uint32_t dim, float* scores, const BlockAhead& ahead) {
   F acc[R][kTokenVectors];
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
@@ -59,7 +59,7 @@ static void scoreTile(const float* q, const typename W::Stored* keys, uint32_t d
 }
 
 template <class W, int R = kScoreRows>
-static void scoreDispatch(uint32_t rows, const float* q, const typename W::Stored* keys, uint32_t dim, float* scores, const Ahead& ahead) {
+static void scoreDispatch(uint32_t rows, const float* q, const typename W::Stored* keys, uint32_t dim, float* scores, const BlockAhead& ahead) {
   if constexpr (R > 0) {
     if (rows == (uint32_t)R) scoreTile<W, R>(q, keys, dim, scores, ahead);
     else scoreDispatch<W, R - 1>(rows, q, keys, dim, scores, ahead);
@@ -210,7 +210,7 @@ struct Visible {
 // One block for all pairs of a tile: rows positions[0 …], `heads` pairs each. W is what keys and values are stored as.
 template <class W>
 static void attentionBlock(const AttentionArgs& a, AttentionState& state, const int32_t* positions, uint32_t heads, uint32_t block,
-                           const typename W::Stored* keys, const typename W::Stored* values, const Ahead& ahead) {
+                           const typename W::Stored* keys, const typename W::Stored* values, const BlockAhead& ahead) {
   const uint32_t scoreTiles = ceilDiv(state.pairs, kScoreRows);
   for (uint32_t i = 0; i < scoreTiles; i++) {
     const uint32_t from = evenBegin(state.pairs, scoreTiles, i), to = evenBegin(state.pairs, scoreTiles, i + 1);
@@ -249,7 +249,7 @@ static void attentionTile(const AttentionArgs& a, const int32_t* segment, uint32
   for (uint32_t block = oldest / kBlockTokens; block <= lastBlock; block++) {
     const uint8_t* keys = pageOf(a, segment, block) + (size_t)kvHead * a.headStride;
     const uint8_t* next = pageOf(a, segment, block + kBlocksAhead < lastBlock ? block + kBlocksAhead : lastBlock) + (size_t)kvHead * a.headStride;
-    const Ahead ahead{next, next + a.planeStride, a.dim / 2};
+    const BlockAhead ahead{next, next + a.planeStride, a.dim / 2};
     const uint16_t *keyBits = reinterpret_cast<const uint16_t*>(keys), *valueBits = reinterpret_cast<const uint16_t*>(keys + a.planeStride);
     if (few) {
       attentionBlock<F16>(a, state, positions, heads, block, keyBits, valueBits, ahead);

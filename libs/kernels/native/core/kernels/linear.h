@@ -16,7 +16,6 @@ constexpr int kOuts = 32;
 constexpr int kPairs = kOuts / (2 * kLanes);             // pairs of vectors in a block
 
 // How much of a block a register tile of `rows` takes: whole blocks side by side, or some of the pairs of one.
-constexpr size_t kAhead = 8192;
 constexpr int pairsFor(int rows) {
   int pairs = kPairs;
   while (pairs > 1 && rows * pairs * 2 > kAccumulators) pairs /= 2;
@@ -28,8 +27,34 @@ constexpr int blocksFor(int rows) {
   return blocks;
 }
 
+// What to ask of memory during one pass over a block. Additions of a pass with many rows are slower than memory, and
+// leave the processor's own prefetchers asleep. The first pass asks a little ahead in its own block; the others share
+// the next block, so that memory is busy all the time.
+struct Ahead {
+  const uint8_t* at;
+  size_t step;                                           // bytes per k
+};
+
+class Passes {
+ public:
+  Passes(const uint8_t* block, const uint8_t* next, size_t k, size_t rowBytes, uint32_t total)
+      : block_(block), next_(next), k_(k), rowBytes_(rowBytes), total_(total) {}
+  Ahead take() {
+    const uint32_t pass = done_++;
+    if (pass == 0 || !next_) return {block_ + (pass == 0 ? kDistance : 0), rowBytes_};
+    const size_t step = rowBytes_ / (total_ - 1);
+    return {next_ + (pass - 1) * k_ * step, step};
+  }
+
+ private:
+  static constexpr size_t kDistance = 8192;              // twice the latency of memory at 12 rows
+  const uint8_t *block_, *next_;                         // next_: null where another tile begins
+  size_t k_, rowBytes_;
+  uint32_t total_, done_ = 0;
+};
+
 template <class W, int R, int B, int P>
-static void linearTile(const LinearArgs& a, size_t row, size_t block, int pair) {
+static void linearTile(const LinearArgs& a, size_t row, size_t block, int pair, Ahead ahead) {
   using Stored = typename W::Stored;
   const size_t k = a.k, blockStride = k * kOuts;
   const Stored* w = reinterpret_cast<const Stored*>(a.w) + block * blockStride + pair * 2 * kLanes;
@@ -45,7 +70,7 @@ static void linearTile(const LinearArgs& a, size_t row, size_t block, int pair) 
       for (int p = 0; p < P; p++) acc[r][b][p][0] = acc[r][b][p][1] = zero();
 
   for (size_t i = 0; i < k; i++) {
-    if (R > 3) for (int b = 0; b < B; b++) __builtin_prefetch(w + b * blockStride + kAhead / sizeof(Stored));
+    if (R > 3) for (int b = 0; b < B; b++) __builtin_prefetch(ahead.at + b * blockStride * sizeof(Stored) + i * ahead.step);
     F weights[B][P][2];
 #pragma GCC unroll 4
     for (int b = 0; b < B; b++)
@@ -89,21 +114,21 @@ static void linearTile(const LinearArgs& a, size_t row, size_t block, int pair) 
 
 // One register tile of R rows over `blocks` blocks (at most blocksFor(R)).
 template <class W, int R>
-static void linearRows(const LinearArgs& a, size_t row, size_t block, uint32_t blocks) {
+static void linearRows(const LinearArgs& a, size_t row, size_t block, uint32_t blocks, Passes& passes) {
   constexpr int P = pairsFor(R), B = blocksFor(R);
   if (blocks == (uint32_t)B) {
-    for (int pair = 0; pair < kPairs; pair += P) linearTile<W, R, B, P>(a, row, block, pair);
+    for (int pair = 0; pair < kPairs; pair += P) linearTile<W, R, B, P>(a, row, block, pair, passes.take());
   } else {
     for (uint32_t b = 0; b < blocks; b++)
-      for (int pair = 0; pair < kPairs; pair += P) linearTile<W, R, 1, P>(a, row, block + b, pair);
+      for (int pair = 0; pair < kPairs; pair += P) linearTile<W, R, 1, P>(a, row, block + b, pair, passes.take());
   }
 }
 
 template <class W, int R = kRowTile>
-static void linearDispatch(const LinearArgs& a, size_t row, uint32_t rows, size_t block, uint32_t blocks) {
+static void linearDispatch(const LinearArgs& a, size_t row, uint32_t rows, size_t block, uint32_t blocks, Passes& passes) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) linearRows<W, R>(a, row, block, blocks);
-    else linearDispatch<W, R - 1>(a, row, rows, block, blocks);
+    if (rows == (uint32_t)R) linearRows<W, R>(a, row, block, blocks, passes);
+    else linearDispatch<W, R - 1>(a, row, rows, block, blocks, passes);
   }
 }
 
@@ -116,18 +141,13 @@ struct LinearPlan {
   LinearPlan(const LinearArgs& a, uint32_t threads)
       : chunks(a.count <= kRowChunk + kRowChunk / 2 ? 1 : ceilDiv(a.count, kRowChunk)), blocks(ceilDiv(a.n, kOuts), blockNs(a), threads) {
     // Whole register tiles of several blocks.
-    uint32_t step = a.count <= (uint32_t)kRowTile ? stepFor(a.count) : 1;
+    const uint32_t step = a.count <= (uint32_t)kRowTile ? blocksFor((int)a.count) : 1;
     if (blocks.step > step) blocks.step -= blocks.step % step;
   }
   double blockNs(const LinearArgs& a) const {
     double flops = 2.0 * kOuts * a.k * ceilDiv(a.count, chunks) / kFlopsPerNs;
     double bytes = (double)kOuts * a.k * (a.dtype == kDTypeF32 ? 4 : 2) / kBytesPerNs;
     return flops > bytes ? flops : bytes;
-  }
-  static uint32_t stepFor(uint32_t rows) {
-    uint32_t blocks = 1;
-    while (blocks < 4 && rows * 2 * blocks * kPairs * 2 <= (uint32_t)kAccumulators) blocks *= 2;
-    return blocks;
   }
 };
 
@@ -143,14 +163,20 @@ static void linearRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) 
   LinearPlan plan(a, threads);
   const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
   const uint32_t begin = evenBegin(a.count, plan.chunks, chunk), rows = evenBegin(a.count, plan.chunks, chunk + 1) - begin;
-  const uint32_t parts = ceilDiv(rows, kRowTile), step = parts == 1 ? LinearPlan::stepFor(rows) : 1;
+  const uint32_t parts = ceilDiv(rows, kRowTile), step = parts == 1 ? blocksFor((int)rows) : 1;
+  uint32_t passCount = 0;
+  for (uint32_t i = 0; i < parts; i++) passCount += kPairs / pairsFor((int)(evenBegin(rows, parts, i + 1) - evenBegin(rows, parts, i)));
   withFormat(a.dtype, [&](auto format) {
     using W = decltype(format);
-    for (uint32_t block = plan.blocks.begin(run); block < plan.blocks.end(run); block += step) {
-      const uint32_t left = plan.blocks.end(run) - block, blocks = left < step ? left : step;
+    const size_t rowBytes = kOuts * sizeof(typename W::Stored), blockBytes = a.k * rowBytes;
+    const uint32_t end = plan.blocks.end(run);
+    for (uint32_t block = plan.blocks.begin(run); block < end; block += step) {
+      const uint32_t blocks = end - block < step ? end - block : step;
+      const uint8_t* bytes = a.w + block * blockBytes;
+      Passes passes(bytes, block + step < end ? bytes + blockBytes : nullptr, a.k, rowBytes, passCount);
       for (uint32_t i = 0; i < parts; i++) {
         const uint32_t from = evenBegin(rows, parts, i), to = evenBegin(rows, parts, i + 1);
-        linearDispatch<W>(a, begin + from, to - from, block, blocks);
+        linearDispatch<W>(a, begin + from, to - from, block, blocks, passes);
       }
     }
   });

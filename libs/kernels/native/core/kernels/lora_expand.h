@@ -50,19 +50,18 @@ struct ExpandPlan {
   }
 };
 
-// The units of one run of a tile, group by group, part by part, in the order in which they are applied.
+// The spans of units that are a tile's, group by group, part by part, in the order in which they are applied.
 class ExpandWalk {
  public:
   ExpandWalk(const LoraExpandArgs& a, const ExpandPlan& plan, uint32_t run)
       : a_(a), plan_(plan), from_(plan.runs.begin(run)), to_(plan.runs.end(run)) { enter(); }
 
-  uint32_t group = 0, part = 0, unit = 0;
+  uint32_t group = 0, part = 0;
+  uint32_t unit = 0, end = 0;                            // the current span
   Run run{};
   bool done() const { return group == a_.groupCount; }
   const int32_t* groupWords() const { return a_.groups + group * kGroupWords; }
-  const uint8_t* bytes() { return cursor_.at(unit); }
   void next() {
-    if (++unit < end_) return;
     step();
     enter();
   }
@@ -79,26 +78,23 @@ class ExpandWalk {
     for (; !done(); step()) {
       const uint32_t units = ceilDiv(plan_.dOut[part], kUnitOuts);
       unit = from_ > partBegin_ ? from_ - partBegin_ : 0;
-      end_ = to_ > partBegin_ ? (to_ - partBegin_ < units ? to_ - partBegin_ : units) : 0;
-      if (unit >= end_) continue;
+      end = to_ > partBegin_ ? (to_ - partBegin_ < units ? to_ - partBegin_ : units) : 0;
+      if (unit >= end) continue;
       run = Run::of(a_, groupWords(), part, kHalfB);
-      if (run.units() == 0) continue;
-      cursor_ = UnitCursor(run, a_.arena);
-      return;
+      if (run.units()) return;
     }
   }
 
   const LoraExpandArgs& a_;
   const ExpandPlan& plan_;
-  uint32_t from_, to_, end_ = 0, partBegin_ = 0;
-  UnitCursor cursor_;
+  uint32_t from_, to_, partBegin_ = 0;
 };
 
 // Asks for the units to come, line by line and a fixed number of bytes ahead, whatever their ranks: adapters of one row
 // are read at the speed of memory, and where each begins no processor can guess.
 class ExpandAhead {
  public:
-  explicit ExpandAhead(const ExpandWalk& walk) : walk_(walk) {
+  ExpandAhead(const ExpandWalk& walk, const uint8_t* arena) : walk_(walk), arena_(arena) {
     enter();
     for (uint32_t i = 0; i < kRanksAhead; i++) touch();
   }
@@ -108,20 +104,30 @@ class ExpandAhead {
     __builtin_prefetch(at_);
     __builtin_prefetch(at_ + 64);
     at_ += 128;
-    if (at_ == end_) {
-      walk_.next();
-      enter();
-    }
+    if (at_ == end_) advance();
   }
 
  private:
   static constexpr uint32_t kRanksAhead = 64;            // 8 KiB: twice the latency of memory
   void enter() {
     if (walk_.done()) return;
-    at_ = walk_.bytes();
+    cursor_ = UnitCursor(walk_.run, arena_);
+    unit_ = walk_.unit;
+    open();
+  }
+  void open() {
+    at_ = cursor_.at(unit_);
     end_ = at_ + walk_.run.unitBytes();
   }
+  void advance() {
+    if (++unit_ < walk_.end) return open();
+    walk_.next();
+    enter();
+  }
   ExpandWalk walk_;
+  const uint8_t* arena_;
+  UnitCursor cursor_;
+  uint32_t unit_ = 0;
   const uint8_t *at_ = nullptr, *end_ = nullptr;
 };
 
@@ -130,6 +136,8 @@ template <class W, int R>
 static void expandTile(const typename W::Stored* unit, uint32_t rank, const float* const* u, float factor, float* const* y, uint32_t outs,
                        ExpandAhead* ahead) {
   constexpr int P = expandPairsFor(R);
+  for (int r = 0; r < R; r++)                            // y is wanted when the sums over ranks are done
+    for (uint32_t out = 0; out < kUnitOuts; out += 16) __builtin_prefetch(y[r] + out, 1);
   for (int pair = 0; pair < kUnitPairs; pair += P) {
     const typename W::Stored* b = unit + pair * 2 * kLanes;
     F acc[R][P][2];
@@ -185,20 +193,25 @@ static uint32_t loraExpandTiles(const void* p, uint32_t threads) {
   return plan.runs.tiles() * plan.stripes;
 }
 
+// A span of units for the members of its group: few rows at a time, and for them unit after unit, so that B streams by
+// once where a group is one row, and y is passed over once where it is many.
 template <class W>
-static void expandUnit(const LoraExpandArgs& a, const ExpandPlan& plan, ExpandWalk& walk, const uint32_t* members, uint32_t count, ExpandAhead& ahead) {
+static void expandSpan(const LoraExpandArgs& a, const ExpandPlan& plan, const ExpandWalk& walk, const uint32_t* members, uint32_t count, ExpandAhead& ahead) {
   const float factor = walk.run.scale() * wordAsFloat(walk.groupWords()[kGroupWeight]);
-  const uint8_t* bytes = walk.bytes();
-  const uint32_t first = walk.unit * kUnitOuts, left = plan.dOut[walk.part] - first, outs = left < kUnitOuts ? left : kUnitOuts;
   for (uint32_t i = 0; i < count;) {
     const uint32_t parts = ceilDiv(count - i, kExpandRows), rows = ceilDiv(count - i, parts);
     const float* u[kExpandRows] = {};
     float* y[kExpandRows] = {};
     for (uint32_t r = 0; r < rows; r++) {
       u[r] = a.u + (size_t)members[i + r] * a.ldu + walk.part * a.partStride;
-      y[r] = a.y + (size_t)a.groupRows[members[i + r]] * a.ldy + plan.offset[walk.part] + first;
+      y[r] = a.y + (size_t)a.groupRows[members[i + r]] * a.ldy + plan.offset[walk.part] + walk.unit * kUnitOuts;
     }
-    expandDispatch<W>(rows, bytes, walk.run.rank(), u, factor, y, outs, i == 0 ? &ahead : nullptr);
+    UnitCursor cursor(walk.run, a.arena);
+    for (uint32_t unit = walk.unit; unit < walk.end; unit++) {
+      const uint32_t left = plan.dOut[walk.part] - unit * kUnitOuts;
+      expandDispatch<W>(rows, cursor.at(unit), walk.run.rank(), u, factor, y, left < kUnitOuts ? left : kUnitOuts, i == 0 ? &ahead : nullptr);
+      for (uint32_t r = 0; r < rows; r++) y[r] += kUnitOuts;
+    }
     i += rows;
   }
 }
@@ -208,7 +221,7 @@ static void loraExpandRun(const void* p, uint32_t tile, uint32_t threads, Scratc
   const ExpandPlan plan(a, threads);
   const uint32_t stripe = tile % plan.stripes;
   ExpandWalk walk(a, plan, tile / plan.stripes);
-  ExpandAhead ahead(walk);
+  ExpandAhead ahead(walk, a.arena);
   // Entries of groupRows of the current group whose rows are in our stripe.
   uint32_t* members = static_cast<uint32_t*>(scratch.take(a.groupRowCount * sizeof(uint32_t)));
   uint32_t count = 0, group = a.groupCount;
@@ -222,8 +235,8 @@ static void loraExpandRun(const void* p, uint32_t tile, uint32_t threads, Scratc
         count += plan.stripes == 1 || (uint32_t)a.groupRows[i] / kStripe % plan.stripes == stripe;
       }
     }
-    if (walk.run.dtype() == kDTypeBf16) expandUnit<Bf16>(a, plan, walk, members, count, ahead);
-    else expandUnit<F16>(a, plan, walk, members, count, ahead);
+    if (walk.run.dtype() == kDTypeBf16) expandSpan<Bf16>(a, plan, walk, members, count, ahead);
+    else expandSpan<F16>(a, plan, walk, members, count, ahead);
   }
 }
 
