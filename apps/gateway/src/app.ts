@@ -11,6 +11,7 @@ import { BODY_BYTES_MAX } from './dto/caps.js';
 import { ExecutorClient } from './executor-client.js';
 import { GatewayModule } from './gateway.module.js';
 import { InFlight } from './in-flight.js';
+import { acceptJsonOnly, refuseBytes, refuseUrl } from './refusals.js';
 
 /** A whole request, body included, has to arrive within this time. Answers may take as long as they need. */
 const REQUEST_MS_MAX = 60_000;
@@ -32,13 +33,14 @@ export async function startGateway(config: GatewayConfig): Promise<Gateway> {
   if (tokenizer.chatTemplateProblem !== undefined) console.log(`chat: ${tokenizer.chatTemplateProblem.message}`);
   const adapter = new FastifyAdapter({
     bodyLimit: BODY_BYTES_MAX, requestTimeout: REQUEST_MS_MAX, keepAliveTimeout: KEEP_ALIVE_MS, forceCloseConnections: true,
-    genReqId: () => `req_${randomBytes(12).toString('hex')}`, requestIdHeader: false, ...tlsOptions(config),
+    genReqId: newRequestId, requestIdHeader: false, frameworkErrors: refuseUrl, clientErrorHandler: (error, socket) => refuseBytes(error, socket, newRequestId()),
+    ...tlsOptions(config),
   });
   const app = await NestFactory.create<NestFastifyApplication>(GatewayModule.with(config, tokenizer), adapter, {
     logger: ['error', 'warn'], abortOnError: false, bodyParser: false,
   });
   const fastify = adapter.getInstance() as unknown as FastifyInstance;
-  fastify.removeContentTypeParser('text/plain');
+  acceptJsonOnly(fastify);
   fastify.addHook('onRequest', async (request, reply) => { reply.header('x-request-id', request.id); });
   refuseWrongMethods(fastify);
   if (config.corsOrigins.length > 0) {
@@ -64,6 +66,8 @@ export async function startGateway(config: GatewayConfig): Promise<Gateway> {
     },
   };
 }
+
+const newRequestId = (): string => `req_${randomBytes(12).toString('hex')}`;
 
 function tlsOptions({ tls }: GatewayConfig): object {
   if (tls === undefined) return {};

@@ -26,20 +26,20 @@ const FASTIFY: Record<string, [ErrorCode, string]> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ['request_too_large', 'The body is larger than this server accepts.'],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported_media_type', 'The body must be JSON: send the header «Content-Type: application/json».'],
   FST_ERR_CTP_EMPTY_JSON_BODY: ['invalid_value', 'The body is empty; it must be a JSON object.'],
+  FST_ERR_BAD_URL: ['invalid_value', 'The URL is not valid: what follows each % must be UTF-8 in hexadecimal digits.'],
 };
 const BY_STATUS: Record<number, ErrorCode> = {
   400: 'invalid_value', 404: 'not_found', 405: 'method_not_allowed', 413: 'request_too_large', 415: 'unsupported_media_type',
 };
 
-/** Any thrown value as an error of the table. */
+interface Thrown { code?: string; status?: number; statusCode?: number; message?: string; cause?: { code?: string } }
+
+/** Any thrown value as an error of the table. Nest wraps Fastify's refusals and keeps them as the cause. */
 export function asWeftError(thrown: unknown): WeftError {
   if (thrown instanceof WeftError) return thrown;
-  const { code = '', statusCode, status = statusCode, message } = thrown as { code?: string; statusCode?: number; status?: number; message?: string };
-  const known = FASTIFY[code];
+  const { code, cause, statusCode, status = statusCode, message } = thrown as Thrown;
+  const known = FASTIFY[code ?? cause?.code ?? ''];
   if (known !== undefined) return new WeftError(...known, { cause: thrown });
-  if (thrown instanceof SyntaxError || code === 'FST_ERR_CTP_INVALID_JSON_BODY') return new WeftError('invalid_value', `The body is not valid JSON: ${message ?? ''}`, { cause: thrown });
   const byStatus = status === undefined ? undefined : BY_STATUS[status];
   return byStatus === undefined ? toWeftError(thrown) : new WeftError(byStatus, message ?? byStatus, { cause: thrown });
 }
-
-

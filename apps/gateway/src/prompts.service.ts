@@ -50,10 +50,14 @@ export class PromptsService {
 }
 
 function checkIds(prompts: readonly Prompt[], params: GenerationParams, { vocabSize }: executorV1.Description, param: string): void {
-  const outside = (ids: readonly number[]): number | undefined => ids.find(id => id >= vocabSize);
-  for (const [name, ids] of [...prompts.map(({ ids }) => [param, ids] as const), ['stop_token_ids', params.stopTokenIds], ['logit_bias', params.logitBias.map(({ token }) => token)]] as const) {
-    const id = outside(ids);
-    if (id !== undefined) throw new WeftError('invalid_value', `Token id ${id} is not in the model's vocabulary of ${vocabSize}.`, { param: name });
-  }
+  for (const { ids } of prompts) checkTokenIds(ids, vocabSize, param);
+  checkTokenIds(params.stopTokenIds, vocabSize, 'stop_token_ids');
+  checkTokenIds(params.logitBias.map(({ token }) => token), vocabSize, 'logit_bias');
   if (prompts.some(({ ids }) => ids.length === 0)) throw new WeftError('invalid_value', 'The prompt has no tokens.', { param });
+}
+
+/** Throws invalid_value. */
+export function checkTokenIds(ids: readonly number[], vocabSize: number, param: string): void {
+  const outside = ids.find(id => id >= vocabSize);
+  if (outside !== undefined) throw new WeftError('invalid_value', `Token id ${outside} is not in the model's vocabulary of ${vocabSize}.`, { param });
 }

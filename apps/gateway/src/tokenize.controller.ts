@@ -2,14 +2,16 @@ import { Body, Controller, HttpCode, Inject, Post } from '@nestjs/common';
 import type { Tokenizer } from '@weft/tokenizer';
 import { RequireScope } from './auth.guard.js';
 import { parseDetokenize, parseTokenize } from './dto/tokenize.js';
+import { ExecutorClient } from './executor-client.js';
 import { ModelDirectory } from './model-directory.js';
+import { checkTokenIds } from './prompts.service.js';
 import { TOKENIZER } from './tokens.js';
 
 /** As vLLM's routes of these names. An adapter has its base's tokenizer; without a model the base is meant. */
 @Controller()
 @RequireScope('inference')
 export class TokenizeController {
-  constructor(@Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly models: ModelDirectory) {}
+  constructor(@Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly models: ModelDirectory, private readonly executor: ExecutorClient) {}
 
   @Post('tokenize') @HttpCode(200)
   async tokenize(@Body() body: unknown): Promise<object> {
@@ -25,6 +27,7 @@ export class TokenizeController {
   detokenize(@Body() body: unknown): object {
     const { model, tokens } = parseDetokenize(body);
     this.models.resolve(model ?? this.models.base);
+    checkTokenIds(tokens, this.executor.serving.vocabSize, 'tokens');
     return { prompt: this.tokenizer.decode(tokens, { skipSpecialTokens: false }) };
   }
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ExecutorDouble, EOS, type Submitted } from './executor-double.js';
@@ -19,26 +20,40 @@ async function failure(response: Response): Promise<Failure['error'] & { status:
   return { status: response.status, ...error };
 }
 
-/** A hand-written request, for what fetch would not send or not leave unread. */
+/** What comes back for bytes that fetch would not send. */
+async function answerTo(url: string, bytes: string): Promise<{ head: string; body: Failure }> {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  socket.end(bytes);
+  const [head, body] = (await text(socket)).split('\r\n\r\n');
+  return { head: head!, body: JSON.parse(body!) as Failure };
+}
+
+/** A hand-written request, for what fetch would not leave unread. */
 async function rawSocket(url: string, path: string, json: unknown): Promise<import('node:net').Socket> {
   const { hostname, port } = new URL(url);
   const socket = connect(Number(port), hostname);
   await once(socket, 'connect');
-  const text = JSON.stringify(json);
-  socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${KEY}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
+  const content = JSON.stringify(json);
+  socket.write(`POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${KEY}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(content)}\r\n\r\n${content}`);
   return socket;
 }
 
 describe('requests that are refused', () => {
-  test.each<[string, string, string, string | undefined, Record<string, string>, object]>([
+  test.each<[string, string, string, string | Uint8Array<ArrayBuffer> | undefined, Record<string, string>, object]>([
     ['no key', 'POST', '/v1/completions', '{}', { authorization: '' }, { status: 401, code: 'invalid_api_key', type: 'authentication_error' }],
     ['a wrong key', 'GET', '/v1/models', undefined, { authorization: 'Bearer sk-wrong' }, { status: 401, code: 'invalid_api_key' }],
     ['a tenant on an admin route', 'GET', '/v1/executors', undefined, {}, { status: 403, code: 'insufficient_scope', type: 'permission_error' }],
     ['an unknown tenant', 'GET', '/v1/models', undefined, { 'authorization': `Bearer ${ADMIN_KEY}`, 'x-weft-tenant': 'other' }, { status: 404, code: 'not_found', param: 'x-weft-tenant' }],
-    ['broken JSON', 'POST', '/v1/completions', '{"model": ', {}, { status: 400, code: 'invalid_value', type: 'invalid_request_error' }],
-    ['an empty body', 'POST', '/v1/completions', '', {}, { status: 400, code: 'invalid_value' }],
+    ['broken JSON', 'POST', '/v1/completions', '{"model": x}', {}, { status: 400, code: 'invalid_value', type: 'invalid_request_error', message: expect.stringContaining("Unexpected token 'x'") }],
+    ['an empty body', 'POST', '/v1/completions', '', {}, { status: 400, code: 'invalid_value', message: 'The body is empty; it must be a JSON object.' }],
+    ['bytes that are not UTF-8', 'POST', '/v1/completions', new Uint8Array([...Buffer.from('{"prompt":"'), 0xff, ...Buffer.from('"}')]), {}, { status: 400, code: 'invalid_value', message: 'The body is not UTF-8.' }],
+    ['a key that reaches for prototypes', 'POST', '/v1/completions', '{"metadata":{"__proto__":{}}}', {}, { status: 400, code: 'invalid_value', message: expect.stringContaining('__proto__') }],
+    ['a URL with a broken escape', 'GET', '/v1/models/%ff', undefined, {}, { status: 400, code: 'invalid_value' }],
     ['a list as body', 'POST', '/v1/completions', '[]', {}, { status: 400, code: 'invalid_value' }],
     ['plain text', 'POST', '/v1/completions', '{}', { 'content-type': 'text/plain' }, { status: 415, code: 'unsupported_media_type' }],
+    ['a body of no type', 'POST', '/v1/completions', '{}', { 'content-type': '' }, { status: 415, code: 'unsupported_media_type', message: expect.stringContaining('application/json') }],
+    ['a token id beyond the vocabulary', 'POST', '/detokenize', '{"tokens":[5,320]}', {}, { status: 400, code: 'invalid_value', param: 'tokens' }],
     ['a form', 'POST', '/v1/completions', 'a=b', { 'content-type': 'application/x-www-form-urlencoded' }, { status: 415, code: 'unsupported_media_type' }],
     ['a body above the limit', 'POST', '/v1/completions', `{"a":"${'x'.repeat(17 * 2 ** 20)}"}`, {}, { status: 413, code: 'request_too_large' }],
     ['an unknown route', 'GET', '/v1/nothing', undefined, {}, { status: 404, code: 'not_found' }],
@@ -50,6 +65,15 @@ describe('requests that are refused', () => {
     expect(response.headers.get('x-request-id')).toMatch(/^req_/);
     expect(await failure(response)).toMatchObject(expected);
     if (response.status === 405) expect(response.headers.get('allow')).toContain('POST');
+  });
+
+  test.each([
+    ['no HTTP', 'hello\r\n\r\n', 400, 'invalid_value'],
+    ['headers without end', `GET /health HTTP/1.1\r\nhost: x\r\nx-long: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'request_too_large'],
+  ])('%s', async (_, bytes, status, code) => {
+    const { head, body: { error } } = await answerTo(stack.url, bytes);
+    expect(head).toMatch(new RegExp(`^HTTP/1.1 ${status} [^]*\\r\\nx-request-id: req_`));
+    expect(error).toMatchObject({ code, type: 'invalid_request_error', param: null });
   });
 
   test('the context length, in the words that clients look for', async () => {

@@ -100,8 +100,17 @@ describe.each([['completions', completion, [...SHARED, ...COMPLETION]], ['chat',
 
 test('the place inside a field is named', () => {
   expect(refusal(() => chat({ messages: [...messages, { role: 'user', content: 5 }] })).param).toBe('messages[1].content');
+  expect(refusal(() => chat({ messages: [{ role: 'user', content: [{ type: 'text' }] }] })).param).toBe('messages[0].content[0].text');
+  expect(refusal(() => parseChat({ messages }))).toMatchObject({ param: 'model', message: 'model: Missing' });
   expect(refusal(() => completion({ stop: ['ok', ''] })).param).toBe('stop[1]');
   expect(refusal(() => completion({ logit_bias: { 7: 1000 } })).param).toBe('logit_bias.7');
+});
+
+test.each<[unknown, string, string]>([
+  [undefined, 'prompt', 'Missing'], [1, 'prompt', 'A string, a list of strings'], [[], 'prompt', 'From 1 to 1024'], [['a', 1], 'prompt[1]', 'A string, a list of strings'],
+  [[1, 'a'], 'prompt[1]', 'Token ids'], [[1.5], 'prompt[0]', 'Token ids'], [[[1], [-1]], 'prompt[1][0]', 'Token ids'], [[[]], 'prompt[0]', 'at least one'], [[[1], 'a'], 'prompt[1]', 'A string, a list of strings'],
+])('prompt %j: the complaint is about what was meant', (prompt, param, message) => {
+  expect(refusal(() => completion({ prompt }))).toMatchObject({ param, message: expect.stringContaining(message) });
 });
 
 test('choices of all prompts together are bounded', () => {

@@ -6,9 +6,10 @@ import { generationFields, generationParams, maxTokens, unsupportedInChat, type 
 import { parse } from './parse.js';
 
 /** Templates see every field of a message; what the tokenizer needs is checked here. */
+const part = z.looseObject({ type: z.string() }).refine(({ type, text }) => type !== 'text' || typeof text === 'string', { path: ['text'], message: 'A string' });
 const message = z.looseObject({
   role: z.string().min(1).max(64),
-  content: z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]).nullish(),
+  content: z.union([z.string(), z.array(part)], 'A string or a list of parts').nullish(),
 });
 
 export const chatFields = {

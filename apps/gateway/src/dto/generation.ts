@@ -8,9 +8,10 @@ import {
 import type { Unsupported } from './parse.js';
 
 const tokenId = z.int().min(0).max(TOKEN_ID_MAX);
-const isTokenId = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= TOKEN_ID_MAX;
+export const isTokenId = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= TOKEN_ID_MAX;
+export const TOKEN_ID_RULE = 'Token ids are whole numbers from 0';
 /** By hand: a schema per element takes 100 times as long, and prompts have 100,000 of them. */
-export const tokenIds = z.custom<number[]>(value => Array.isArray(value) && value.every(isTokenId), 'Token ids are whole numbers from 0');
+export const tokenIds = z.custom<number[]>(value => Array.isArray(value) && value.every(isTokenId), `A list of token ids. ${TOKEN_ID_RULE}`);
 const stopString = z.string().min(1).max(STOP_CHARS_MAX);
 const biasKey = z.string().regex(/^\d{1,10}$/, 'Keys of logit_bias are token ids');
 
@@ -29,7 +30,7 @@ export const generationFields = {
   seed: z.int().optional(),
   logit_bias: z.record(biasKey, z.number().min(-BIAS_MAX).max(BIAS_MAX))
     .refine(biases => Object.keys(biases).length <= LOGIT_BIAS_MAX, `At most ${LOGIT_BIAS_MAX} tokens`).default({}),
-  stop: z.union([stopString, z.array(stopString).max(STOP_STRINGS_MAX)]).default([]),
+  stop: z.union([stopString, z.array(stopString).max(STOP_STRINGS_MAX)], 'A string or a list of strings').default([]),
   stop_token_ids: z.array(tokenId).max(STOP_IDS_MAX).default([]),
   ignore_eos: z.boolean().default(false),
   min_tokens: z.int().min(0).max(TOKENS_MAX).default(0),

@@ -18,7 +18,7 @@ export function parse<T extends z.ZodObject>(schema: T, body: unknown, unsupport
     else if (!Object.hasOwn(unsupported, name)) throw new WeftError('invalid_value', `Unknown field ${JSON.stringify(name)}. Remove it.`, { param: name });
     else if (!unsupported[name]!(value)) throw new WeftError('invalid_value', `'${name}' is not supported with this value. Remove it.`, { param: name });
   }
-  const result = schema.safeParse(fields);
+  const result = schema.safeParse(fields, { error: ({ input }) => (input === undefined ? 'Missing' : undefined) });
   if (result.success) return result.data;
   const issue = deepest(result.error.issues[0]!);
   const param = pathOf(issue.path);
