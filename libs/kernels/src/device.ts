@@ -22,7 +22,7 @@ export interface SubmitResult { elapsedNs: number; opNs?: Float64Array }
 
 export interface DeviceStats {
   submits: number; opsRun: number;
-  /** Adapter bytes that kernels read from pages, and bytes of them that were copied anywhere on the way: always 0. */
+  /** Adapter bytes that kernels read from pages, and scratch memory that they took for copies of them: 0 as long as all is read in place. */
   adapterBytesRead: number; adapterBytesCopied: number;
   pageBytesLoaded: number; allocatedBytes: number;
 }

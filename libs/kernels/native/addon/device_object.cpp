@@ -181,7 +181,7 @@ Napi::Value DeviceObject::stats(const Napi::CallbackInfo& info) {
   stats.Set("submits", double(counters.lists.load()));
   stats.Set("opsRun", double(counters.ops.load()));
   stats.Set("adapterBytesRead", double(counters.adapterBytesRead.load()));
-  stats.Set("adapterBytesCopied", 0.0);
+  stats.Set("adapterBytesCopied", double(counters.adapterBytesStaged.load()));
   stats.Set("pageBytesLoaded", double(pageBytesLoaded_->load()));
   stats.Set("allocatedBytes", double(allocatedBytes_->load()));
   return stats;

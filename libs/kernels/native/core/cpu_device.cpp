@@ -27,11 +27,14 @@ struct TileContext {
   const Kernel& kernel;
   const void* args;
   uint32_t threads;
+  std::atomic<uint64_t>* staged;      // where an op that reads adapters is held to copying none of them
 };
 
 void runTile(const void* context, uint32_t tile, Scratch& scratch) {
   const TileContext& c = *static_cast<const TileContext*>(context);
+  scratch.staged = 0;
   c.kernel.run(c.args, tile, c.threads, scratch);
+  if (c.staged && scratch.staged) c.staged->fetch_add(scratch.staged, std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -71,7 +74,8 @@ RunResult CpuDevice::run(const LinkedProgram& linked, bool timed) {
 void CpuDevice::runKernel(uint32_t code, const void* args) {
   const Kernel& kernel = kernels_[code];
   if (!kernel.run) throw Error("device_error", format("%s has no kernel on this device.", kOps[code].name));
-  const TileContext context{kernel, args, pool_.threads()};
+  const bool readsAdapters = code == kOpLoraShrink || code == kOpLoraExpand;
+  const TileContext context{kernel, args, pool_.threads(), readsAdapters ? &counters_.adapterBytesStaged : nullptr};
   pool_.run(kernel.tiles(args, context.threads), runTile, &context);
 }
 

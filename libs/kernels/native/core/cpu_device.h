@@ -18,6 +18,7 @@ struct RunResult {
 
 struct RunCounters {
   std::atomic<uint64_t> lists{0}, ops{0}, adapterBytesRead{0};
+  std::atomic<uint64_t> adapterBytesStaged{0};           // scratch that ops on adapters took for values: copies would need it
 };
 
 class CpuDevice {

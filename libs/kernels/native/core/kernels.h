@@ -16,8 +16,17 @@ namespace weft {
 struct Scratch {
   void* data = nullptr;
   size_t bytes = 0;
-  void* take(size_t wanted);          // 64-byte aligned; valid until the next take on this thread
+  size_t staged = 0;                  // bytes handed out for values since the device last looked
+  void* take(size_t wanted) {         // 64-byte aligned; valid until the next take on this thread
+    staged += wanted;
+    return reserve(wanted);
+  }
+  // For lists of rows and the like: memory that can't hold a copy of what a kernel computes with.
+  uint32_t* indices(size_t count) { return static_cast<uint32_t*>(reserve(count * sizeof(uint32_t))); }
   ~Scratch();
+
+ private:
+  void* reserve(size_t wanted);
 };
 
 struct Kernel {

@@ -5,7 +5,7 @@
 
 namespace weft {
 
-void* Scratch::take(size_t wanted) {
+void* Scratch::reserve(size_t wanted) {
   if (wanted <= bytes) return data;
   std::free(data);
   bytes = 0;

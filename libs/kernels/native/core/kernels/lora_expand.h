@@ -223,7 +223,7 @@ static void loraExpandRun(const void* p, uint32_t tile, uint32_t threads, Scratc
   ExpandWalk walk(a, plan, tile / plan.stripes);
   ExpandAhead ahead(walk, a.arena);
   // Entries of groupRows of the current group whose rows are in our stripe.
-  uint32_t* members = static_cast<uint32_t*>(scratch.take(a.groupRowCount * sizeof(uint32_t)));
+  uint32_t* members = scratch.indices(a.groupRowCount);
   uint32_t count = 0, group = a.groupCount;
   for (; !walk.done(); walk.next()) {
     if (walk.group != group) {
