@@ -55,8 +55,8 @@ const COMPLETION: typeof SHARED = [
   ['guided_json', [null], [{}]],
 ];
 const CHAT: typeof SHARED = [
-  ['messages', [messages, [{ role: 'assistant', content: null, tool_calls: [] }, { role: 'user', content: [{ type: 'text', text: 'x' }] }]],
-    [undefined, null, 'x', [], [1], [{ content: 'x' }], [{ role: '', content: 'x' }], [{ role: 'user', content: 5 }], [{ role: 'user', content: [{}] }], many(4097, () => messages[0])]],
+  ['messages', [messages, [{ role: 'assistant', content: null, tool_calls: [{ type: 'function', id: 'a', function: { name: 'f', arguments: '{}' } }] }, { role: 'user', content: [{ type: 'text', text: 'x' }] }]],
+    [undefined, null, 'x', [], [1], [{ content: 'x' }], [{ role: '', content: 'x' }], [{ role: 'user', content: 5 }], [{ role: 'user', content: [{}] }], [{ role: 'assistant', tool_calls: [null] }], [{ role: 'assistant', tool_calls: 'x' }], many(4097, () => messages[0])]],
   ['max_tokens', [1, null], [0, -1, '5', 2 ** 31]],
   ['max_completion_tokens', [1, null], [0, -1, '5', 2 ** 31]],
   ['logprobs', [true, false, null], [1, 'x']],

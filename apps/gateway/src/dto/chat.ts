@@ -10,6 +10,7 @@ const part = z.looseObject({ type: z.string() }).refine(({ type, text }) => type
 const message = z.looseObject({
   role: z.string().min(1).max(64),
   content: z.union([z.string(), z.array(part)], 'A string or a list of parts').nullish(),
+  tool_calls: z.array(z.looseObject({ function: z.looseObject({ name: z.string(), arguments: z.unknown() }) })).nullish(),
 });
 
 export const chatFields = {
