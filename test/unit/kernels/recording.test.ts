@@ -5,30 +5,19 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { CommandList, HEADER_WORDS, at, record, type Device, type DeviceBuffer, type Op } from '@weft/kernels';
-import { CASES } from './cases.js';
-import { deviceOf, isas, type Values } from './harness.js';
-import { tinyStep } from './tiny-step.js';
+import { deviceOf, isas } from './harness.js';
+import { recordOps, recordStep } from './recordings.js';
 
 const program = fileURLToPath(new URL('../../../libs/kernels/build/weft-replay', import.meta.url));
 const replay = promisify(execFile);
 const failing = (args: string[]): Promise<{ code: number; stdout: string; stderr: string }> =>
   replay(program, args).then(() => { throw new Error('it did not fail'); }, error => error as { code: number; stdout: string; stderr: string });
 
-function upload(device: Device, label: string, values: Values): DeviceBuffer {
-  const buffer = device.alloc(values.byteLength, label);
-  new Uint8Array(device.host(buffer)).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-  return buffer;
-}
-
+const device = deviceOf({ isa: isas.at(-1)!, threads: 2 });
 let folder: string, file: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'weft-recording-'));
-  file = join(folder, 'tiny.weft');
-  const device = deviceOf({ isa: isas.at(-1)!, threads: 2 });
-  const step = tinyStep(device);
-  await record(device, step.list, step.bindings, file);
-  step.free();
+  file = await recordStep(device, folder);
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -68,19 +57,9 @@ test('random changes of list and metadata are run or refused', async () => {
 });
 
 test('so are random changes of every op alone', async () => {
-  const device = deviceOf({ isa: isas.at(-1)!, threads: 2 });
-  const files = await Promise.all(CASES.map(async ({ op, args }) => {
-    const path = join(folder, `${op.name}.weft`);
-    const frame = device.alloc(HEADER_WORDS * 4, 'frame');
-    // All counts come from the frame, so that changes of it count.
-    const counts = Object.entries(op.params as Op['params']).filter(([, param]) => param.kind === 'count');
-    counts.forEach(([, { capacity, from }], i) => { new Int32Array(device.host(frame))[i + 1] = (args[capacity!] as number) + (from ? args[from] as number : 0); });
-    const refs = Object.keys(op.operands).flatMap(name => (args[name] ? [[name, at(upload(device, name, args[name] as Values))] as const] : []));
-    await record(device, new CommandList().add(op, { ...args, ...Object.fromEntries(counts.map(([name], i) => [name, i + 1])), ...Object.fromEntries(refs) } as never), { frame }, path);
-    return path;
-  }));
+  const files = await recordOps(device, folder);
   const { stdout } = await replay(program, [...files, '--fuzz', '500', '--seed', '2', '--threads', '2']);
-  expect(stdout.match(/ran/g)).toHaveLength(CASES.length);
+  expect(stdout.match(/ran/g)).toHaveLength(files.length);
 });
 
 test('files that are no recordings are refused', async () => {

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
-import { CommandList, at, createCpuDevice, linear, rmsNorm, type Device } from '@weft/kernels';
+import { createCpuDevice, type Device } from '@weft/kernels';
+import { chain } from './recordings.js';
 import { tinyStep } from './tiny-step.js';
 
 const open: Device[] = [];
@@ -9,23 +10,6 @@ const device = (threads: number): Device => {
   return created;
 };
 afterEach(() => open.splice(0).forEach(d => d.close()));
-
-/** Many short ops that feed each other: a tile run twice, never, or before its op shows in the result. */
-function chain(d: Device): { list: CommandList; result: () => Uint32Array } {
-  const n = 640, rows = 3;
-  const alloc = (values: number, label: string) => {
-    const buffer = d.alloc(values * 4, label);
-    new Float32Array(d.host(buffer)).forEach((_, i, all) => { all[i] = Math.sin(i * 0.37) * 0.1; });
-    return buffer;
-  };
-  const w = alloc(n * n, 'w'), norm = alloc(n, 'norm'), x = alloc(rows * n, 'x'), y = alloc(rows * n, 'y');
-  const list = new CommandList();
-  for (let i = 0; i < 150; i++) {
-    list.add(linear, { x: at(x), w: at(w), y: at(y), count: 0, countFrom: 0, rows, n, k: n, ldx: n, ldy: n, dtype: 0, accumulate: i % 2 });
-    list.add(rmsNorm, { r: at(y), w: at(norm), y: at(x), count: 0, rows, srcRows: rows, dim: n, ldr: n, ldAdd: n, ldy: n, eps: 1e-5, plusOne: 1 });
-  }
-  return { list, result: () => new Uint32Array(d.host(x)).slice() };
-}
 
 test('results are the same bits on 1 to 16 threads, however they are scheduled', async () => {
   const run = async (threads: number, times: number): Promise<Uint32Array[]> => {

@@ -14,6 +14,9 @@ namespace weft {
 // Memory of one thread that lives as long as the pool of threads. `take` never allocates in steady state: it grows to
 // the largest request seen. Contents are undefined.
 struct Scratch {
+  Scratch() = default;
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
   void* data = nullptr;
   size_t bytes = 0;
   size_t staged = 0;                  // bytes handed out for values since the device last looked
