@@ -234,13 +234,14 @@ void DeviceObject::stop() {
 Napi::Value DeviceObject::run(Napi::Env env, WorkQueue& queue, std::function<void(Completions::Open&)> work) {
   Completions::Open* open = completions_->begin(env, Value());
   const Napi::Promise promise = open->deferred.Promise();
-  queue.put([open, work = std::move(work)](bool cancelled) {
+  queue.put([open, work = std::move(work)](bool cancelled) mutable {
     try {
       if (cancelled) throw Error("device_error", "the device was closed before this ran.");
       work(*open);
     } catch (...) {
       open->error = asError(std::current_exception());
     }
+    work = nullptr;  // with the buffers that it held: whoever awaits the promise finds them given back
     Completions::settle(open);
   });
   return promise;
