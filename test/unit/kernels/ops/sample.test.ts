@@ -158,6 +158,16 @@ describe.each(variants)('sample: $isa, $threads threads', variant => {
     expect((await draw(variant, logits, [{ ...plain, temperature: 1, bias: [[3, 1e38], [3, 3e38]] }])).rows[0]).toMatchObject({ token: 3, status: RowStatus.ok });
   });
 
+  test('temperatures and penalties that overflow leave the likeliest token', async () => {
+    const logits = Float32Array.of(1, 5, 4.9, -2), history = [1];
+    for (const over of [{ temperature: 1e-45 }, { temperature: 1e-38 }, { temperature: 1e-3 }]) {
+      expect((await draw(variant, logits, [{ ...plain, ...over, minP: 1 }])).rows[0]!.token).toBe(1);
+    }
+    expect((await draw(variant, logits, [{ ...plain, temperature: 1, history, repetition: 1e-38, seedLo: 3 }])).rows[0]!.token).toBe(1);
+    expect((await draw(variant, logits, [{ ...plain, temperature: 1e-3, history, presence: 3e38, frequency: 3e38 }])).rows[0]!.token).toBe(2);
+    expect((await draw(variant, logits, [{ ...plain, temperature: 1, history, presence: -3e38, frequency: -3e38, topP: 0.9 }])).rows[0]!.token).toBe(1);
+  });
+
   test('several draws from one slot follow each other', async () => {
     const random = new Random(63), vocab = 50, logits = random.normals(3 * vocab), row: Row = { ...plain, temperature: 1, seedLo: 5, frequency: 1, history: [4, 4] };
     const together = await draw(variant, logits, [row, row, row]);

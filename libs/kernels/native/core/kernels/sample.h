@@ -2,7 +2,7 @@
 //
 //   penalties    a token of the history (prompt too): l > 0 ? l / repetition : l · repetition; then, for its c > 0
 //                occurrences from promptLen on, l - (presence + c · frequency); then bias is added, in record order;
-//                then the mask. Infinite bias counts as ±FLT_MAX and -inf.
+//                then the mask. What overflows to +inf counts as FLT_MAX, inf - inf as -inf.
 //   weights      w = e^((l - max l) / temperature) in f32 (expOf); tokens of weight 0 are out.
 //   min-p        keeps w >= minP: at least minP times as likely as the likeliest.            then
 //   top-k        keeps the k most likely of those, equal ones by lower id.                   then
@@ -11,7 +11,7 @@
 //   draw         the first id, ascending, at which the sum of weights (double) exceeds u · total, u in [0, 1) from
 //                Philox(seed; choice, position), position being that of the token to be drawn.
 //
-// bound by memory and exponentials: about six passes over vocab · 4 bytes, out of L2.
+// bound by latency and caches: greedy takes three passes over vocab · 4 bytes, a draw five more, top-k and top-p four each.
 #pragma once
 
 namespace weft {
@@ -40,6 +40,9 @@ struct SampleRow {
     return penalizes() ? size : 0;
   }
 
+  // No altered logit is +inf or NaN, so the greatest always weighs e^0 = 1.
+  static float bounded(float value) { return value > 3.402823466e38f ? 3.402823466e38f : value == value ? value : -INFINITY; }
+
   void penalize(float* l, int32_t* tokens, uint32_t* counts) const {
     const uint32_t size = tableSize();
     const float repetition = param(kSampleRepetition), presence = param(kSamplePresence), frequency = param(kSampleFrequency);
@@ -58,14 +61,14 @@ struct SampleRow {
       float& value = l[tokens[at]];
       value = value > 0 ? value / repetition : value * repetition;
       if (counts[at]) value -= presence + (float)counts[at] * frequency;
+      value = bounded(value);
     }
   }
 
   void addBias(float* l) const {
     const int32_t* pair = a.bias + 2 * (size_t)record[kSampleBiasStart];
     for (int32_t i = 0; i < record[kSampleBiasCount]; i++, pair += 2) {
-      const float sum = l[pair[0]] + wordAsFloat(pair[1]);
-      l[pair[0]] = sum > 3.402823466e38f ? 3.402823466e38f : sum;
+      l[pair[0]] = bounded(l[pair[0]] + wordAsFloat(pair[1]));
     }
   }
 
@@ -75,12 +78,10 @@ struct SampleRow {
   }
 
   int32_t draw(float* l, float max, int32_t* ids) const {
-    // Finite even for the smallest temperatures: the maximum's distance to itself stays 0.
-    const float steepest = 3.402823466e38f, wanted = 1.0f / param(kSampleTemperature);
-    const F inverse = splat(wanted < steepest ? wanted : steepest), top = splat(max);
+    const F temperature = splat(param(kSampleTemperature)), top = splat(max);
     uint32_t i = 0;
-    for (; i + kLanes <= a.vocab; i += kLanes) store(l + i, expOf(mul(sub(load(l + i), top), inverse)));
-    if (i < a.vocab) storeN(l + i, expOf(mul(sub(loadN(l + i, a.vocab - i), top), inverse)), a.vocab - i);
+    for (; i + kLanes <= a.vocab; i += kLanes) store(l + i, expOf(divide(sub(load(l + i), top), temperature)));
+    if (i < a.vocab) storeN(l + i, expOf(divide(sub(loadN(l + i, a.vocab - i), top), temperature)), a.vocab - i);
 
     const float minP = param(kSampleMinP), topP = param(kSampleTopP);
     const float least = minP > 0 ? minP : 1e-45f;
@@ -91,7 +92,6 @@ struct SampleRow {
       l[c.count] = weight;
       c.count += weight >= least;
     }
-    if (c.count == 0) return -1;                         // logits that overflowed on the way here
     const uint32_t topK = record[kSampleTopK] > 0 ? record[kSampleTopK] : 0;
     if (topK && topK < c.count) keepMostLikely(c, topK, false);
     double total = sumOfWeights(c);
@@ -110,9 +110,9 @@ struct SampleRow {
   }
 
   static double sumOfWeights(const Candidates& c) {
-    double total = 0;
-    for (uint32_t n = 0; n < c.count; n++) total += (double)c.weights[n];
-    return total;
+    double sums[4] = {0, 0, 0, 0};
+    for (uint32_t n = 0; n < c.count; n++) sums[n % 4] += (double)c.weights[n];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
   }
 
   // The next token, or -1 if nothing may be drawn.

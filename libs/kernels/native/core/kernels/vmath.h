@@ -7,7 +7,7 @@ namespace WEFT_ISA {
 // e^x to 2 ulp, through e^x = 2^n e^r with |r| <= ln2/2 and a minimax polynomial (relative error 3e-9 before rounding).
 // Subnormal results where the instruction set scales through them, 0 below -104, infinity above 88.8; NaN stays NaN.
 WEFT_INLINE F expOf(F x) {
-  x = minOf(splat(89.0f), maxOf(splat(-104.0f), x));                      // the bound first: NaN passes
+  x = minOf(splat(89.0f), maxOf(splat(-105.0f), x));                      // the bound first: NaN passes
   F n = nearest(mul(x, splat(1.44269504f)));
   F r = fma(n, splat(-0.693145752f), x);                                  // ln2 in two parts, the first exact in 16 bits
   r = fma(n, splat(-1.42860677e-6f), r);
