@@ -1,7 +1,8 @@
 /**
  * A row's numbers have the same bits alone and in any company: 200 seeded mixes on the fixture models, through engines
  * that differ in threads, steps in flight, rows of a step and size of the pool (small ones preempt). Compared are, for
- * every prompt position and every generated token, the log-probability of the token and of the 20 best: bit by bit.
+ * every prompt position and every generated token, the log-probability of the token and of the 20 best: bit by bit;
+ * and, where steps run one at a time, all bytes of every row of logits.
  */
 import { blocksFor, type EngineRequest } from '@weft/engine';
 import { expect, test } from 'vitest';
@@ -27,7 +28,7 @@ function requestOf(random: Random, id: string, digests: string[], vocab: number)
 }
 
 test.each(models)('%s: each row answers with the same bits alone and in any batch', { timeout: 120_000 }, async model => {
-  const alone = await new Subject().open(model, { threads: 1, depth: 1, stepTokens: 512 });
+  const alone = await new Subject().open(model, { threads: 1, depth: 1, stepTokens: 64 });
   // The largest request, its two adapters, and one page.
   const largest = [...alone.host.engine.adapters.entries()].map(a => a.pageCount).sort((a, b) => b - a);
   const poolBytes = (largest[0]! + (largest[1] ?? 0) + blocksFor(120 + 40) + 1) * alone.host.pool.pageBytes;
@@ -38,14 +39,36 @@ test.each(models)('%s: each row answers with the same bits alone and in any batc
   const subjects = await Promise.all(settings.map(setting => new Subject().open(model, setting)));
   const random = new Random(models.indexOf(model) + 1);
   const vocab = alone.host.model.config.vocab;
+  let compared = 0;
   for (let mix = 0; mix < PER_MODEL; mix++) {
     const requests = Array.from({ length: random.int(1, 12) }, (_, i) => requestOf(random, `m${mix}-${i}`, alone.digests, vocab));
     const subject = random.pick(subjects);
     const mixed = await subject.ask(requests);
     for (const r of requests) expect(mixed.get(r.id), `${model} mix ${mix} request ${r.id}`).toEqual((await alone.ask([r])).get(r.id));
+    const rows = subject.logitHashes.splice(0), rowsAlone = alone.logitHashes.splice(0);
+    if (rows.length > 0) expect(rows.sort(), `${model} mix ${mix}: logits`).toEqual(rowsAlone.sort());
+    compared += rows.length;
   }
+  expect(compared, 'rows of logits').toBeGreaterThan(1000);
   expect(subjects.reduce((sum, s) => sum + s.host.engine.preemptions, 0), 'preemptions in the small pools').toBeGreaterThan(0);
   for (const s of [alone, ...subjects]) await s.host.close();
+});
+
+test('a pool of the largest request and one page finishes sixteen, to the same bits, with every page accounted for after every step', { timeout: 60_000 }, async () => {
+  const alone = await new Subject().open('llama-tiny', { threads: 1, depth: 1, stepTokens: 64 });
+  const { pageBytes } = alone.host.pool;
+  const { digest: adapter, pageCount: adapterPages } = [...alone.host.engine.adapters.entries()].reduce((a, b) => (b.pageCount > a.pageCount ? b : a));
+  const small = await new Subject().open('llama-tiny', { threads: 2, depth: 2, stepTokens: 64, poolBytes: (blocksFor(48 + 48) + adapterPages + 1) * pageBytes });
+  small.checkEveryStep = true;
+  const random = new Random(99);
+  const requests = Array.from({ length: 16 }, (_, i): EngineRequest => ({
+    ...requestOf(random, `r${i}`, [adapter], alone.host.model.config.vocab), adapters: [{ digest: adapter, weight: 1 }],
+    prompt: Array.from({ length: 48 - i }, () => random.int(0, 299)), maxTokens: 48,
+  }));
+  const answers = await small.ask(requests);
+  for (const r of requests) expect(answers.get(r.id), r.id).toEqual((await alone.ask([r])).get(r.id));
+  expect(small.host.engine.preemptions).toBeGreaterThan(0);
+  for (const s of [alone, small]) await s.host.close();
 });
 
 test('all mixes together are as many as promised', () => { expect(models.length * PER_MODEL).toBe(MIXES); });

@@ -1,7 +1,9 @@
 /** An engine on a fixture model, and what it said: tokens, and the bits of every log-probability beside them. */
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Header, LOGIT_TILE, OPS } from '@weft/kernels';
 import { createEngine, type EngineHost, type EngineRequest, type Terminal, type TokenEvent } from '@weft/engine';
 import { afterAll } from 'vitest';
 
@@ -16,7 +18,10 @@ export interface Answer { tokens: number[]; bits: string[]; scores: number[]; hi
 export class Subject {
   host!: EngineHost;
   readonly digests: string[] = [];
+  /** Of every logits row since the last look, all of its bytes; only at depth 1, with steps of at most a tile of rows. */
+  readonly logitHashes: string[] = [];
   readonly #answers = new Map<string, Answer>();
+  checkEveryStep = false;
   #left = 0;
   #done: () => void = () => undefined;
 
@@ -25,17 +30,40 @@ export class Subject {
     this.host = await createEngine({
       modelDir: join(fixtures, model, 'base'), adapterCacheDir: cache, maxSequences: 16, poolBytes: 64 * 2 ** 20, lookaheadTokens: 1, ...options,
       listener: {
-        onStep: (_step, events) => { for (const event of events) this.#note(event); },
+        onStep: (_step, events) => {
+          for (const event of events) this.#note(event);
+          if (this.checkEveryStep) this.host.engine.checkInvariants();
+        },
         onTerminal: terminal => {
           for (const [key, answer] of this.#answers) if (key.startsWith(`${terminal.requestId}/`)) answer.terminal = terminal;
           if (--this.#left === 0) this.#done();
         },
       },
     });
+    if (options.depth === 1 && options.stepTokens <= LOGIT_TILE) this.#watchLogits();
     for (const name of readdirSync(join(fixtures, model, 'adapters')).sort()) {
       this.digests.push((await this.host.addAdapter(join(fixtures, model, 'adapters', name))).digest);
     }
     return this;
+  }
+
+  /** The logits of a step lie where the first sample op of its list reads them, until the next step is submitted. */
+  #watchLogits(): void {
+    const { device } = this.host, submit = device.submit.bind(device);
+    device.submit = async (list, options) => {
+      const result = await submit(list, options);
+      const { words } = list;
+      let at = 0;
+      while (words[at] !== OPS.sample.code) at += words[at + 1]!;
+      const params = at + 2 + 2 * Object.keys(OPS.sample.operands).length, names = Object.keys(OPS.sample.params);
+      const param = (name: string): number => words[params + names.indexOf(name)]!;
+      const memory = device.host(device.buffer(words[at + 2]!)), start = words[at + 3]! * 4;
+      const rows = new Int32Array(device.host(options.bindings.frame!))[Header.logits]!;
+      for (let row = 0; row < rows; row++) {
+        this.logitHashes.push(createHash('sha1').update(new Uint8Array(memory, start + row * param('ldl') * 4, param('vocab') * 4)).digest('hex'));
+      }
+      return result;
+    };
   }
 
   #note(event: TokenEvent): void {
