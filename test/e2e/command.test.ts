@@ -95,7 +95,7 @@ describe('weft up refuses', () => {
     const { port } = server.address() as { port: number };
     const started = new Process(['up', '--once', '--model', MODEL, '--port', String(port)]);
     expect(await started.exited).toBe(1);
-    expect(started.output).toContain(`port_in_use · field port · port ${port}`);
+    expect(started.lines.filter(line => line.includes('in use'))).toEqual([expect.stringMatching(new RegExp(`^weft: port_in_use · field port · port ${port} `))]);
     server.close();
   });
 

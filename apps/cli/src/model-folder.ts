@@ -1,8 +1,8 @@
 /** What --model means: a folder, or a model in the Hugging Face cache. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { WeftError } from '@weft/contracts';
+import { homeOf } from './options.js';
 
 export interface ModelFolder { folder: string; name: string }
 
@@ -18,7 +18,7 @@ export function findModel(model: string | undefined, env: NodeJS.ProcessEnv): Mo
   const folder = resolve(env.INIT_CWD ?? '.', model);
   if (isFolder(folder)) return checked({ folder, name: hubName(folder) ?? basename(folder) });
   if (!HUB_NAME.test(model)) throw new WeftError('option_invalid', `${folder} is no folder, and ${JSON.stringify(model)} is no org/name`, { field: 'model' });
-  const cache = env.HF_HUB_CACHE ?? join(env.HF_HOME ?? join(env.HOME ?? homedir(), '.cache', 'huggingface'), 'hub');
+  const cache = env.HF_HUB_CACHE ?? join(env.HF_HOME ?? join(homeOf(env), '.cache', 'huggingface'), 'hub');
   const snapshot = cachedSnapshot(join(cache, `models--${model.replace('/', '--')}`));
   if (snapshot === undefined) {
     throw new WeftError('checkpoint_file_missing', `neither a folder ${folder} nor a model ${model} in ${cache} is there. Download it with «hf download ${model}», or give the folder of a checkpoint`, { field: 'model' });

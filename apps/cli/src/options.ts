@@ -1,5 +1,5 @@
 /** The options of `weft up`: one table for parsing, the environment, help and error messages. */
-import { homedir } from 'node:os';
+import { userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseInteger, WeftError } from '@weft/contracts';
 import { Command, Option } from 'commander';
@@ -58,15 +58,21 @@ export function upOptions(): Option[] {
   return options.map(option => option.env(`WEFT_${option.name().replaceAll('-', '_').toUpperCase()}`));
 }
 
+/** An empty HOME is none: the files would land wherever the command runs. */
+export const homeOf = ({ HOME }: NodeJS.ProcessEnv): string => HOME || userInfo().homedir;
+
 /** Relative paths are relative to where the person typed the command: npm changes the directory. */
-export function resolveOptions(raw: Partial<UpOptions>, { INIT_CWD, HOME }: NodeJS.ProcessEnv): UpOptions {
-  const path = (value: string | undefined): string | undefined => (value === undefined ? undefined : resolve(INIT_CWD ?? '.', value));
-  const { once = false } = raw;
+export function resolveOptions(raw: Partial<UpOptions>, env: NodeJS.ProcessEnv): UpOptions {
+  const path = (value: string | undefined): string | undefined => (value === undefined ? undefined : resolve(env.INIT_CWD ?? '.', value));
+  const { once = false, tlsCert, tlsKey } = raw;
+  if ((tlsCert === undefined) !== (tlsKey === undefined)) {
+    throw new WeftError('option_invalid', '--tls-cert and --tls-key come together', { field: tlsCert === undefined ? 'tls-cert' : 'tls-key' });
+  }
   return {
     ...raw as UpOptions, once,
     port: raw.port ?? (once ? 0 : DEFAULT_PORT),
-    dataDir: path(raw.dataDir) ?? (once ? undefined : join(HOME ?? homedir(), '.weft')),
-    adapters: path(raw.adapters), tlsCert: path(raw.tlsCert), tlsKey: path(raw.tlsKey), trace: path(raw.trace),
+    dataDir: path(raw.dataDir) ?? (once ? undefined : join(homeOf(env), '.weft')),
+    adapters: path(raw.adapters), tlsCert: path(tlsCert), tlsKey: path(tlsKey), trace: path(raw.trace),
   };
 }
 

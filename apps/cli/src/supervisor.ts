@@ -102,7 +102,7 @@ class ServiceProcess {
     child.on('message', (message: ServiceReport) => {
       if (message.type === 'listening') onListening(message.at);
       else if (message.type === 'ready') this.#onReady();
-      else this.#refused = new WeftError(message.code, message.message);
+      else this.#refused = new WeftError(message.code, message.message, message.details);
     });
     child.once('exit', (code, signal) => void this.#died(signal ?? `code ${code}`));
     child.once('error', cause => this.#fail(new WeftError('internal_error', `${name} can't be started: ${cause.message}`, { cause })));

@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AdapterRefused } from '@weft/adapters';
-import { describeError, toWeftError, WeftError, type executorV1 } from '@weft/contracts';
+import { toWeftError, WeftError, type executorV1 } from '@weft/contracts';
 import type { EngineHost } from '@weft/engine';
 import { refusedCard, toCard, toFinding } from './wire.js';
 
@@ -46,6 +46,6 @@ async function subfolders(folder: string): Promise<string[]> {
     const entries = await readdir(folder, { withFileTypes: true });
     return entries.filter(entry => (entry.isDirectory() || entry.isSymbolicLink()) && !entry.name.startsWith('.')).map(entry => entry.name).sort();
   } catch (cause) {
-    throw new WeftError('option_invalid', `the adapters' folder can't be read: ${describeError(toWeftError(cause))}`, { field: 'adapters', cause });
+    throw new WeftError('option_invalid', `the adapters' folder can't be read: ${(cause as Error).message}`, { field: 'adapters', cause });
   }
 }

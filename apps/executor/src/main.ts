@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ConsoleLogger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { report, runService } from '@weft/contracts';
 import { readConfig } from './config.js';
@@ -9,7 +10,7 @@ import { LinkServer } from './link-server.js';
 
 await runService(async () => {
   const config = readConfig(process.env);
-  const app = await NestFactory.createApplicationContext(ExecutorModule.with(config), { logger: ['error', 'warn'], abortOnError: false });
+  const app = await NestFactory.createApplicationContext(ExecutorModule.with(config), { logger: new ConsoleLogger({ colors: false, logLevels: ['error', 'warn'] }), abortOnError: false });
   const engine = app.get(EngineService);
   const server = app.get(LinkServer);
   report({ type: 'listening', at: await server.listen() });

@@ -1,6 +1,7 @@
 /** The HTTP server around the modules: its bounds, and what every request gets whichever route it takes. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { ConsoleLogger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import { WeftError } from '@weft/contracts';
@@ -37,7 +38,7 @@ export async function startGateway(config: GatewayConfig): Promise<Gateway> {
     ...tlsOptions(config),
   });
   const app = await NestFactory.create<NestFastifyApplication>(GatewayModule.with(config, tokenizer), adapter, {
-    logger: ['error', 'warn'], abortOnError: false, bodyParser: false,
+    logger: new ConsoleLogger({ colors: false, logLevels: ['error', 'warn'] }), abortOnError: false, bodyParser: false,
   });
   const fastify = adapter.getInstance() as unknown as FastifyInstance;
   acceptJsonOnly(fastify);
@@ -51,7 +52,9 @@ export async function startGateway(config: GatewayConfig): Promise<Gateway> {
   }
   const close = async (): Promise<void> => { await app.close(); await tokenizer.close(); };
   try {
-    await app.listen(config.port, config.host);
+    // Not by Nest, which logs what it throws as well.
+    await app.init();
+    await fastify.listen({ port: config.port, host: config.host });
   } catch (cause) {
     await close();
     throw listenError(cause, config);

@@ -1,12 +1,12 @@
 /** How a service's process lives: started, told to stop, and bound to the supervisor that forked it, if one did. */
-import { describeError, toWeftError, type ErrorCode } from './errors.js';
+import { describeError, toWeftError, type ErrorCode, type ErrorDetails } from './errors.js';
 
 /** What a service tells its supervisor over the IPC channel. */
 export type ServiceReport =
   | { type: 'listening'; at: string }
   | { type: 'ready' }
   /** It can't start, and starting it again would not help. */
-  | { type: 'failed'; code: ErrorCode; message: string };
+  | { type: 'failed'; code: ErrorCode; message: string; details: Pick<ErrorDetails, 'field' | 'tensor' | 'file'> };
 
 export interface Service {
   /** Finishes what runs within the drain time, then frees everything. */
@@ -42,9 +42,11 @@ export async function runService(start: () => Promise<Service>): Promise<void> {
 
 function fail(thrown: unknown): void {
   const error = toWeftError(thrown);
-  console.error(error.code === 'internal_error' ? thrown : describeError(error));
-  const exit = (): never => process.exit(1);
-  if (process.send === undefined || TRANSIENT.includes(error.code)) exit();
-  // The message must be out before the process is.
-  process.send!({ type: 'failed', code: error.code, message: describeError(error) } satisfies ServiceReport, exit);
+  if (process.send === undefined || TRANSIENT.includes(error.code)) {
+    console.error(error.code === 'internal_error' ? thrown : describeError(error));
+    process.exit(1);
+  }
+  const { field, tensor, file } = error.details;
+  // The supervisor tells it. The message must be out before the process is.
+  process.send({ type: 'failed', code: error.code, message: error.message, details: { field, tensor, file } } satisfies ServiceReport, () => process.exit(1));
 }

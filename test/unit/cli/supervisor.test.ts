@@ -53,7 +53,7 @@ test('five deaths within a minute end everything, with the last lines', async ()
 
 test('a service that says why it can not start is not started again', async () => {
   const supervisor = new Supervisor(line => lines.push(line));
-  await expect(supervisor.start(service('refusing', "process.send({ type: 'failed', code: 'port_in_use', message: 'port 1 is in use' }, () => process.exit(1));")))
+  await expect(supervisor.start(service('refusing', "process.send({ type: 'failed', code: 'port_in_use', message: 'port 1 is in use', details: { field: 'port' } }, () => process.exit(1));")))
     .rejects.toMatchObject({ code: 'port_in_use', message: 'port 1 is in use' });
 });
 

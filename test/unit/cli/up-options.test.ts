@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -28,8 +28,16 @@ test('defaults', () => {
   expect(resolveOptions(parse('--once', '--port', '5', '--data-dir', '/d', '--no-demo'), {})).toMatchObject({ port: 5, dataDir: '/d', demo: false });
 });
 
+test.each([[''], [undefined]])('HOME %j: the account says where home is', HOME => {
+  expect(resolveOptions(parse(), { HOME }).dataDir).toBe(join(userInfo().homedir, '.weft'));
+});
+
+test('certificate and key come together', () => {
+  expect(() => resolveOptions(parse('--tls-cert', 'c'), {})).toThrow(expect.objectContaining({ code: 'option_invalid', details: { field: 'tls-key' } }));
+});
+
 test('relative paths are relative to where the command was typed', () => {
-  expect(resolveOptions(parse('--adapters', 'a', '--tls-cert', '../c', '--trace', '/t', '--data-dir', 'd'), { INIT_CWD: '/typed/here' }))
+  expect(resolveOptions(parse('--adapters', 'a', '--tls-cert', '../c', '--tls-key', 'k', '--trace', '/t', '--data-dir', 'd'), { INIT_CWD: '/typed/here' }))
     .toMatchObject({ adapters: '/typed/here/a', tlsCert: '/typed/c', trace: '/t', dataDir: '/typed/here/d' });
   checkpoint(join(folder, 'm'));
   expect(findModel('m', { INIT_CWD: folder })).toEqual({ folder: join(folder, 'm'), name: 'm' });
