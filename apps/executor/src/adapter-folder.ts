@@ -8,17 +8,20 @@ import { refusedCard, toCard, toFinding } from './wire.js';
 
 /** Letters that model ids use for other things (`: @ / + *`) are not among them. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+/** An adapter of another base has a finding for every tensor. */
+const FINDINGS_TOLD_MAX = 3;
 
-/** Validates, packs and registers each. One that is refused has its findings in the card, and is never served. */
-export async function addFolder(folder: string, host: Pick<EngineHost, 'addAdapter'>, log: (line: string) => void): Promise<executorV1.AdapterCard[]> {
+/** Validates, packs and registers each. One that is refused has its findings in the card, and is never served: so one with the base's name. */
+export async function addFolder(folder: string, host: Pick<EngineHost, 'addAdapter'>, base: string | undefined, log: (line: string) => void): Promise<executorV1.AdapterCard[]> {
   const cards: executorV1.AdapterCard[] = [];
-  const taken = new Set<string>();
+  const taken = new Map(base === undefined ? [] : [[base.toLowerCase(), 'the base model']]);
   for (const name of await subfolders(folder)) {
     const refuse = (errors: executorV1.Finding[]): void => {
       cards.push(refusedCard(name, errors));
-      for (const { code, field, tensor, message } of errors) {
-        log(['refused adapter ' + name + ': ' + code, field && `field ${field}`, tensor && `tensor ${tensor}`, message].filter(Boolean).join(' · '));
+      for (const { code, field, tensor, message } of errors.slice(0, FINDINGS_TOLD_MAX)) {
+        log([`refused adapter ${name}: ${code}`, field && `field ${field}`, tensor && !message.includes(tensor) && `tensor ${tensor}`, message].filter(Boolean).join(' · '));
       }
+      if (errors.length > FINDINGS_TOLD_MAX) log(`refused adapter ${name}: and ${errors.length - FINDINGS_TOLD_MAX} more`);
     };
     try {
       checkName(name, taken);
@@ -35,10 +38,11 @@ export async function addFolder(folder: string, host: Pick<EngineHost, 'addAdapt
   return cards;
 }
 
-function checkName(name: string, taken: Set<string>): void {
+function checkName(name: string, taken: Map<string, string>): void {
   if (!NAME.test(name)) throw new WeftError('invalid_value', `an adapter's name is letters, digits, ".", "_" and "-", at most 63, a letter or digit first; rename the folder`, { field: 'name' });
-  if (taken.has(name.toLowerCase())) throw new WeftError('conflict', 'another folder has the same name but for case; rename one', { field: 'name' });
-  taken.add(name.toLowerCase());
+  const holder = taken.get(name.toLowerCase());
+  if (holder !== undefined) throw new WeftError('conflict', `${holder} has this name; rename the folder`, { field: 'name' });
+  taken.set(name.toLowerCase(), `another folder, ${name},`);
 }
 
 async function subfolders(folder: string): Promise<string[]> {

@@ -47,7 +47,7 @@ export class EngineService implements EngineListener {
       ...(traceFile !== undefined && { traceFile }),
     });
     this.#host = host;
-    const adapters = adaptersDir === undefined ? [] : await addFolder(adaptersDir, host, log);
+    const adapters = adaptersDir === undefined ? [] : await addFolder(adaptersDir, host, modelName, log);
     const { config, geometry } = host.model;
     const { name, isa: instructions, threads: used } = host.device;
     this.#description = {

@@ -72,8 +72,6 @@ export class ModelDirectory {
 
   #serve({ adapters }: executorV1.Description): void {
     const served = adapters.filter(({ errors }) => errors.length === 0);
-    const clash = served.find(({ name }) => name.toLowerCase() === this.base.toLowerCase());
-    if (clash !== undefined) console.log(`refused adapter ${clash.name}: conflict · field name · the base model has this id; rename the adapter's folder`);
-    this.#adapters = new Map(served.filter(adapter => adapter !== clash).map(adapter => [adapter.name.toLowerCase(), adapter]));
+    this.#adapters = new Map(served.map(adapter => [adapter.name.toLowerCase(), adapter]));
   }
 }
