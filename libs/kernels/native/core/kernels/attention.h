@@ -106,6 +106,19 @@ static void valueDispatch(uint32_t rows, const float* p, const typename W::Store
   }
 }
 
+// Visible tokens of a block for a row at `position`: first > last where there are none.
+struct Visible {
+  uint32_t first, last;
+  bool any;
+  Visible(uint32_t position, uint32_t window, uint32_t block) {
+    const uint32_t base = block * kBlockTokens, oldest = window && position >= window ? position - window + 1 : 0;
+    any = position >= base && oldest < base + kBlockTokens;
+    first = oldest > base ? oldest - base : 0;
+    last = position - base < kBlockTokens ? position - base : kBlockTokens - 1;
+  }
+  bool whole() const { return any && first == 0 && last == kBlockTokens - 1; }
+};
+
 // What a tile keeps between blocks. ld: dim rounded up to whole vectors.
 struct AttentionState {
   uint32_t pairs, dim, ld;
@@ -143,41 +156,43 @@ struct AttentionState {
     }
   }
 
-  // Turns the scores of pair m into weights; tokens outside [first, last] get 0.
-  void weigh(uint32_t m, uint32_t first, uint32_t last, float scale, float softcap) {
+  // Lanes of vector v outside [first, last] become `other`.
+  WEFT_INLINE F within(F a, int v, uint32_t first, uint32_t last, F other) {
     static const float kLane[kBlockTokens] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const F none = splat(-3.402823466e38f);
-    const bool whole = first == 0 && last == kBlockTokens - 1;
-    F s[kTokenVectors];
+    const F lane = load(kLane + v * kLanes);
+    return ifLess(lane, splat((float)first), other, ifLess(splat((float)last), lane, other, a));
+  }
+
+  // Scales the scores of pair m, and takes a new maximum into account where there is one.
+  WEFT_INLINE void raise(const AttentionState& s, uint32_t m, const Visible& seen, float scale, float softcap) {
+    float* scores = s.p + m * kBlockTokens;
+    const F before = splat(s.max[m]), none = splat(-3.402823466e38f);
+    F high = before;
     bool raised = false;
-    const F before = splat(max[m]);
     for (int v = 0; v < kTokenVectors; v++) {
-      s[v] = mul(load(p + m * kBlockTokens + v * kLanes), splat(scale));
-      if (softcap > 0) s[v] = mul(splat(softcap), tanhOf(divide(s[v], splat(softcap))));
-      if (!whole) {
-        const F lane = load(kLane + v * kLanes);
-        s[v] = ifLess(lane, splat((float)first), none, ifLess(splat((float)last), lane, none, s[v]));
-      }
-      raised |= anyGreater(s[v], before);
+      F score = mul(load(scores + v * kLanes), splat(scale));
+      if (softcap > 0) score = mul(splat(softcap), tanhOf(divide(score, splat(softcap))));
+      if (!seen.whole()) score = within(score, v, seen.first, seen.last, none);
+      store(scores + v * kLanes, score);
+      raised |= anyGreater(score, before);
+      high = maxOf(score, high);
     }
-    float* l = sum + m * kBlockTokens;
-    if (raised) {
-      F high = s[0];
-      for (int v = 1; v < kTokenVectors; v++) high = maxOf(s[v], high);
-      const float now = maxOver(maxOf(high, before));
-      const F factor = expOf(sub(before, splat(now)));
-      for (uint32_t i = 0; i < ld; i += kLanes) store(acc + m * ld + i, mul(load(acc + m * ld + i), factor));
-      for (int v = 0; v < kTokenVectors; v++) store(l + v * kLanes, mul(load(l + v * kLanes), factor));
-      max[m] = now;
-    }
-    const F top = splat(max[m]);
+    if (!raised) return;
+    s.max[m] = maxOver(high);
+    const F factor = expOf(sub(before, splat(s.max[m])));
+    float *acc = s.acc + m * s.ld, *l = s.sum + m * kBlockTokens;
+    for (uint32_t i = 0; i < s.ld; i += kLanes) store(acc + i, mul(load(acc + i), factor));
+    for (int v = 0; v < kTokenVectors; v++) store(l + v * kLanes, mul(load(l + v * kLanes), factor));
+  }
+
+  // Turns the scores of pair m into weights; tokens that it does not see get 0.
+  WEFT_INLINE void weigh(const AttentionState& s, uint32_t m, const Visible& seen) {
+    float *p = s.p + m * kBlockTokens, *l = s.sum + m * kBlockTokens;
+    const F top = splat(s.max[m]);
     for (int v = 0; v < kTokenVectors; v++) {
-      F weight = expOf(sub(s[v], top));
-      if (!whole) {
-        const F lane = load(kLane + v * kLanes);
-        weight = ifLess(lane, splat((float)first), zero(), ifLess(splat((float)last), lane, zero(), weight));
-      }
-      store(p + m * kBlockTokens + v * kLanes, weight);
+      F weight = expOf(sub(load(p + v * kLanes), top));
+      if (!seen.whole()) weight = within(weight, v, seen.first, seen.last, zero());
+      store(p + v * kLanes, weight);
       store(l + v * kLanes, add(load(l + v * kLanes), weight));
     }
   }
@@ -194,19 +209,6 @@ struct AttentionState {
   }
 };
 
-// Visible tokens of a block for a row at `position`: first > last where there are none.
-struct Visible {
-  uint32_t first, last;
-  bool any;
-  Visible(uint32_t position, uint32_t window, uint32_t block) {
-    const uint32_t base = block * kBlockTokens, oldest = window && position >= window ? position - window + 1 : 0;
-    any = position >= base && oldest < base + kBlockTokens;
-    first = oldest > base ? oldest - base : 0;
-    last = position - base < kBlockTokens ? position - base : kBlockTokens - 1;
-  }
-  bool whole() const { return any && first == 0 && last == kBlockTokens - 1; }
-};
-
 // One block for all pairs of a tile: rows positions[0 …], `heads` pairs each. W is what keys and values are stored as.
 template <class W>
 static void attentionBlock(const AttentionArgs& a, AttentionState& state, const int32_t* positions, uint32_t heads, uint32_t block,
@@ -216,9 +218,11 @@ static void attentionBlock(const AttentionArgs& a, AttentionState& state, const 
     const uint32_t from = evenBegin(state.pairs, scoreTiles, i), to = evenBegin(state.pairs, scoreTiles, i + 1);
     scoreDispatch<W>(to - from, state.q + from * a.dim, keys, a.dim, state.p + from * kBlockTokens, ahead);
   }
-  for (uint32_t m = 0; m < state.pairs; m++) {
-    const Visible seen(positions[m / heads], a.window, block);
-    if (seen.any) state.weigh(m, seen.first, seen.last, a.scale, a.softcap);
+  for (uint32_t row = 0, m = 0; m < state.pairs; row++, m += heads) {
+    const Visible seen(positions[row], a.window, block);
+    if (!seen.any) continue;
+    for (uint32_t h = 0; h < heads; h++) AttentionState::raise(state, m + h, seen, a.scale, a.softcap);
+    for (uint32_t h = 0; h < heads; h++) AttentionState::weigh(state, m + h, seen);
   }
   for (uint32_t m = 0; m < state.pairs;) {
     const uint32_t end = m + kValueRows < state.pairs ? m + kValueRows : state.pairs;
