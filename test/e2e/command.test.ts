@@ -26,6 +26,7 @@ describe('weft up', () => {
     const data = await events(response);
     expect([data.at(-1), data.some(event => event.includes('"error"'))]).toEqual(['[DONE]', false]);
     expect(await stopped).toBe(0);
+    expect(weft.process.lines.at(-1)).toBe('weft stopping: what runs may take 30 s more; Ctrl-C ends it');
   });
 
   test('two Ctrl-C within a second are one', async () => {
@@ -114,6 +115,7 @@ describe('weft up refuses', () => {
 test('--once asks the base and every adapter, prints the table and the pool, and ends', async () => {
   const started = new Process(['up', '--once', '--model', MODEL, '--adapters', ADAPTERS, '--model-name', 'org/tiny']);
   expect(await started.exited).toBe(0);
+  expect(Math.max(...started.lines.filter(line => /^[─ ]+$/.test(line)).map(line => line.length))).toBeLessThanOrEqual(80);
   for (const text of ['org/tiny', 'rs-r32', 'tokens/s', 'adapter r16-all', 'free']) expect(started.output).toContain(text);
 });
 

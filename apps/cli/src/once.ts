@@ -9,7 +9,8 @@ const MAX_TOKENS = 32;
 const POLL_MS = 50;
 /** The gateway hears of the pool ten times a second. */
 const LAST_LOOK_MS = 200;
-const ANSWER_WIDTH = 60;
+/** The table fits into 80 columns unless names are long. */
+const ANSWER_WIDTH = 44;
 
 interface Row { model: string; answer: string; tokens: number; seconds: number; problem: string | null }
 
@@ -24,13 +25,16 @@ export async function runOnce({ url, tenantKey, adminKey }: Credentials, print: 
   const seconds = (performance.now() - began) / 1000;
   const executor = await fullest();
 
-  print(table(['model', 'prompt', 'answer', 'tokens', 'tokens/s'], rows.map(({ model, answer, tokens, seconds: own, problem }) =>
-    [model, QUESTION, oneLine(problem ?? answer, ANSWER_WIDTH), String(tokens), (tokens / own).toFixed(1)]), ['tokens', 'tokens/s']));
+  print(`\n${QUESTION}\n`);
+  print(table(['model', 'answer', 'tokens', 'tokens/s'], rows.map(({ model, answer, tokens, seconds: own }) =>
+    [model, oneLine(answer, ANSWER_WIDTH), String(tokens), (tokens / own).toFixed(1)]), ['tokens', 'tokens/s']));
   const tokens = rows.reduce((sum, row) => sum + row.tokens, 0);
   print(`\n${rows.length} requests in one mix on ${executor.device}: ${tokens} tokens in ${seconds.toFixed(2)} s, ${(tokens / seconds).toFixed(1)} tokens/s\n`);
   print(poolMap(executor));
   const refused = executor.adapters.filter(({ errors }) => errors.length > 0);
+  if (refused.length > 0) print('');
   for (const { name, errors } of refused) print(`refused ${name}: ${errors[0]!.code} · ${errors[0]!.message}`);
+  for (const { model, problem } of rows) if (problem !== null) print(`failed ${model}: ${problem}`);
   return refused.length === 0 && rows.every(({ problem }) => problem === null);
 }
 

@@ -5,9 +5,9 @@ export function table(header: string[], rows: string[][], right: readonly string
   return [line(header), line(widths.map(width => '─'.repeat(width))), ...rows.map(line)].join('\n');
 }
 
-/** One line of at most `width` characters. */
+/** One line of at most `width` characters, without those that steer a terminal. */
 export function oneLine(text: string, width: number): string {
-  const flat = text.replace(/\s+/g, ' ').trim();
+  const flat = text.replace(/[\s\p{Cc}]+/gu, ' ').trim();
   const letters = Array.from(flat);
   return letters.length > width ? `${letters.slice(0, width - 1).join('')}…` : flat;
 }

@@ -23,6 +23,7 @@ export async function up(options: UpOptions, env: NodeJS.ProcessEnv): Promise<nu
   const dir = DataDir.open(options.dataDir ?? temporary!);
   const supervisor = new Supervisor(line => console.log(line));
   const { stopped, restore } = stopSignals(() => supervisor.kill());
+  void stopped.then(() => console.log(`weft stopping: what runs may take ${options.drainTimeout} s more; Ctrl-C ends it`));
   try {
     const credentials = await Promise.race([start(supervisor, dir, options, model), stopped]);
     if (credentials === undefined) return 0;

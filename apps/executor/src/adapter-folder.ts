@@ -26,7 +26,7 @@ export async function addFolder(folder: string, host: Pick<EngineHost, 'addAdapt
     try {
       checkName(name, taken);
       const card = toCard(name, await host.addAdapter(join(folder, name)));
-      for (const warning of card.warnings) log(`adapter ${name}: ${warning.code} · ${warning.message}`);
+      for (const warning of card.warnings) log(`adapter ${name}: warning ${warning.code} · ${warning.message}`);
       cards.push(card);
     } catch (thrown) {
       const error = toWeftError(thrown);
