@@ -1,6 +1,7 @@
 // Times kernels beside what this machine can do at all: bytes it reads per second, multiply-adds it makes.
 //
 //   kernel-bench [isa] [threads] [filter]        isa: portable, avx2, avx512, neon
+//                                                filter: linear, model, attention, lora, sample, rows; machine: ceilings alone
 //
 // Each line: the op and its shape, time (the best of repeated runs, so that a busy machine disturbs least), and
 // achieved GB/s and GFLOP/s with their share of the ceilings, which are measured in the same run. Weights are drawn
