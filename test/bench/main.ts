@@ -7,6 +7,7 @@
  *
  *   WEFT_SMOLLM2=DIR            the base: a folder with the checkpoint (test/fixtures/README.md says how to make one)
  *   WEFT_BENCH_PYTHON=python    a Python with llama-cpp-python, torch + transformers + peft; peers it lacks are left out, by name
+ *   WEFT_BENCH_VLLM_PYTHON=python   a Python with vLLM, if that is another: it wants its own torch and transformers
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -25,6 +26,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     model: { type: 'string', default: process.env['WEFT_SMOLLM2'] ?? '' }, python: { type: 'string', default: process.env['WEFT_BENCH_PYTHON'] ?? '' },
+    'vllm-python': { type: 'string', default: process.env['WEFT_BENCH_VLLM_PYTHON'] ?? '' },
     workloads: { type: 'string', default: '1-base,8-base,32-base,8-distinct,32-distinct,32-one' },
     prompt: { type: 'string', default: '64' }, new: { type: 'string', default: '32' }, rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: String(Math.min(2, cpus().length)) }, isa: { type: 'string' }, peers: { type: 'string' }, json: { type: 'string' },
@@ -57,7 +59,7 @@ process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
 const workloads = values.workloads!.split(',').map(text => parseWorkload(text, number('prompt'), number('new')));
 const distinct = Math.max(1, ...workloads.filter(w => w.kind !== 'base').map(w => (w.kind === 'one' ? 1 : w.requests)));
 const adapters = makeAdapters(distinct);
-const { peers, absent } = findPeers({ python: values.python!, model, adapters, scratch, threads: number('threads'), only: values.peers?.split(',') });
+const { peers, absent } = findPeers({ python: values.python!, vllmPython: values['vllm-python']!, model, adapters, scratch, threads: number('threads'), only: values.peers?.split(',') });
 for (const line of absent) console.log(`absent: ${line}`);
 
 const weft = new WeftContender();

@@ -12,21 +12,24 @@ export interface Peer {
   round(w: Workload): Figures;
 }
 
-export interface PeerOptions { python: string; model: string; adapters: string[]; scratch: string; threads: number; only?: string[] | undefined }
+export interface PeerOptions { python: string; vllmPython: string; model: string; adapters: string[]; scratch: string; threads: number; only?: string[] | undefined }
 
 export function findPeers(options: PeerOptions): { peers: Peer[]; absent: string[] } {
   const { python, only } = options;
+  const vllmPython = options.vllmPython || python;
   const absent: string[] = [];
-  if (!python) return { peers: [], absent: ['all peers: no Python given (--python or WEFT_BENCH_PYTHON)'] };
-  const has = (module: string): boolean => spawnSync(python, ['-c', `import ${module}`], { stdio: 'ignore' }).status === 0;
+  const has = (interpreter: string, module: string): boolean => spawnSync(interpreter, ['-c', `import ${module}`], { stdio: 'ignore' }).status === 0;
   const wanted = (name: string): boolean => !only || only.some(o => name.toLowerCase().includes(o.toLowerCase()));
   const peers: Peer[] = [];
-  const offer = (name: string, module: string, make: () => Peer): void => {
+  const offer = (name: string, interpreter: string, module: string, make: () => Peer): void => {
     if (!wanted(name)) return;
-    if (has(module)) peers.push(make()); else absent.push(`${name}: ${basename(python)} has no module ${module}`);
+    if (!interpreter) absent.push(`${name}: no Python given (--python or WEFT_BENCH_PYTHON)`);
+    else if (has(interpreter, module)) peers.push(make());
+    else absent.push(`${name}: ${basename(interpreter)} has no module ${module}`);
   };
-  for (const weights of ['bf16', 'f16'] as const) offer(`llama.cpp ${weights}`, 'llama_cpp', () => llamaCpp(options, weights));
-  for (const dtype of ['f32', 'bf16'] as const) offer(`peft ${dtype}`, 'peft', () => peft(options, dtype));
+  for (const weights of ['bf16', 'f16'] as const) offer(`llama.cpp ${weights}`, python, 'llama_cpp', () => llamaCpp(options, weights));
+  for (const dtype of ['f32', 'bf16'] as const) offer(`peft ${dtype}`, python, 'peft', () => peft(options, dtype));
+  offer('vllm bf16', vllmPython, 'vllm', () => vllm({ ...options, python: vllmPython }));
   return { peers, absent };
 }
 
@@ -59,4 +62,8 @@ function llamaCpp(options: PeerOptions, weights: 'bf16' | 'f16'): Peer {
 
 function peft(options: PeerOptions, dtype: 'f32' | 'bf16'): Peer {
   return peer(options, `peft ${dtype}`, 'peft_peer.py', w => ['--base', options.model, '--dtype', dtype, ...(w.kind === 'base' ? [] : ['--adapters', ...options.adapters])]);
+}
+
+function vllm(options: PeerOptions): Peer {
+  return peer(options, 'vllm bf16', 'vllm_peer.py', w => ['--base', options.model, ...(w.kind === 'base' ? [] : ['--adapters', ...options.adapters])]);
 }
