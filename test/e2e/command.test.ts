@@ -1,8 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ADAPTERS, events, MODEL, Process, Weft } from './weft.js';
+import { ADAPTERS, COMMAND, events, MODEL, Process, Weft } from './weft.js';
 
 const long = { model: 'base', prompt: [5, 6], max_tokens: 1000, ignore_eos: true, stream: true };
 
@@ -127,6 +128,8 @@ test('ls and run speak to what runs', async () => {
   const run = new Process(['run', '--data-dir', weft.dataDir, 'r8-qv', 'Hello']);
   expect(await run.exited).toBe(0);
   expect(run.output.length).toBeGreaterThan(0);
+  const cut = spawnSync('sh', ['-c', '"$0" "$@" | head -c 1', process.execPath, COMMAND, 'run', '--data-dir', weft.dataDir, 'base', 'Hello'], { encoding: 'utf8' });
+  expect(cut.stderr).toBe('');
   const unknown = new Process(['run', '--data-dir', weft.dataDir, 'nobody', 'Hello']);
   expect(await unknown.exited).toBe(1);
   expect(unknown.output).toContain('model_not_found');

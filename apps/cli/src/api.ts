@@ -31,7 +31,8 @@ export class Api {
       });
     } catch (cause) {
       const reason = (cause as { cause?: Error }).cause?.message ?? (cause as Error).message;
-      throw new WeftError('io_error', `${this.url} does not answer: ${reason}. Is Weft running?`, { cause });
+      const advice = /certificate/.test(reason) ? 'Name the certificate in NODE_EXTRA_CA_CERTS' : 'Is Weft running?';
+      throw new WeftError('io_error', `${this.url} does not answer: ${reason}. ${advice}`, { cause });
     }
     if (response.ok) return response;
     const { error } = await response.json().catch(() => ({ error: {} })) as { error: { code?: string; message?: string; param?: string | null } };

@@ -1,7 +1,7 @@
 import { describeError, toWeftError, VERSION, WeftError } from '@weft/contracts';
 import { Command, CommanderError } from 'commander';
 import { list, run } from './client-commands.js';
-import { optionError, resolveOptions, upOptions, type UpOptions } from './options.js';
+import { optionError, resolveOptions, upOptions, withoutUnset, type UpOptions } from './options.js';
 import { up } from './up.js';
 
 /** Help and version are no failures; complaints are told as errors of ours. */
@@ -13,6 +13,7 @@ let exitCode = 0;
 const upCommand = program.command('up').description('serve a model and its adapters on this machine').allowExcessArguments(false)
   .action(async (options: Partial<UpOptions>) => { exitCode = await up(resolveOptions(options, process.env), process.env); });
 for (const option of upOptions()) upCommand.addOption(option);
+process.env = withoutUnset(process.env, upCommand.options);
 
 const dataDir = ['--data-dir <folder>', 'the data directory of the running Weft (default ~/.weft)'] as const;
 program.command('ls').description('the models of the running Weft').option(...dataDir)
@@ -23,6 +24,9 @@ program.command('run').description('ask a model of the running Weft; the prompt 
     await run(resolveOptions(options, process.env).dataDir!, model, prompt, text => process.stdout.write(text));
   });
 for (const command of program.commands) command.exitOverride().configureOutput(SILENT);
+
+// Whoever reads the output may have had enough (`weft run … | head`): a server goes on, an answer is over.
+process.stdout.on('error', () => { if (process.argv[2] !== 'up') process.exit(); });
 
 try {
   await program.parseAsync();
@@ -36,6 +40,7 @@ function failed(thrown: unknown): number {
     if (thrown.exitCode === 0) return 0;
     const command = program.commands.find(candidate => candidate.name() === process.argv[2]);
     if (command === undefined) {
+      if (thrown.code === 'commander.unknownCommand') console.error(`weft: ${thrown.message.replace(/^error: /, '')}\n`);
       console.error(program.helpInformation());
       return 1;
     }

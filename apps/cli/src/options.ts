@@ -29,6 +29,14 @@ export interface UpOptions {
 }
 
 const integer = (name: string, min: number, max?: number) => (text: string): number => parseInteger(`--${name}`, text, max === undefined ? { min } : { min, max });
+const matching = (name: string, pattern: RegExp, rule: string) => (text: string): string => {
+  if (!pattern.test(text)) throw new WeftError('option_invalid', `--${name} must be ${rule}`, { field: `--${name}` });
+  return text;
+};
+/** What fits into a header behind «Bearer ». */
+const key = (name: string) => matching(name, /^[\x21-\x7e]{1,512}$/, 'from 1 to 512 ASCII characters without blanks');
+/** `@`, `+` and `*` have other meanings in a model's id. */
+const modelName = matching('model-name', /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}$/, 'letters, digits, ".", "_", "-", ":" and "/", at most 255, a letter or digit first');
 const DEFAULT_PORT = 8080;
 
 /** Every option can also be given as WEFT_… in the environment; the command line wins. */
@@ -38,15 +46,15 @@ export function upOptions(): Option[] {
     new Option('--host <address>', 'address to listen on').default('127.0.0.1'),
     new Option('--data-dir <folder>', 'where Weft keeps what it makes (default ~/.weft)'),
     new Option('--model <folder|org/name>', 'a folder with a Hugging Face checkpoint, or a model in the Hugging Face cache'),
-    new Option('--model-name <id>', 'id of the base in the API (default: from --model)'),
+    new Option('--model-name <id>', 'id of the base in the API (default: from --model)').argParser(modelName),
     new Option('--adapters <folder>', 'every adapter folder in it is served'),
     new Option('--device <device>', 'where the model runs').choices(['cpu']).default('cpu'),
     new Option('--threads <number>', 'threads of the device (default: one a core)').argParser(integer('threads', 1, 1024)),
     new Option('--pool-bytes <bytes>', 'memory for KV and adapters (default: half of what is free)').argParser(integer('pool-bytes', 1)),
     new Option('--max-model-len <tokens>', 'longest context (default: what model and pool allow)').argParser(integer('max-model-len', 1)),
     new Option('--weights <type>', 'how weights are kept in memory (default: as stored)').choices(['bf16', 'f16', 'f32']),
-    new Option('--api-key <key>', 'the tenant key (default: the last one of this data directory, or a new one)'),
-    new Option('--admin-key <key>', 'the admin key (default: likewise)'),
+    new Option('--api-key <key>', 'the tenant key (default: the last one of this data directory, or a new one)').argParser(key('api-key')),
+    new Option('--admin-key <key>', 'the admin key (default: likewise)').argParser(key('admin-key')),
     new Option('--cors-origins <origins>', 'origins that browsers may call from, with commas; * for any'),
     new Option('--tls-cert <file>', 'certificate (PEM), for https'),
     new Option('--tls-key <file>', 'its private key (PEM)'),
@@ -56,6 +64,16 @@ export function upOptions(): Option[] {
     new Option('--trace <file>', 'write a timeline of every op (Chrome trace format)'),
   ];
   return options.map(option => option.env(`WEFT_${option.name().replaceAll('-', '_').toUpperCase()}`));
+}
+
+/** Empty variables are none, and a switch may be off: commander would only look whether the variable is there. */
+export function withoutUnset(env: NodeJS.ProcessEnv, options: readonly Option[]): NodeJS.ProcessEnv {
+  const unset = ({ envVar, required, optional }: Option): boolean => {
+    const value = env[envVar!];
+    return value === '' || (!required && !optional && /^(0|false|no|off)$/i.test(value ?? ''));
+  };
+  const names = new Set(options.filter(unset).map(({ envVar }) => envVar!));
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !names.has(name)));
 }
 
 /** An empty HOME is none: the files would land wherever the command runs. */
@@ -68,6 +86,7 @@ export function resolveOptions(raw: Partial<UpOptions>, env: NodeJS.ProcessEnv):
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     throw new WeftError('option_invalid', '--tls-cert and --tls-key come together', { field: tlsCert === undefined ? 'tls-cert' : 'tls-key' });
   }
+  if (raw.apiKey !== undefined && raw.apiKey === raw.adminKey) throw new WeftError('option_invalid', '--api-key and --admin-key must differ', { field: 'admin-key' });
   return {
     ...raw as UpOptions, once,
     port: raw.port ?? (once ? 0 : DEFAULT_PORT),

@@ -1,6 +1,7 @@
 /** The HTTP server around the modules: its bounds, and what every request gets whichever route it takes. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
 import { ConsoleLogger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -77,7 +78,13 @@ function tlsOptions({ tls }: GatewayConfig): object {
   const read = (file: string, field: string): Buffer => {
     try { return readFileSync(file); } catch (cause) { throw new WeftError('option_invalid', `the TLS file ${file} can't be read: ${(cause as Error).message}`, { field, cause }); }
   };
-  return { https: { cert: read(tls.certFile, 'tls-cert'), key: read(tls.keyFile, 'tls-key') } };
+  const https = { cert: read(tls.certFile, 'tls-cert'), key: read(tls.keyFile, 'tls-key') };
+  try {
+    createSecureContext(https);
+  } catch (cause) {
+    throw new WeftError('option_invalid', `${tls.certFile} and ${tls.keyFile} are no certificate and its key in PEM: ${(cause as Error).message}`, { field: 'tls-cert', cause });
+  }
+  return { https };
 }
 
 function listenError(cause: unknown, { host, port }: GatewayConfig): unknown {

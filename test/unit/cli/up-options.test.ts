@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { findModel } from '../../../apps/cli/src/model-folder.js';
-import { optionError, resolveOptions, upOptions, type UpOptions } from '../../../apps/cli/src/options.js';
+import { optionError, resolveOptions, upOptions, withoutUnset, type UpOptions } from '../../../apps/cli/src/options.js';
 
 let folder: string;
 beforeEach(() => { folder = mkdtempSync(join(tmpdir(), 'weft-cli-')); });
@@ -43,8 +43,17 @@ test('relative paths are relative to where the command was typed', () => {
   expect(findModel('m', { INIT_CWD: folder })).toEqual({ folder: join(folder, 'm'), name: 'm' });
 });
 
-test.each([['--port', '70000'], ['--port', '1e3'], ['--threads', '0'], ['--pool-bytes', '-1'], ['--max-model-len', 'many'], ['--drain-timeout', '']])('%s %s is refused', (option, value) => {
+test.each([['--port', '70000'], ['--port', '1e3'], ['--threads', '0'], ['--pool-bytes', '-1'], ['--max-model-len', 'many'], ['--drain-timeout', ''], ['--api-key', ''], ['--api-key', 'a b'], ['--admin-key', 'ключ'], ['--model-name', 'a@1'], ['--model-name', '']])('%s %s is refused', (option, value) => {
   expect(() => parse(option, value)).toThrow(expect.objectContaining({ code: 'option_invalid', details: { field: option } }));
+});
+
+test('both keys must differ', () => {
+  expect(() => resolveOptions(parse('--api-key', 'same', '--admin-key', 'same'), {})).toThrow(expect.objectContaining({ code: 'option_invalid' }));
+});
+
+test('a variable that is empty is not set; a switch can be off', () => {
+  expect(withoutUnset({ WEFT_PORT: '', WEFT_ONCE: '0', WEFT_NO_DEMO: 'false', WEFT_THREADS: '0', OTHER: '' }, upOptions())).toEqual({ WEFT_THREADS: '0', OTHER: '' });
+  expect(withoutUnset({ WEFT_ONCE: '1' }, upOptions())).toEqual({ WEFT_ONCE: '1' });
 });
 
 test('a complaint lists the options that there are', () => {
