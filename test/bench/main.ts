@@ -9,12 +9,12 @@
  *   WEFT_BENCH_PYTHON=python    a Python with llama-cpp-python, torch + transformers + peft; peers it lacks are left out, by name
  *   WEFT_BENCH_VLLM_PYTHON=python   a Python with vLLM, if that is another: it wants its own torch and transformers
  */
-import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
+import { makeAdapters } from './adapters.js';
 import { hostShare } from './host-share.js';
 import { createCpuDevice } from '@weft/kernels';
 import { runKernelBench } from './machine.js';
@@ -58,12 +58,13 @@ const scratch = mkdtempSync(join(tmpdir(), 'weft-bench-data-'));
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
 const workloads = values.workloads!.split(',').map(text => parseWorkload(text, number('prompt'), number('new')));
 const distinct = Math.max(1, ...workloads.filter(w => w.kind !== 'base').map(w => (w.kind === 'one' ? 1 : w.requests)));
-const adapters = makeAdapters(distinct);
+const weft = new WeftContender();
+await weft.open(model, number('threads'), values.isa, undefined);
+const adapters = makeAdapters(weft.host.model.geometry, join(scratch, 'adapters'), distinct);
+await weft.addAdapters(adapters);
 const { peers, absent } = findPeers({ python: values.python!, vllmPython: values['vllm-python']!, model, adapters, scratch, threads: number('threads'), only: values.peers?.split(',') });
 for (const line of absent) console.log(`absent: ${line}`);
 
-const weft = new WeftContender();
-await weft.open(model, adapters, number('threads'), values.isa, undefined);
 const name = `weft ${weft.host.device.isa}`;
 const delaysMs: number[] = [];
 const rows: { workload: string; contender: string; figures: Figures[] }[] = [];
@@ -119,13 +120,4 @@ function print(mine: { workload: string; contender: string; figures: Figures[] }
     if (figures.length === 0) line(contender, `not run: ${peer.whyNot(parseWorkload(mine.workload, 1, 1))}`);
     else line(contender, show(figures, 'decode'), show(figures, 'prefill'), `${ratio(figures, 'decode')}, ${ratio(figures, 'prefill')}`);
   }
-}
-
-/** Random adapters on all linear modules, ranks 8, 16, 32, 64 in turn: the same files for us and for the peers. */
-function makeAdapters(count: number): string[] {
-  const out = join(scratch, 'adapters');
-  const script = resolve('test/bench/peers/make_bench_adapters.py');
-  const made = spawnSync(values.python || 'python3', [script, '--base', model, '--count', String(count), '--out', out], { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
-  if (made.status !== 0) fail(`the adapters can't be made (${made.stderr.trim().split('\n').at(-1)}): bench needs a Python with torch and safetensors, --python or WEFT_BENCH_PYTHON`);
-  return Array.from({ length: count }, (_, i) => join(out, `bench-${String(i).padStart(2, '0')}`));
 }

@@ -21,7 +21,7 @@ export class WeftContender {
   host!: EngineHost;
   readonly digests: string[] = [];
 
-  async open(modelDir: string, adapters: string[], threads: number, isa: string | undefined, weights: 'bf16' | 'f16' | undefined): Promise<void> {
+  async open(modelDir: string, threads: number, isa: string | undefined, weights: 'bf16' | 'f16' | undefined): Promise<void> {
     this.host = await createEngine({
       modelDir, adapterCacheDir: this.#cache, threads, ...(isa && { isa }), ...(weights && { weights }),
       listener: {
@@ -38,7 +38,10 @@ export class WeftContender {
         },
       },
     });
-    for (const folder of adapters) this.digests.push((await this.host.addAdapter(folder)).digest);
+  }
+
+  async addAdapters(folders: string[]): Promise<void> {
+    for (const folder of folders) this.digests.push((await this.host.addAdapter(folder)).digest);
   }
 
   /** One round: all requests start together; decoding is what lies behind the last first token. */
