@@ -1,7 +1,7 @@
 /** Random PEFT LoRA adapters on every linear module of a base, of ranks 8, 16, 32 and 64 in turn: for us and for the peers. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { BaseGeometry } from '@weft/adapters';
+import { modulePath, type BaseGeometry } from '@weft/adapters';
 
 const RANKS = [8, 16, 32, 64];
 /** Size of scale · B·A beside weights of an assumed deviation of 1 / sqrt(inputs): answers differ, and nobody can skip the work. */
@@ -38,7 +38,7 @@ function tensorsOf(base: BaseGeometry, rank: number, seed: number): Buffer {
   };
   for (let layer = 0; layer < base.layers; layer++) {
     for (const site of base.sites) {
-      const module = base.modulePath(layer, site);
+      const module = modulePath(base, layer, site);
       add(`${module}.lora_A`, [rank, site.dIn], site.dIn ** -0.5);
       add(`${module}.lora_B`, [site.dOut, rank], SHARE * rank ** -0.5);
     }

@@ -4,9 +4,14 @@
  *   npm run bench -- machine    only this machine's ceilings
  *   npm run bench -- kernels    every kernel beside those ceilings
  *   npm run bench -- host       only what the host does for a step
+ *   npm run bench -- gateway    what stands between a client and an executor, beside Portkey and LiteLLM
+ *   npm run bench -- http       32 streams through HTTP beside the engine alone, and an upload's way to its first token
  *
  *   WEFT_SMOLLM2=DIR            the base: a folder with the checkpoint (test/fixtures/README.md says how to make one)
  *   WEFT_BENCH_PYTHON=python    a Python with llama-cpp-python, torch + transformers + peft; peers it lacks are left out, by name
+ *   WEFT_BENCH_PORTKEY=DIR      a folder in which `npm install @portkey-ai/gateway` was done
+ *   WEFT_BENCH_LITELLM=DIR      a virtual environment in which `pip install 'litellm[proxy]'` was done
+ *   WEFT_TEST_DATABASE_URL=     a PostgreSQL in which databases may be made (gateway)
  *   WEFT_BENCH_VLLM_PYTHON=python   a Python with vLLM, if that is another: it wants its own torch and transformers
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,7 +20,9 @@ import { dirname, join, resolve } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { makeAdapters } from './adapters.js';
+import { benchGateway } from './gateway/main.js';
 import { hostShare } from './host-share.js';
+import { benchHttp } from './http.js';
 import { createCpuDevice } from '@weft/kernels';
 import { runKernelBench } from './machine.js';
 import { findPeers, type Peer } from './peers.js';
@@ -26,6 +33,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     model: { type: 'string', default: process.env['WEFT_SMOLLM2'] ?? '' }, python: { type: 'string', default: process.env['WEFT_BENCH_PYTHON'] ?? '' },
+    portkey: { type: 'string', default: process.env['WEFT_BENCH_PORTKEY'] ?? '' }, litellm: { type: 'string', default: process.env['WEFT_BENCH_LITELLM'] ?? '' },
     'vllm-python': { type: 'string', default: process.env['WEFT_BENCH_VLLM_PYTHON'] ?? '' },
     workloads: { type: 'string', default: '1-base,8-base,32-base,8-distinct,32-distinct,32-one' },
     prompt: { type: 'string', default: '64' }, new: { type: 'string', default: '32' }, rounds: { type: 'string', default: '5' },
@@ -40,7 +48,11 @@ const number = (name: 'prompt' | 'new' | 'rounds' | 'threads'): number => {
 };
 
 console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`);
-if (positionals[0] !== undefined && !['machine', 'kernels', 'host'].includes(positionals[0])) fail(`bench ${positionals[0]}: expected nothing, machine, kernels or host`);
+if (positionals[0] !== undefined && !['machine', 'kernels', 'host', 'gateway', 'http'].includes(positionals[0])) fail(`bench ${positionals[0]}: expected nothing, machine, kernels, host, gateway or http`);
+if (positionals[0] === 'gateway') {
+  await benchGateway({ portkey: values.portkey!, litellm: values.litellm! }, number('rounds'));
+  process.exit(0);
+}
 const isa = values.isa ?? detectIsa();
 const ceilings = runKernelBench(isa, number('threads'), positionals[0] === 'kernels' ? '' : 'machine');
 for (const line of ceilings) console.log(line);
@@ -56,12 +68,17 @@ if (!existsSync(join(model, 'config.json'))) fail(`${model} holds no config.json
 
 const scratch = mkdtempSync(join(tmpdir(), 'weft-bench-data-'));
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
-const workloads = values.workloads!.split(',').map(text => parseWorkload(text, number('prompt'), number('new')));
+const workloads = (positionals[0] === 'http' ? '32-distinct' : values.workloads!).split(',').map(text => parseWorkload(text, number('prompt'), number('new')));
 const distinct = Math.max(1, ...workloads.filter(w => w.kind !== 'base').map(w => (w.kind === 'one' ? 1 : w.requests)));
 const weft = new WeftContender();
 await weft.open(model, number('threads'), values.isa, undefined);
 const adapters = makeAdapters(weft.host.model.geometry, join(scratch, 'adapters'), distinct);
 await weft.addAdapters(adapters);
+if (positionals[0] === 'http') {
+  await benchHttp(weft, { model, adapters: dirname(adapters[0]!), threads: number('threads'), rounds: number('rounds'), workload: workloads.find(w => w.kind === 'distinct')! });
+  await weft.close();
+  process.exit(0);
+}
 const { peers, absent } = findPeers({ python: values.python!, vllmPython: values['vllm-python']!, model, adapters, scratch, threads: number('threads'), only: values.peers?.split(',') });
 for (const line of absent) console.log(`absent: ${line}`);
 

@@ -41,7 +41,7 @@ export class WeftContender {
   }
 
   async addAdapters(folders: string[]): Promise<void> {
-    for (const folder of folders) this.digests.push((await this.host.addAdapter(folder)).digest);
+    for (const folder of folders) this.digests.push((await this.host.library.addFolder(folder)).digest);
   }
 
   /** One round: all requests start together; decoding is what lies behind the last first token. */

@@ -3,13 +3,19 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
+import { Weft } from './weft.js';
 
 const root = join(import.meta.dirname, '../..');
 const fixtures = join(root, 'test/fixtures/models');
 
-function parity(cases: string, extra: string[] = []): Promise<{ code: number | null; output: string }> {
+const parity = (cases: string, extra: string[] = []): Promise<Outcome> =>
+  run(process.execPath, [join(root, 'test/parity/run.mjs'), '--model', join(cases, 'base'), '--cases', cases, ...extra]);
+
+interface Outcome { code: number | null; output: string }
+
+function run(command: string, args: string[]): Promise<Outcome> {
   return new Promise(resolve => {
-    const child = spawn(process.execPath, [join(root, 'test/parity/run.mjs'), '--model', join(cases, 'base'), '--cases', cases, ...extra], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => { output += String(chunk); });
     child.once('close', code => resolve({ code, output }));
@@ -29,4 +35,14 @@ test('the real SmolLM2-135M and its adapters answer as the reference does', { ti
   const { code, output } = await parity(cases, ['--may-refuse', 'ticket-router-dora:use_dora']);
   expect(output).toMatch(/\d+ passed, 0 failed/);
   expect(code, output).toBe(0);
+});
+
+test('the real SmolLM2-135M answers a script that uploads its adapters and knows only the public API', { timeout: 600_000 }, async ctx => {
+  const base = process.env['WEFT_SMOLLM2'];
+  const script = process.env['WEFT_PARITY_SCRIPT'];
+  ctx.skip(!base || !existsSync(base) || !script, 'WEFT_SMOLLM2 and WEFT_PARITY_SCRIPT name no checkpoint and no script that judges from outside');
+  const weft = await Weft.start({ model: base!, adapters: null });
+  const { code, output } = await run('python3', [script!, '--credentials', join(weft.dataDir, 'credentials.json'), '--cases', dirname(base!), '--may-refuse', 'ticket-router-dora']);
+  expect(code, output).toBe(0);
+  expect(await weft.stop()).toBe(0);
 });

@@ -45,9 +45,12 @@ export class Process {
 export class Weft {
   private constructor(readonly process: Process, readonly dataDir: string, readonly url: string, readonly key: string, readonly adminKey: string) {}
 
-  static async start(...args: string[]): Promise<Weft> {
+  /** Of the tiny model, with its adapters, unless told otherwise. */
+  static async start(served: { model?: string; adapters?: string | null; options?: string[] } = {}): Promise<Weft> {
+    const { model = MODEL, adapters = ADAPTERS, options = [] } = served;
     const dataDir = mkdtempSync(join(tmpdir(), 'weft-e2e-'));
-    const started = new Process(['up', '--model', MODEL, '--adapters', ADAPTERS, '--port', '0', '--pool-bytes', String(64 * 2 ** 20), '--data-dir', dataDir, ...args]);
+    const pool = model === MODEL ? ['--pool-bytes', String(64 * 2 ** 20)] : [];
+    const started = new Process(['up', '--model', model, ...(adapters === null ? [] : ['--adapters', adapters]), '--port', '0', ...pool, '--data-dir', dataDir, ...options]);
     await started.line('weft ready ');
     const { url, tenantKey, adminKey } = JSON.parse(readFileSync(join(dataDir, 'credentials.json'), 'utf8')) as { url: string; tenantKey: string; adminKey: string };
     return new Weft(started, dataDir, url, tenantKey, adminKey);
@@ -68,7 +71,7 @@ export class Weft {
   }
 
   /** Pid of one of its services. */
-  service(name: 'executor' | 'gateway'): number {
+  service(name: 'executor' | 'gateway' | 'registry'): number {
     const children = readFileSync(`/proc/${this.process.child.pid}/task/${this.process.child.pid}/children`, 'utf8').trim().split(' ').map(Number);
     const found = children.find(pid => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`/${name}/dist/main.js`));
     if (found === undefined) throw new Error(`no ${name} among ${children.join(', ')}`);

@@ -7,16 +7,26 @@ import { processIdentity } from './process-identity.js';
 
 export interface Credentials { url: string; adminKey: string; tenantKey: string }
 
+/** What nobody but the services ever needs. */
+export interface Secrets {
+  /** Keys are stored as HMACs under it: without it none of them works any more. */
+  pepper: string;
+  ownerPassword: string;
+  servicePassword: string;
+}
+
 interface Holder { pid: number; identity: string; url: string | null }
 
 export class DataDir {
   readonly #lock: string;
   readonly #credentials: string;
+  readonly #secrets: string;
   readonly #holder: Holder = { pid: process.pid, identity: processIdentity(process.pid)!, url: null };
 
   private constructor(readonly path: string) {
     this.#lock = join(path, 'weft.lock');
     this.#credentials = credentialsFile(path);
+    this.#secrets = join(path, 'secrets.json');
   }
 
   /** Makes and locks it. Throws data_dir_in_use with the running one's URL and pid, or io_error. */
@@ -41,8 +51,20 @@ export class DataDir {
   /** Keys that were given, or those of the last start, or new ones. */
   keys(given: { apiKey: string | undefined; adminKey: string | undefined }): Omit<Credentials, 'url'> {
     const last = readJson<Partial<Credentials>>(this.#credentials);
-    const fresh = (kind: string): string => `sk-${kind}-${randomBytes(24).toString('base64url')}`;
+    const fresh = (kind: string): string => `sk-${kind}-${secret()}`;
     return { tenantKey: given.apiKey ?? last?.tenantKey ?? fresh('weft'), adminKey: given.adminKey ?? last?.adminKey ?? fresh('admin') };
+  }
+
+  /** Those of the first start. Throws io_error for a file that can't be read: new ones would lock everybody out. */
+  secrets(): Secrets {
+    if (!existsSync(this.#secrets)) {
+      replaceFile(this.#secrets, `${JSON.stringify({ pepper: secret(), ownerPassword: secret(), servicePassword: secret() } satisfies Secrets, null, 2)}\n`, 0o600);
+    }
+    const secrets = readJson<Partial<Secrets>>(this.#secrets);
+    if (typeof secrets?.pepper !== 'string' || typeof secrets.ownerPassword !== 'string' || typeof secrets.servicePassword !== 'string') {
+      throw new WeftError('io_error', `${this.#secrets} can't be read; keys and database open with what was in it. Restore it, or start with another --data-dir`, { field: 'data-dir', file: this.#secrets });
+    }
+    return secrets as Secrets;
   }
 
   writeCredentials(credentials: Credentials): void {
@@ -96,6 +118,8 @@ function linked(from: string, to: string): boolean {
     throw error;
   }
 }
+
+const secret = (): string => randomBytes(24).toString('base64url');
 
 const credentialsFile = (dataDir: string): string => join(dataDir, 'credentials.json');
 

@@ -1,7 +1,8 @@
-/** What --model means: a folder, or a model in the Hugging Face cache. */
+/** What --model means: the bundled demo, a folder, or a model in the Hugging Face cache. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { WeftError } from '@weft/contracts';
+import { DEMO, DEMO_BASE, DEMO_NAME } from './demo.js';
 import { homeOf } from './options.js';
 
 export interface ModelFolder { folder: string; name: string }
@@ -11,13 +12,11 @@ const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: fal
 const HUB_NAME = /^[\w.-]{1,96}\/[\w.-]{1,96}$/;
 
 /** Throws option_invalid and checkpoint_file_missing. */
-export function findModel(model: string | undefined, env: NodeJS.ProcessEnv): ModelFolder {
-  if (model === undefined) {
-    throw new WeftError('option_invalid', 'no model is given: --model takes a folder with a Hugging Face checkpoint (config.json, model.safetensors, tokenizer.json), or the org/name of one in the Hugging Face cache', { field: 'model' });
-  }
+export function findModel(model: string, env: NodeJS.ProcessEnv): ModelFolder {
+  if (model === DEMO) return checked({ folder: DEMO_BASE, name: DEMO_NAME });
   const folder = resolve(env.INIT_CWD ?? '.', model);
   if (isFolder(folder)) return checked({ folder, name: hubName(folder) ?? basename(folder) });
-  if (!HUB_NAME.test(model)) throw new WeftError('option_invalid', `${folder} is no folder, and ${JSON.stringify(model)} is no org/name`, { field: 'model' });
+  if (!HUB_NAME.test(model)) throw new WeftError('option_invalid', `${folder} is no folder, and ${JSON.stringify(model)} is neither an org/name nor «${DEMO}»`, { field: 'model' });
   const cache = env.HF_HUB_CACHE ?? join(env.HF_HOME ?? join(homeOf(env), '.cache', 'huggingface'), 'hub');
   const snapshot = cachedSnapshot(join(cache, `models--${model.replace('/', '--')}`));
   if (snapshot === undefined) {

@@ -9,7 +9,8 @@ export interface UpOptions {
   port: number;
   /** Undefined with --once: a temporary one. */
   dataDir: string | undefined;
-  model: string | undefined;
+  /** `demo`, a folder, or org/name. */
+  model: string;
   modelName: string | undefined;
   adapters: string | undefined;
   device: string;
@@ -45,9 +46,9 @@ export function upOptions(): Option[] {
     new Option('--port <number>', `port to listen on, 0 for a free one (default ${DEFAULT_PORT})`).argParser(integer('port', 0, 65_535)),
     new Option('--host <address>', 'address to listen on').default('127.0.0.1'),
     new Option('--data-dir <folder>', 'where Weft keeps what it makes (default ~/.weft)'),
-    new Option('--model <folder|org/name>', 'a folder with a Hugging Face checkpoint, or a model in the Hugging Face cache'),
+    new Option('--model <demo|folder|org/name>', 'the bundled demo, a folder with a Hugging Face checkpoint, or a model in the Hugging Face cache').default('demo'),
     new Option('--model-name <id>', 'id of the base in the API (default: from --model)').argParser(modelName),
-    new Option('--adapters <folder>', 'every adapter folder in it is served'),
+    new Option('--adapters <folder>', 'every adapter folder in it is uploaded at the start'),
     new Option('--device <device>', 'where the model runs').choices(['cpu']).default('cpu'),
     new Option('--threads <number>', 'threads of the device (default: one a core)').argParser(integer('threads', 1, 1024)),
     new Option('--pool-bytes <bytes>', 'memory for KV and adapters (default: half of what is free)').argParser(integer('pool-bytes', 1)),
@@ -59,8 +60,8 @@ export function upOptions(): Option[] {
     new Option('--tls-cert <file>', 'certificate (PEM), for https'),
     new Option('--tls-key <file>', 'its private key (PEM)'),
     new Option('--drain-timeout <seconds>', 'how long answers may go on after a stop').argParser(integer('drain-timeout', 0, 86_400)).default(30),
-    new Option('--no-demo', 'start without the demo'),
-    new Option('--once', 'start in a temporary data directory, ask the base and every adapter one question, print a table, exit').default(false),
+    new Option('--no-demo', 'start without the adapters of the demo'),
+    new Option('--once', 'start in a temporary data directory, ask the base and every adapter, print a table, exit').default(false),
     new Option('--trace <file>', 'write a timeline of every op (Chrome trace format)'),
   ];
   return options.map(option => option.env(`WEFT_${option.name().replaceAll('-', '_').toUpperCase()}`));
@@ -76,12 +77,24 @@ export function withoutUnset(env: NodeJS.ProcessEnv, options: readonly Option[])
   return Object.fromEntries(Object.entries(env).filter(([name]) => !names.has(name)));
 }
 
+/** Variables that tell clients of PostgreSQL where their server is mean some other one: ours is told by URLs alone. */
+export function withoutPostgres(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^PG[A-Z]+$/.test(name)));
+}
+
 /** An empty HOME is none: the files would land wherever the command runs. */
 export const homeOf = ({ HOME }: NodeJS.ProcessEnv): string => HOME || userInfo().homedir;
 
+export const usualDataDir = (env: NodeJS.ProcessEnv): string => join(homeOf(env), '.weft');
+
 /** Relative paths are relative to where the person typed the command: npm changes the directory. */
+export function resolvePath<T extends string | undefined>(path: T, { INIT_CWD = '.' }: NodeJS.ProcessEnv): T | string {
+  return path === undefined ? path : resolve(INIT_CWD, path);
+}
+
+/** Throws option_invalid for options that contradict each other. */
 export function resolveOptions(raw: Partial<UpOptions>, env: NodeJS.ProcessEnv): UpOptions {
-  const path = (value: string | undefined): string | undefined => (value === undefined ? undefined : resolve(env.INIT_CWD ?? '.', value));
+  const path = (value: string | undefined): string | undefined => resolvePath(value, env);
   const { once = false, tlsCert, tlsKey } = raw;
   if ((tlsCert === undefined) !== (tlsKey === undefined)) {
     throw new WeftError('option_invalid', '--tls-cert and --tls-key come together', { field: tlsCert === undefined ? 'tls-cert' : 'tls-key' });
@@ -90,7 +103,7 @@ export function resolveOptions(raw: Partial<UpOptions>, env: NodeJS.ProcessEnv):
   return {
     ...raw as UpOptions, once,
     port: raw.port ?? (once ? 0 : DEFAULT_PORT),
-    dataDir: path(raw.dataDir) ?? (once ? undefined : join(homeOf(env), '.weft')),
+    dataDir: path(raw.dataDir) ?? (once ? undefined : usualDataDir(env)),
     adapters: path(raw.adapters), tlsCert: path(tlsCert), tlsKey: path(tlsKey), trace: path(raw.trace),
   };
 }
@@ -99,5 +112,7 @@ export function resolveOptions(raw: Partial<UpOptions>, env: NodeJS.ProcessEnv):
 export function optionError(message: string, command: Command): WeftError {
   const names = command.options.map(option => option.long).filter(Boolean).join(', ');
   const text = message.replace(/^error: /, '').replace(/\.?\s*(\(Did you mean .*\))?$/, (_, hint: string | undefined) => (hint ? ` ${hint}` : ''));
-  return new WeftError('option_invalid', `${text}. The options of weft ${command.name()} are ${names}`);
+  return new WeftError('option_invalid', `${text}. The options of ${fullName(command)} are ${names}`);
 }
+
+const fullName = (command: Command): string => (command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`);

@@ -9,7 +9,7 @@ export function processIdentity(pid: number): string | undefined {
     // EPERM: it lives and is somebody else's.
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') return undefined;
   }
-  if (process.platform !== 'linux') return spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim() || undefined;
+  if (process.platform !== 'linux') return ps(pid, 'lstart') || undefined;
   try {
     // The name, in parentheses, may hold anything; the start time is the 20th field behind it.
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -18,4 +18,14 @@ export function processIdentity(pid: number): string | undefined {
   } catch {
     return undefined;   // it ended between the two looks
   }
+}
+
+/** The program of a process and its arguments, with blanks between; empty when none lives. */
+export function commandOf(pid: number): string {
+  if (process.platform !== 'linux') return ps(pid, 'command');
+  try { return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' '); } catch { return ''; }
+}
+
+function ps(pid: number, column: string): string {
+  return spawnSync('ps', ['-o', `${column}=`, '-p', String(pid)], { encoding: 'utf8' }).stdout.trim();
 }

@@ -1,17 +1,25 @@
-/** Keeps the services running: restarts what dies, gives up on what keeps dying, stops everything in order. */
-import { fork, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
+/** Keeps what belongs to a Weft running: restarts what dies, gives up on what keeps dying, stops everything in order. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { WeftError, type ServiceReport } from '@weft/contracts';
+import { toWeftError, WeftError } from '@weft/contracts';
 
-export interface ServiceSpec {
+/** Something that runs. */
+export interface Running {
+  /** It serves. Never resolves for what ends before. */
+  readonly ready: Promise<void>;
+  /** Resolves with how it ended: a signal, an exit code. Rejects with why starting it again would not help. */
+  readonly ended: Promise<string>;
+  /** Ends it in order, or at least within the time. */
+  stop(withinMs: number): Promise<void>;
+  kill(): void;
+}
+
+/** Something to run. */
+export interface Unit {
   name: string;
-  /** Its compiled main.js. */
-  main: string;
-  /** Asked before every start: a service that is started again listens where it did. */
-  environment(): Record<string, string>;
-  onListening(at: string): void;
+  /** Those of higher levels stop first: nobody asks a service that is gone. */
+  level: number;
+  /** Asked again after every death. `say` takes what it has to tell, line by line. Throws why it can't be started at all. */
+  start(say: (line: string) => void): Running | Promise<Running>;
 }
 
 const DEATHS_MAX = 5;
@@ -25,10 +33,10 @@ const CLOSE_MS = 10_000;
 export class Supervisor {
   readonly #log: (line: string) => void;
   readonly #closeMs: number;
-  /** In the order of their start. */
-  readonly #services: ServiceProcess[] = [];
+  readonly #keepers = new Set<Keeper>();
+  #stopping = false;
   #fail!: (error: WeftError) => void;
-  /** Rejects when the services can't be kept running. */
+  /** Rejects when something can't be kept running. */
   readonly failed: Promise<never>;
 
   constructor(log: (line: string) => void, closeMs = CLOSE_MS) {
@@ -38,96 +46,102 @@ export class Supervisor {
     this.failed.catch(() => undefined);
   }
 
-  /** Starts a service; resolves when it reports that it serves. */
-  start(spec: ServiceSpec): Promise<void> {
-    const service = new ServiceProcess(spec, this.#log, error => this.#fail(error));
-    this.#services.push(service);
-    return Promise.race([service.ready, this.failed]);
+  /** Starts a unit; resolves when it serves. */
+  start(unit: Unit): Promise<void> { return Promise.race([this.#keep(unit).ready, this.failed]); }
+
+  /** Runs a unit that is to end by itself; resolves when it has, with code 0. */
+  async finish(unit: Unit): Promise<void> {
+    const keeper = this.#keep(unit, true);
+    await Promise.race([keeper.finished, this.failed]);
+    this.#keepers.delete(keeper);
   }
 
-  /** The last one started stops first: nobody asks a service that is gone. */
   async stop(drainMs: number): Promise<void> {
-    for (const service of [...this.#services].reverse()) await service.stop(drainMs + this.#closeMs);
+    this.#stopping = true;
+    const levels = [...new Set([...this.#keepers].map(({ level }) => level))].sort((a, b) => b - a);
+    for (const level of levels) {
+      await Promise.all([...this.#keepers].filter(keeper => keeper.level === level).map(keeper => keeper.stop(drainMs + this.#closeMs)));
+    }
   }
 
-  kill(): void { for (const service of this.#services) service.kill(); }
+  kill(): void { for (const keeper of this.#keepers) keeper.kill(); }
+
+  #keep(unit: Unit, once = false): Keeper {
+    if (this.#stopping) throw new WeftError('cancelled', `stopped before ${unit.name} was started`);
+    const keeper = new Keeper(unit, once, this.#log, error => this.#fail(error));
+    this.#keepers.add(keeper);
+    return keeper;
+  }
 }
 
-class ServiceProcess {
+class Keeper {
+  readonly level: number;
   readonly ready: Promise<void>;
-  readonly #spec: ServiceSpec;
+  /** It has ended for good. */
+  readonly finished: Promise<void>;
+  readonly #unit: Unit;
+  readonly #once: boolean;
   readonly #log: (line: string) => void;
-  readonly #fail: (error: WeftError) => void;
   readonly #deaths: number[] = [];
   readonly #lines: string[] = [];
+  readonly #stopped = new AbortController();
+  #stopMs = 0;
   #onReady!: () => void;
-  #child: ChildProcess;
-  #stopping = false;
-  /** It said itself why it can't start. */
-  #refused: WeftError | null = null;
+  #running: Running | undefined;
 
-  constructor(spec: ServiceSpec, log: (line: string) => void, fail: (error: WeftError) => void) {
-    this.#spec = spec;
+  constructor(unit: Unit, once: boolean, log: (line: string) => void, fail: (error: WeftError) => void) {
+    this.level = unit.level;
+    this.#unit = unit;
+    this.#once = once;
     this.#log = log;
-    this.#fail = fail;
     this.ready = new Promise(resolve => { this.#onReady = resolve; });
-    this.#child = this.#spawn();
+    this.finished = this.#keep().catch((thrown: unknown) => fail(toWeftError(thrown)));
   }
 
   async stop(withinMs: number): Promise<void> {
-    this.#stopping = true;
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const exited = once(this.#child, 'exit');
-    this.#child.kill('SIGTERM');
-    const timer = setTimeout(() => this.kill(), withinMs);
-    await exited;
-    clearTimeout(timer);
+    this.#stopMs = withinMs;
+    this.#stopped.abort();
+    await this.#running?.stop(withinMs);
+    await this.finished;
   }
 
   kill(): void {
-    this.#stopping = true;
-    this.#child.kill('SIGKILL');
+    this.#stopped.abort();
+    this.#running?.kill();
   }
 
-  #spawn(): ChildProcess {
-    const { name, main, environment, onListening } = this.#spec;
-    const child = fork(main, [], { env: { ...inherited(), ...environment() }, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], execArgv: ['--enable-source-maps'] });
-    for (const stream of [child.stdout!, child.stderr!]) {
-      createInterface({ input: stream }).on('line', line => {
-        this.#lines.push(line);
-        if (this.#lines.length > LAST_LINES) this.#lines.shift();
-        this.#log(`[${name}] ${line}`);
-      });
-    }
-    child.on('message', (message: ServiceReport) => {
-      if (message.type === 'listening') onListening(message.at);
-      else if (message.type === 'ready') this.#onReady();
-      else this.#refused = new WeftError(message.code, message.message, message.details);
-    });
-    child.once('exit', (code, signal) => void this.#died(signal ?? `code ${code}`));
-    child.once('error', cause => this.#fail(new WeftError('internal_error', `${name} can't be started: ${cause.message}`, { cause })));
-    return child;
+  get #stopping(): boolean { return this.#stopped.signal.aborted; }
+
+  async #keep(): Promise<void> {
+    do {
+      const running = this.#running = await this.#unit.start(line => this.#say(line));
+      void running.ready.then(this.#onReady);
+      // Told to stop while it was starting.
+      if (this.#stopping) await running.stop(this.#stopMs);
+      const how = await running.ended;
+      if (this.#stopping || (this.#once && how === 'code 0')) return;
+      if (this.#once) throw new WeftError('internal_error', `${this.#unit.name} ended by ${how}. Its last lines:\n${this.#lines.join('\n')}`);
+      await this.#pause(how);
+    } while (!this.#stopping);
   }
 
-  async #died(how: string): Promise<void> {
-    if (this.#stopping) return;
-    const { name } = this.#spec;
-    if (this.#refused !== null) return this.#fail(this.#refused);
+  /** Throws when it has died too often. */
+  async #pause(how: string): Promise<void> {
+    const { name } = this.#unit;
     const now = Date.now();
     this.#deaths.push(now);
     const recent = this.#deaths.filter(at => now - at < DEATH_WINDOW_MS).length;
     if (recent >= DEATHS_MAX) {
-      return this.#fail(new WeftError('internal_error', `${name} died ${recent} times within a minute, last by ${how}. Its last lines:\n${this.#lines.join('\n')}`));
+      throw new WeftError('internal_error', `${name} died ${recent} times within a minute, last by ${how}. Its last lines:\n${this.#lines.join('\n')}`);
     }
     const pauseMs = Math.min(BACKOFF_MS * 2 ** (recent - 1), BACKOFF_MS_MAX);
     this.#log(`[${name}] ended by ${how}; starting it again in ${pauseMs} ms`);
-    await sleep(pauseMs);
-    if (!this.#stopping) this.#child = this.#spawn();
+    await sleep(pauseMs, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+  }
+
+  #say(line: string): void {
+    this.#lines.push(line);
+    if (this.#lines.length > LAST_LINES) this.#lines.shift();
+    this.#log(`[${this.#unit.name}] ${line}`);
   }
 }
-
-/** A service is configured by its supervisor alone: variables meant for the supervisor don't reach it by themselves. */
-function inherited(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('WEFT_')));
-}
-

@@ -1,16 +1,18 @@
 import { Env, WeftError } from '@weft/contracts';
 
 export interface ExecutorConfig {
-  /** Where gateways reach it; port 0 takes a free one. */
+  /** Port 0 takes a free one. */
   listenHost: string;
   listenPort: number;
-  /** What callers must show. */
+  /** host:port where gateways reach it; undefined: where it listens. */
+  advertise: string | undefined;
+  /** host:port of the registry. */
+  registryAddress: string;
+  /** What callers must show, and what is shown to the registry. */
   linkToken: string;
   /** A folder with a Hugging Face checkpoint, and how people call it. */
   modelDir: string;
   modelName: string | undefined;
-  /** Every adapter folder in it is served. */
-  adaptersDir: string | undefined;
   /** Packed adapters are kept below it. */
   dataDir: string;
   threads: number | undefined;
@@ -24,17 +26,24 @@ export interface ExecutorConfig {
 }
 
 const DEFAULT_DRAIN_S = 30;
+/** Addresses to listen on that nobody can call. */
+const ANY_HOST: readonly string[] = ['0.0.0.0', '[::]', '::'];
 
 /** Throws option_invalid with the variable's name. */
 export function readConfig(variables: NodeJS.ProcessEnv): Readonly<ExecutorConfig> {
   const env = new Env(variables);
-  const [listenHost, listenPort] = hostAndPort(env.optional('WEFT_EXECUTOR_LISTEN') ?? '127.0.0.1:0');
+  const [listenHost, listenPort] = hostAndPort('WEFT_EXECUTOR_LISTEN', env.optional('WEFT_EXECUTOR_LISTEN') ?? '127.0.0.1:0');
+  const advertise = env.optional('WEFT_EXECUTOR_ADVERTISE');
+  if (advertise === undefined && ANY_HOST.includes(listenHost)) {
+    throw new WeftError('option_invalid', `WEFT_EXECUTOR_ADVERTISE is not set; gateways can't be told to call ${listenHost}`, { field: 'WEFT_EXECUTOR_ADVERTISE' });
+  }
   return Object.freeze({
     listenHost, listenPort,
+    advertise: advertise && hostAndPort('WEFT_EXECUTOR_ADVERTISE', advertise).join(':'),
+    registryAddress: hostAndPort('WEFT_REGISTRY_ADDRESS', env.string('WEFT_REGISTRY_ADDRESS')).join(':'),
     linkToken: env.string('WEFT_LINK_TOKEN'),
     modelDir: env.string('WEFT_MODEL'),
     modelName: env.optional('WEFT_MODEL_NAME'),
-    adaptersDir: env.optional('WEFT_ADAPTERS'),
     dataDir: env.string('WEFT_DATA_DIR'),
     threads: env.integer('WEFT_THREADS', { min: 1, max: 1024 }),
     isa: env.optional('WEFT_ISA'),
@@ -46,8 +55,8 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<ExecutorConfi
   });
 }
 
-function hostAndPort(text: string): [string, number] {
+function hostAndPort(name: string, text: string): [string, number] {
   const match = /^(.+):(\d{1,5})$/.exec(text);
-  if (!match || Number(match[2]) > 65_535) throw new WeftError('option_invalid', `WEFT_EXECUTOR_LISTEN is ${JSON.stringify(text)}; it must be host:port`, { field: 'WEFT_EXECUTOR_LISTEN' });
+  if (!match || Number(match[2]) > 65_535) throw new WeftError('option_invalid', `${name} is ${JSON.stringify(text)}; it must be host:port`, { field: name });
   return [match[1]!, Number(match[2])];
 }

@@ -1,11 +1,11 @@
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Inject, Injectable } from '@nestjs/common';
-import { VERSION, WeftError, type executorV1 } from '@weft/contracts';
-import type { createEngine, EngineHost, EngineListener, Terminal, TokenEvent } from '@weft/engine';
+import { VERSION, WeftError, type executorV1, type registryV1 } from '@weft/contracts';
+import type { AdapterLibrary, createEngine, EngineHost, EngineListener, EngineRequest, Terminal, TokenEvent } from '@weft/engine';
 import { MAX_TOP_LOGPROBS } from '@weft/kernels';
-import { addFolder } from './adapter-folder.js';
 import type { ExecutorConfig } from './config.js';
-import { EXECUTOR_CONFIG, OPEN_ENGINE } from './tokens.js';
+import type { ProbedEngine } from './probe.js';
+import { EXECUTOR_CONFIG, EXECUTOR_ID, OPEN_ENGINE } from './tokens.js';
 import { toEngineRequest } from './wire.js';
 
 export type OpenEngine = typeof createEngine;
@@ -16,30 +16,34 @@ export interface EventSink {
   onTerminal(terminal: Terminal): void;
 }
 
+/** Load as far as the engine knows it. */
+export type EngineLoad = Omit<executorV1.Load, 'draining' | 'submits' | 'promptTokens' | 'generatedTokens'>;
+
 /** Tokens per second are told as the mean over at least this long. */
 const RATE_WINDOW_S = 1;
 
 /** The engine of this process, what it serves, and whose each running request is. */
 @Injectable()
-export class EngineService implements EngineListener {
+export class EngineService implements EngineListener, ProbedEngine {
   readonly #config: ExecutorConfig;
+  readonly #executorId: string;
   readonly #openEngine: OpenEngine;
   readonly #sinks = new Map<string, EventSink>();
   #host: EngineHost | null = null;
   #description: executorV1.Description | null = null;
   #loaded!: () => void;
   readonly #whenLoaded = new Promise<void>(resolve => { this.#loaded = resolve; });
-  #draining = false;
   #rate = { atMs: performance.now(), tokensOut: 0, tokensPerSecond: 0 };
 
-  constructor(@Inject(EXECUTOR_CONFIG) config: ExecutorConfig, @Inject(OPEN_ENGINE) openEngine: OpenEngine) {
+  constructor(@Inject(EXECUTOR_CONFIG) config: ExecutorConfig, @Inject(EXECUTOR_ID) executorId: string, @Inject(OPEN_ENGINE) openEngine: OpenEngine) {
     this.#config = config;
+    this.#executorId = executorId;
     this.#openEngine = openEngine;
   }
 
-  /** Loads the model and the folder's adapters; from then on requests are served. */
+  /** Loads the model; from then on requests are served. */
   async open(log: (line: string) => void): Promise<void> {
-    const { modelDir, modelName, adaptersDir, dataDir, threads, isa, poolBytes, maxModelLen, weights, traceFile } = this.#config;
+    const { modelDir, modelName, dataDir, threads, isa, poolBytes, maxModelLen, weights, traceFile } = this.#config;
     const host = await this.#openEngine({
       modelDir, adapterCacheDir: join(dataDir, 'adapters'), log, listener: this,
       ...(modelName !== undefined && { modelNames: [modelName] }), ...(threads !== undefined && { threads }), ...(isa !== undefined && { isa }),
@@ -47,13 +51,12 @@ export class EngineService implements EngineListener {
       ...(traceFile !== undefined && { traceFile }),
     });
     this.#host = host;
-    const adapters = adaptersDir === undefined ? [] : await addFolder(adaptersDir, host, modelName, log);
     const { config, geometry } = host.model;
     const { name, isa: instructions, threads: used } = host.device;
     this.#description = {
       baseDigest: geometry.digest, device: `${name} ${instructions} ${used} threads`, maxModelLen: host.maxModelLen,
-      vocabSize: config.vocab, eosIds: config.eosIds, maxTopLogprobs: MAX_TOP_LOGPROBS, adapters, build: VERSION, pageBytes: host.pool.pageBytes,
-      adapterSlots: host.engine.adapters.slots.total,
+      vocabSize: config.vocab, eosIds: config.eosIds, maxTopLogprobs: MAX_TOP_LOGPROBS, build: VERSION, pageBytes: host.pool.pageBytes,
+      adapterSlots: host.engine.adapters.slots.total, executorId: this.#executorId,
     };
     this.#loaded();
   }
@@ -64,17 +67,43 @@ export class EngineService implements EngineListener {
     return this.#description!;
   }
 
-  /** Throws what is wrong with the request. An accepted one ends in exactly one Terminal at its sink. */
-  submit(submit: executorV1.Submit, sink: EventSink): void {
-    if (this.#host === null || this.#description === null) throw new WeftError('overloaded', 'the model is still loading', { retryAfterMs: 1000 });
-    if (submit.baseDigest !== this.#description.baseDigest) {
-      throw new WeftError('adapter_not_ready', `this executor serves base ${this.#description.baseDigest}, not ${submit.baseDigest}`, { retryAfterMs: 1000 });
+  /** What adapters are checked against. */
+  get base(): registryV1.Base {
+    const { base, baseText } = this.#serving;
+    const { modelDir, modelName } = this.#config;
+    return { digest: base.digest, id: modelName ?? basename(modelDir), geometry: JSON.stringify(base), text: Object.fromEntries(baseText) };
+  }
+
+  get library(): AdapterLibrary { return this.#serving.library; }
+  knows(digest: string): boolean { return this.#serving.engine.adapters.get(digest) !== undefined; }
+  /** No request will name it again: what holds it is given back once nothing runs on it. */
+  forget(digest: string): Promise<void> { return this.library.forget(digest); }
+
+  get vocabSize(): number { return this.#serving.model.config.vocab; }
+  get eosIds(): readonly number[] { return this.#serving.model.config.eosIds; }
+  get maxModelLen(): number { return this.#serving.maxModelLen; }
+
+  /** Throws `overloaded` while the model loads. */
+  get #serving(): EngineHost {
+    if (this.#host === null) throw new WeftError('overloaded', 'the model is still loading', { retryAfterMs: 1000 });
+    return this.#host;
+  }
+
+  /** Throws what this executor can't serve, whatever the engine says. */
+  toRequest(submit: executorV1.Submit): EngineRequest {
+    const { digest } = this.#serving.base;
+    if (submit.baseDigest !== digest) {
+      throw new WeftError('adapter_not_ready', `this executor serves base ${digest}, not ${submit.baseDigest}`, { retryAfterMs: 1000 });
     }
-    const request = toEngineRequest(submit);
+    return toEngineRequest(submit);
+  }
+
+  /** Throws what is wrong with the request. An accepted one ends in exactly one Terminal at its sink. */
+  submit(request: EngineRequest, sink: EventSink): void {
     if (this.#sinks.has(request.id)) throw new WeftError('conflict', `request ${request.id} is running already`);
     this.#sinks.set(request.id, sink);
     try {
-      this.#host.engine.submit(request);
+      this.#serving.engine.submit(request);
     } catch (error) {
       this.#sinks.delete(request.id);
       throw error;
@@ -84,15 +113,12 @@ export class EngineService implements EngineListener {
   cancel(id: string): void { this.#host?.engine.cancel(id); }
 
   /** Takes no more requests; resolves when all have ended. */
-  async drain(): Promise<void> {
-    this.#draining = true;
-    await this.#host?.engine.drain();
-  }
+  async drain(): Promise<void> { await this.#host?.engine.drain(); }
 
   async close(): Promise<void> { await this.#host?.close(); }
 
   /** What runs, what waits, and who owns the pool's pages. */
-  load(): executorV1.Load | null {
+  load(): EngineLoad | null {
     if (this.#host === null) return null;
     const { waiting, running, pages, resident, tokensOut } = this.#host.engine.load();
     const owners = [
@@ -101,7 +127,7 @@ export class EngineService implements EngineListener {
       { owner: 'retired', pages: pages.retired }, { owner: 'free', pages: pages.free },
     ];
     return {
-      waiting, running, pagesFree: pages.free, pagesTotal: pages.total, draining: this.#draining, owners: owners.filter(({ pages }) => pages > 0), tokensPerSecond: this.#measureRate(tokensOut),
+      waiting, running, pagesFree: pages.free, pagesTotal: pages.total, owners: owners.filter(({ pages }) => pages > 0), tokensPerSecond: this.#measureRate(tokensOut),
     };
   }
 

@@ -1,9 +1,10 @@
 import { timingSafeEqual } from 'node:crypto';
 import { Metadata, Server, ServerCredentials, status, type handleUnaryCall } from '@grpc/grpc-js';
 import { Inject, Injectable } from '@nestjs/common';
-import { executorService, GATEWAY_METADATA, LINK_OPTIONS, TOKEN_METADATA, toWeftError, WeftError, type executorV1 } from '@weft/contracts';
+import { executorService, GATEWAY_METADATA, LINK_OPTIONS, TOKEN_METADATA, toWeftError, WeftError, executorV1 } from '@weft/contracts';
 import type { Terminal, TokenEvent } from '@weft/engine';
 import { Attachment, type AttachCall, type AttachmentHandler } from './attachment.js';
+import { ColdStarts } from './cold-starts.js';
 import type { ExecutorConfig } from './config.js';
 import { EngineService, type EventSink } from './engine.service.js';
 import { Terminals } from './terminals.js';
@@ -42,13 +43,16 @@ export class LinkServer implements AttachmentHandler {
   readonly #engine: EngineService;
   readonly #server = new Server(LINK_OPTIONS);
   readonly #peers = new Map<Attachment, Peer>();
-  readonly #terminals = new Terminals();
-  #lastLoad = '';
+  readonly #requests: ColdStarts;
+  readonly #terminals: Terminals;
+  #lastLoad = Buffer.alloc(0);
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(@Inject(EXECUTOR_CONFIG) config: ExecutorConfig, engine: EngineService) {
+  constructor(@Inject(EXECUTOR_CONFIG) config: ExecutorConfig, engine: EngineService, requests: ColdStarts, terminals: Terminals) {
     this.#config = config;
     this.#engine = engine;
+    this.#requests = requests;
+    this.#terminals = terminals;
     this.#server.addService(executorService, {
       attach: (call: AttachCall) => this.#attach(call),
       describe: ((call, reply) => {
@@ -83,7 +87,7 @@ export class LinkServer implements AttachmentHandler {
       case 'submit': return this.#submit(this.#peers.get(attachment)!, body.value);
       case 'cancel': return this.#cancel(this.#peers.get(attachment)!, body.value.requestId);
       case 'acknowledge': return this.#terminals.acknowledge(attachment.gateway, body.value.requestId);
-      case 'drain': void this.#engine.drain(); return this.#tellLoad();
+      case 'drain': void this.#requests.drain(); return this.#tellLoad();
       case 'heartbeat': return undefined;
     }
   }
@@ -91,7 +95,9 @@ export class LinkServer implements AttachmentHandler {
   onGone(attachment: Attachment): void {
     const peer = this.#peers.get(attachment);
     this.#peers.delete(attachment);
-    for (const id of peer?.running ?? []) this.#engine.cancel(id);
+    const replaced = [...this.#peers.keys()].some(({ gateway }) => gateway === attachment.gateway);
+    if (!replaced) this.#terminals.left(attachment.gateway);
+    for (const id of peer?.running ?? []) this.#requests.cancel(id);
   }
 
   #attach(call: AttachCall): void {
@@ -105,10 +111,11 @@ export class LinkServer implements AttachmentHandler {
     for (const old of [...this.#peers.keys()]) if (old.gateway === gateway) old.close();
     const attachment = new Attachment(gateway, call, this);
     this.#peers.set(attachment, new Peer(attachment, this.#terminals));
+    this.#terminals.attached(gateway);
     for (const terminal of this.#terminals.of(gateway)) attachment.outbox.terminal(terminal);
     void this.#engine.description().then(description => {
       attachment.outbox.welcome(description);
-      const load = this.#engine.load();
+      const load = this.#load();
       if (load !== null) attachment.outbox.load(load);
       attachment.flush();
     });
@@ -116,7 +123,7 @@ export class LinkServer implements AttachmentHandler {
 
   #submit(peer: Peer, submit: executorV1.Submit): void {
     try {
-      this.#engine.submit(submit, peer);
+      this.#requests.submit(submit, peer);
       peer.running.add(submit.requestId);
     } catch (error) {
       peer.end(refusal(submit.requestId, toWeftError(error)));
@@ -125,14 +132,20 @@ export class LinkServer implements AttachmentHandler {
 
   /** A gateway ends its own requests only. */
   #cancel(peer: Peer, requestId: string): void {
-    if (peer.running.has(requestId)) this.#engine.cancel(requestId);
+    if (peer.running.has(requestId)) this.#requests.cancel(requestId);
+  }
+
+  #load(): executorV1.Load | null {
+    const load = this.#engine.load();
+    return load && { ...load, draining: this.#requests.draining, ...this.#terminals.totals };
   }
 
   #tellLoad(): void {
-    const load = this.#engine.load();
-    const text = JSON.stringify(load);
-    if (load === null || text === this.#lastLoad) return;
-    this.#lastLoad = text;
+    const load = this.#load();
+    if (load === null) return;
+    const bytes = Buffer.from(executorV1.Load.encode(load).finish());
+    if (bytes.equals(this.#lastLoad)) return;
+    this.#lastLoad = bytes;
     for (const attachment of this.#peers.keys()) {
       attachment.outbox.load(load);
       attachment.flush();

@@ -1,6 +1,6 @@
 /** Between the protocol's messages and the engine's types. */
-import type { Finding, Manifest } from '@weft/adapters';
-import { executorV1, WeftError } from '@weft/contracts';
+import { AdapterRefused, type Finding } from '@weft/adapters';
+import { executorV1, WeftError, type registryV1 } from '@weft/contracts';
 import type { EngineRequest, Terminal, TokenEvent } from '@weft/engine';
 
 const TASKS = { [executorV1.Task.GENERATE]: 'generate', [executorV1.Task.SCORE]: 'score', [executorV1.Task.EMBED]: 'embed' } as const;
@@ -43,17 +43,14 @@ export function refusal(requestId: string, error: WeftError): executorV1.Termina
   return toTerminal({ requestId, reason: 'error', error, promptTokens: 0, cachedTokens: 0, generatedTokens: 0, queueMs: 0, coldStartMs: 0 });
 }
 
-export function toFinding({ code, message, field = '', tensor = '' }: Finding): executorV1.Finding {
-  return { code, message, field, tensor };
+/** An adapter's own fault, rather than this executor's or the registry's: it would be refused anywhere. */
+export function isRefusal({ code }: WeftError): boolean {
+  return code === 'numerical_error' || /^(adapter|safetensors|tokenizer)_/.test(code) && code !== 'adapter_not_ready';
 }
 
-export function toCard(name: string, manifest: Manifest): executorV1.AdapterCard {
-  return {
-    name, digest: manifest.digest, kind: manifest.kind, rank: manifest.rank, targetModules: manifest.targetModules,
-    bytes: BigInt(manifest.bytes), errors: [], warnings: manifest.warnings.map(toFinding),
-  };
-}
-
-export function refusedCard(name: string, errors: executorV1.Finding[]): executorV1.AdapterCard {
-  return { name, digest: '', kind: '', rank: 0, targetModules: [], bytes: 0n, errors, warnings: [] };
+/** Everything that was found, or the one error. */
+export function toFindings(error: WeftError): registryV1.Finding[] {
+  const { field, tensor, file } = error.details;
+  const found: readonly Finding[] = error instanceof AdapterRefused ? error.findings : [{ code: error.code, message: error.message, ...(field && { field }), ...(tensor && { tensor }), ...(file && { file }) }];
+  return found.map(({ code, message, field = '', tensor = '', file = '' }) => ({ code, message, field, tensor, file }));
 }

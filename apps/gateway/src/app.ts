@@ -1,5 +1,5 @@
 /** The HTTP server around the modules: its bounds, and what every request gets whichever route it takes. */
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { ConsoleLogger } from '@nestjs/common';
@@ -8,15 +8,15 @@ import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fa
 import { WeftError } from '@weft/contracts';
 import { loadTokenizer } from '@weft/tokenizer';
 import type { FastifyInstance, RouteOptions } from 'fastify';
+import { acceptForms } from './adapters/forms.js';
 import type { GatewayConfig } from './config.js';
 import { BODY_BYTES_MAX } from './dto/caps.js';
-import { ExecutorClient } from './executor-client.js';
+import { Fleet } from './fleet.js';
 import { GatewayModule } from './gateway.module.js';
 import { InFlight } from './in-flight.js';
-import { acceptJsonOnly, refuseBytes, refuseUrl } from './refusals.js';
+import { Ledger } from './ledger.js';
+import { acceptJson, refuseBytes, refuseUrl } from './refusals.js';
 
-/** A whole request, body included, has to arrive within this time. Answers may take as long as they need. */
-const REQUEST_MS_MAX = 60_000;
 /** Longer than the idle time of common load balancers, so that they are the ones who close. */
 const KEEP_ALIVE_MS = 75_000;
 
@@ -34,7 +34,8 @@ export async function startGateway(config: GatewayConfig): Promise<Gateway> {
   const tokenizer = await loadTokenizer(config.modelDir);
   if (tokenizer.chatTemplateProblem !== undefined) console.log(`chat: ${tokenizer.chatTemplateProblem.message}`);
   const adapter = new FastifyAdapter({
-    bodyLimit: BODY_BYTES_MAX, requestTimeout: REQUEST_MS_MAX, keepAliveTimeout: KEEP_ALIVE_MS, forceCloseConnections: true,
+    // Node's own bound on a request would end long uploads as well: bodies are timed where they are read.
+    bodyLimit: BODY_BYTES_MAX, requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE_MS, forceCloseConnections: true,
     genReqId: newRequestId, requestIdHeader: false, frameworkErrors: refuseUrl, clientErrorHandler: (error, socket) => refuseBytes(error, socket, newRequestId()),
     ...tlsOptions(config),
   });
@@ -42,13 +43,18 @@ export async function startGateway(config: GatewayConfig): Promise<Gateway> {
     logger: new ConsoleLogger({ colors: false, logLevels: ['error', 'warn'] }), abortOnError: false, bodyParser: false,
   });
   const fastify = adapter.getInstance() as unknown as FastifyInstance;
-  acceptJsonOnly(fastify);
+  acceptJson(fastify);
+  acceptForms(fastify);
   fastify.addHook('onRequest', async (request, reply) => { reply.header('x-request-id', request.id); });
   refuseWrongMethods(fastify);
   if (config.corsOrigins.length > 0) {
     app.enableCors({
       origin: config.corsOrigins.includes('*') ? '*' : config.corsOrigins,
-      exposedHeaders: ['x-request-id', 'x-weft-adapter', 'x-weft-digest', 'retry-after', 'retry-after-ms', 'x-should-retry'],
+      methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      exposedHeaders: [
+        'x-request-id', 'x-weft-adapter', 'x-weft-digest', 'retry-after', 'retry-after-ms', 'x-should-retry',
+        ...['requests', 'tokens'].flatMap(what => ['limit', 'remaining', 'reset'].map(part => `x-ratelimit-${part}-${what}`)),
+      ],
     });
   }
   const close = async (): Promise<void> => { await app.close(); await tokenizer.close(); };
@@ -63,15 +69,17 @@ export async function startGateway(config: GatewayConfig): Promise<Gateway> {
   const { port } = app.getHttpServer().address() as { port: number };
   return {
     url: `${config.tls === undefined ? 'http' : 'https'}://${urlHost(config.host)}:${port}`,
-    served: () => new Promise<void>(resolve => app.get(ExecutorClient).onWelcome(() => resolve())),
+    served: () => app.get(Fleet).served(),
     async stop() {
       await app.get(InFlight).drain(config.drainTimeoutMs);
+      await app.get(Ledger).stop();
       await close();
     },
   };
 }
 
-const newRequestId = (): string => `req_${randomBytes(12).toString('hex')}`;
+/** Of a UUID, which takes its random bits from a stock: asking the system for each request costs as much as routing it. */
+const newRequestId = (): string => `req_${randomUUID().replaceAll('-', '').slice(0, 24)}`;
 
 function tlsOptions({ tls }: GatewayConfig): object {
   if (tls === undefined) return {};
@@ -96,21 +104,24 @@ function listenError(cause: unknown, { host, port }: GatewayConfig): unknown {
 
 /** A known path with another method is 405 and names the right one, instead of 404. */
 function refuseWrongMethods(fastify: FastifyInstance): void {
-  const methods = new Map<string, Set<string>>();
+  const methods = new Map<string, { pattern: RegExp; allowed: Set<string> }>();
   fastify.addHook('onRoute', ({ url, method }: RouteOptions) => {
-    const known = methods.get(url) ?? new Set();
-    for (const one of [method].flat()) if (one !== 'HEAD' && one !== 'OPTIONS') known.add(one);
-    if (known.size > 0) methods.set(url, known);
+    const known = methods.get(url) ?? { pattern: patternOf(url), allowed: new Set() };
+    for (const one of [method].flat()) if (one !== 'HEAD' && one !== 'OPTIONS') known.allowed.add(one);
+    if (known.allowed.size > 0) methods.set(url, known);
   });
   fastify.addHook('preHandler', async (request, reply) => {
     if (!request.is404) return;
     const path = request.url.split('?', 1)[0]!;
-    const allowed = [...methods].filter(([url]) => (url.endsWith('*') ? path.startsWith(url.slice(0, -1)) : url === path)).flatMap(([, set]) => [...set]);
+    const allowed = [...methods.values()].filter(({ pattern }) => pattern.test(path)).flatMap(route => [...route.allowed]);
     if (allowed.length === 0) throw new WeftError('not_found', `There is no ${request.method} ${path} here.`);
     reply.header('allow', allowed.join(', '));
     throw new WeftError('method_not_allowed', `${path} takes ${allowed.join(', ')}, not ${request.method}.`);
   });
 }
+
+/** Of paths with parts `:name`, and `*` at the end. */
+const patternOf = (url: string): RegExp => new RegExp(`^${url.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replace(/:\w+/g, '[^/]+').replace(/\*$/, '.*')}$`);
 
 const urlHost = (host: string): string => {
   if (host === '0.0.0.0' || host === '::') return '127.0.0.1';

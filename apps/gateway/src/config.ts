@@ -10,10 +10,8 @@ export interface GatewayConfig {
   /** The folder with the base's tokenizer, and the base's id. */
   modelDir: string;
   modelName: string;
-  tenantKey: string;
-  adminKey: string;
-  /** host:port, and what to show there. */
-  executorAddress: string;
+  /** host:port, and what to show there and at executors. */
+  registryAddress: string;
   linkToken: string;
   drainTimeoutMs: number;
 }
@@ -36,9 +34,7 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<GatewayConfig
     corsOrigins: env.list('WEFT_CORS_ORIGINS'),
     modelDir: env.string('WEFT_MODEL'),
     modelName: env.string('WEFT_MODEL_NAME'),
-    tenantKey: env.string('WEFT_API_KEY'),
-    adminKey: env.string('WEFT_ADMIN_KEY'),
-    executorAddress: env.string('WEFT_EXECUTOR_ADDRESS'),
+    registryAddress: env.string('WEFT_REGISTRY_ADDRESS'),
     linkToken: env.string('WEFT_LINK_TOKEN'),
     drainTimeoutMs: (env.integer('WEFT_DRAIN_TIMEOUT', { min: 0, max: 86_400 }) ?? DEFAULT_DRAIN_S) * 1000,
   });

@@ -25,7 +25,6 @@ export function errorHeaders({ kind, details }: WeftError): Record<string, strin
 const FASTIFY: Record<string, [ErrorCode, string]> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ['request_too_large', 'The body is larger than this server accepts.'],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported_media_type', 'The body must be JSON: send the header «Content-Type: application/json».'],
-  FST_ERR_CTP_EMPTY_JSON_BODY: ['invalid_value', 'The body is empty; it must be a JSON object.'],
   FST_ERR_BAD_URL: ['invalid_value', 'The URL is not valid: what follows each % must be UTF-8 in hexadecimal digits.'],
 };
 const BY_STATUS: Record<number, ErrorCode> = {

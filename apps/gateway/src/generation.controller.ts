@@ -3,10 +3,12 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Caller, RequireScope } from './auth.guard.js';
 import { parseChat } from './dto/chat.js';
 import { parseCompletion } from './dto/completion.js';
+import type { GenerationParams } from './dto/generation.js';
+import type { Query } from './generation.js';
 import type { Principal } from './keys.js';
-import { ModelDirectory, type ResolvedModel } from './model-directory.js';
+import { ModelDirectory } from './model-directory.js';
 import { PromptsService } from './prompts.service.js';
-import { Responder, type Query } from './responder.js';
+import { Responder } from './responder.js';
 
 @Controller('v1')
 @RequireScope('inference')
@@ -14,22 +16,20 @@ export class GenerationController {
   constructor(private readonly models: ModelDirectory, private readonly prompts: PromptsService, private readonly responder: Responder) {}
 
   @Post('completions') @HttpCode(200)
-  async completion(@Body() body: unknown, @Caller() { tenant }: Principal, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+  async completion(@Body() body: unknown, @Caller() caller: Principal, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const parsed = parseCompletion(body);
-    const model = this.models.resolve(parsed.model);
-    const query = queryOf('completions', parsed.model, tenant, parsed.params.stream, model);
-    await this.responder.respond(query, request, reply, () => this.prompts.completion(parsed, { requestId: request.id, tenant, model }));
+    const query = await this.#query('completions', parsed, caller, request);
+    await this.responder.respond(query, reply, () => this.prompts.completion(parsed, query));
   }
 
   @Post('chat/completions') @HttpCode(200)
-  async chat(@Body() body: unknown, @Caller() { tenant }: Principal, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
+  async chat(@Body() body: unknown, @Caller() caller: Principal, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
     const parsed = parseChat(body);
-    const model = this.models.resolve(parsed.model);
-    const query = queryOf('chat', parsed.model, tenant, parsed.params.stream, model);
-    await this.responder.respond(query, request, reply, () => this.prompts.chat(parsed, { requestId: request.id, tenant, model }));
+    const query = await this.#query('chat', parsed, caller, request);
+    await this.responder.respond(query, reply, () => this.prompts.chat(parsed, query));
   }
-}
 
-function queryOf(route: Query['route'], model: string, tenant: string, stream: boolean, { adapter, baseDigest }: ResolvedModel): Query {
-  return { route, model, tenant, stream, adapter: adapter === null ? null : `${adapter.name}@${adapter.version}`, digest: adapter?.digest ?? baseDigest };
+  async #query(route: Query['route'], { model, params }: { model: string; params: GenerationParams }, caller: Principal, { id }: FastifyRequest): Promise<Query> {
+    return { requestId: id, route, caller, modelName: model, model: await this.models.resolve(caller.tenant, model), stream: params.stream };
+  }
 }

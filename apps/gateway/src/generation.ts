@@ -4,17 +4,29 @@ import { executorV1, WeftError } from '@weft/contracts';
 import type { Tokenizer } from '@weft/tokenizer';
 import { Choice, type Delta } from './choice.js';
 import type { GenerationParams } from './dto/generation.js';
-import { terminalError, type ExecutorClient } from './executor-client.js';
+import { terminalError, type ExecutorLink, type RequestListener } from './executor-link.js';
+import type { Fleet } from './fleet.js';
+import type { Principal } from './keys.js';
+import type { Ledger, UsageRow } from './ledger.js';
 import type { ResolvedModel } from './model-directory.js';
 import { PromptScores } from './prompt-scores.js';
 
 export interface Prompt { ids: number[]; text: string }
 
-export interface GenerationJob {
+/** What is known of a request before its tokens are. */
+export interface Query {
   /** The server's own id of the HTTP request. */
   requestId: string;
-  tenant: string;
+  route: 'completions' | 'chat';
+  caller: Principal;
+  /** As the request spells it, and what that means. */
+  modelName: string;
   model: ResolvedModel;
+  stream: boolean;
+}
+
+export interface GenerationJob {
+  query: Query;
   prompts: Prompt[];
   /** Answers begin with their prompt. */
   echo: boolean;
@@ -33,19 +45,20 @@ export interface Outcome {
   queueMs: number; coldStartMs: number;
 }
 
-/** A prompt in the executor. */
+/** A prompt in an executor. */
 interface Part {
   submit: executorV1.Submit;
   choices: Choice[];
   scores: PromptScores | null;
   started: boolean;
+  /** Null before it is submitted. */
+  run: { link: ExecutorLink; row: UsageRow } | null;
   end: executorV1.Terminal | null;
 }
 
 type Item = { part: Part; event: executorV1.TokenEvent } | { part: Part; end: executorV1.Terminal | WeftError };
 
 export class Generation {
-  readonly #executor: ExecutorClient;
   readonly #parts: Part[];
   readonly #scoring: boolean;
   readonly #items: Item[] = [];
@@ -53,30 +66,43 @@ export class Generation {
   readonly #told = new Set<Choice>();
   #wake: (() => void) | null = null;
 
-  constructor(executor: ExecutorClient, tokenizer: Tokenizer, readonly job: GenerationJob) {
-    this.#executor = executor;
+  constructor(tokenizer: Tokenizer, readonly job: GenerationJob) {
     this.#scoring = job.params.maxTokens === 0;
     const seed = job.params.seed ?? randomBytes(8).readBigUInt64LE();
     this.#parts = job.prompts.map((prompt, p) => {
       const { n } = job.params;
       const choices = Array.from({ length: n }, (_, i) => new Choice(p * n + i, tokenizer, prompt.ids, job.echo ? prompt.text.length : 0, job.params));
       return {
-        submit: this.#submitOf(prompt, p, seed), choices, started: false, end: null,
+        submit: this.#submitOf(prompt, p, seed), choices, started: false, run: null, end: null,
         scores: job.echo ? new PromptScores(tokenizer, prompt.ids, prompt.text) : null,
       };
     });
   }
 
-  /**
-   * Submits the prompts and yields what comes, until all of them have ended. The last choice's finish comes when the outcome
-   * is known. Leaving early, or the signal, cancels what still runs. Throws what went wrong.
-   */
+  /** Submits the prompts, each with a row of the ledger. Answers with what serves the first one. Throws executor_lost. */
+  start(fleet: Fleet, ledger: Ledger, gatewayId: string): executorV1.Description {
+    const { requestId, route, caller, modelName, model: { adapter, baseDigest } } = this.job.query;
+    for (const part of this.#parts) {
+      const link = fleet.pick(baseDigest, adapter?.digest ?? null);
+      const row = ledger.open({
+        id: part.submit.requestId, requestId, tenantId: caller.tenant, keyId: caller.keyId, route, model: modelName,
+        adapter: adapter?.name ?? '', version: adapter?.version ?? 0, digest: adapter?.digest ?? baseDigest,
+        gatewayId, executorId: link.description!.executorId, openedAt: BigInt(Date.now()),
+      });
+      part.run = { link, row };
+      link.submit(part.submit, this.#listenerOf(part, row));
+    }
+    return this.#parts[0]!.run!.link.description!;
+  }
+
+  /** Resolves when the rows are on disk, as far as that is waited for. */
+  async opened(): Promise<void> { for (const { run } of this.#parts) await run?.row.opened; }
+
+  /** Yields what comes, until all prompts have ended. The last choice's finish comes when the outcome is known. Throws what went wrong. */
   async *deltas(signal: AbortSignal): AsyncGenerator<Delta[], void> {
     const abort = (): void => this.#wake?.();
-    signal.throwIfAborted();
     signal.addEventListener('abort', abort);
     try {
-      this.#submitAll();
       while (this.#parts.some(part => part.end === null)) {
         signal.throwIfAborted();
         if (this.#items.length === 0) await new Promise<void>(resolve => { this.#wake = resolve; });
@@ -87,8 +113,19 @@ export class Generation {
       yield this.#finishes(this.#parts.flatMap(part => part.choices));
     } finally {
       signal.removeEventListener('abort', abort);
-      for (const { submit, end } of this.#parts) if (end === null) this.#executor.cancel(submit.requestId);
     }
+  }
+
+  /** Cancels what still runs. */
+  stop(): void {
+    for (const { submit, run, end } of this.#parts) if (end === null) run?.link.cancel(submit.requestId);
+  }
+
+  /** Closes the rows with what the client got. The first call counts. Resolves when they are on disk, as far as that is waited for. */
+  async settle(status: string): Promise<void> {
+    const closes = this.#parts.map(({ run, submit, choices }) =>
+      run?.row.settle({ status, promptTokens: submit.prompt.length, shownTokens: shownTokens(choices) }));
+    await Promise.all(closes);
   }
 
   /** What it took, as far as it is known. */
@@ -96,7 +133,7 @@ export class Generation {
     const ends = this.#parts.map(part => part.end);
     const sum = (value: (end: executorV1.Terminal) => number): number => ends.reduce((total, end) => total + (end === null ? 0 : value(end)), 0);
     const max = (value: (end: executorV1.Terminal) => number): number => Math.max(0, ...ends.map(end => (end === null ? 0 : value(end))));
-    const completionTokens = this.#parts.flatMap(part => part.choices).reduce((total, choice) => total + choice.tokens, 0);
+    const completionTokens = this.#parts.reduce((total, { choices }) => total + shownTokens(choices), 0);
     return {
       promptTokens: this.job.prompts.reduce((total, { ids }) => total + ids.length, 0), cachedTokens: sum(end => end.cachedTokens),
       completionTokens, generatedTokens: Math.max(sum(end => end.generatedTokens), completionTokens),
@@ -104,13 +141,13 @@ export class Generation {
     };
   }
 
-  #submitAll(): void {
-    for (const part of this.#parts) {
-      this.#executor.submit(part.submit, {
-        onEvent: event => this.#put({ part, event }),
-        onEnd: end => this.#put({ part, end }),
-      });
-    }
+  #listenerOf(part: Part, row: UsageRow): RequestListener {
+    return {
+      onEvent: event => this.#put({ part, event }),
+      // The row hears of it even when nobody reads the items any more.
+      onEnd: (end, acknowledge) => { row.end(end, acknowledge); this.#put({ part, end }); },
+      onLost: end => this.#put({ part, end }),
+    };
   }
 
   #put(item: Item): void {
@@ -138,7 +175,7 @@ export class Generation {
     if (delta !== null) deltas.push(delta);
     if (choice.finishReason === undefined) return;
     const ended = part.choices.every(({ finishReason }) => finishReason !== undefined);
-    if (ended && part.choices.some(({ cut }) => cut)) this.#executor.cancel(part.submit.requestId);
+    if (ended && part.choices.some(({ cut }) => cut)) part.run!.link.cancel(part.submit.requestId);
     if (this.#unfinished()) deltas.push(...this.#finishes([choice]));
   }
 
@@ -170,10 +207,10 @@ export class Generation {
   }
 
   #submitOf(prompt: Prompt, p: number, seed: bigint): executorV1.Submit {
-    const { requestId, tenant, model, params, echo, maxTokens, eosIds } = this.job;
+    const { query: { requestId, caller, model }, params, echo, maxTokens, eosIds } = this.job;
     const { n, minTokens, logprobs, temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, logitBias } = params;
     return {
-      requestId: `${requestId}-${p}`, tenant, baseDigest: model.baseDigest, adapters: model.adapter === null ? [] : [{ digest: model.adapter.digest, weight: 1 }],
+      requestId: `${requestId}-${p}`, tenant: caller.tenant, baseDigest: model.baseDigest, adapters: model.adapter === null ? [] : [{ digest: model.adapter.digest, weight: 1 }],
       task: this.#scoring ? executorV1.Task.SCORE : executorV1.Task.GENERATE,
       prompt: prompt.ids, n: this.#scoring ? 1 : n, maxTokens: this.#scoring ? 0 : maxTokens, minTokens: this.#scoring ? 0 : minTokens,
       sampling: { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, seed: BigInt.asUintN(64, seed + BigInt(p)), randomOffset: 0, logitBias },
@@ -182,6 +219,8 @@ export class Generation {
     };
   }
 }
+
+const shownTokens = (choices: readonly Choice[]): number => choices.reduce((total, choice) => total + choice.tokens, 0);
 
 /** Successive deltas of one choice as one; a finish stays for itself. */
 function joined(deltas: Delta[]): Delta[] {

@@ -1,40 +1,106 @@
-/** Who may do what: the two keys of this start. Compared as HMACs, so that no comparison tells how much of a guess was right. */
+/** Who may do what: asked of the registry, and remembered. Keys themselves are not kept: their HMACs are. */
 import { createHmac, randomBytes } from 'node:crypto';
-import { Inject, Injectable } from '@nestjs/common';
-import { WeftError } from '@weft/contracts';
-import type { GatewayConfig } from './config.js';
-import { GATEWAY_CONFIG } from './tokens.js';
+import { Injectable } from '@nestjs/common';
+import { registryV1, WeftError } from '@weft/contracts';
+import { RegistryClient } from './registry-client.js';
+import { RegistryWatch } from './registry-watch.js';
+import { WatchedCache } from './watched-cache.js';
 
 export type Scope = 'inference' | 'adapters:write' | 'admin';
 
-export interface Principal { tenant: string; scopes: ReadonlySet<Scope> }
+/** Whose key it is and what it may. An admin's `x-weft-tenant` is its tenant here. */
+export interface Principal {
+  keyId: string;
+  /** Its id, and what people call it. */
+  tenant: string;
+  tenantName: string;
+  scopes: ReadonlySet<string>;
+  /** 0: not limited. */
+  limits: Readonly<registryV1.Limits>;
+}
+
+interface KnownKey { principal: Principal; expiresAtMs: number }
 
 /** Longer ones are nobody's key. */
 const KEY_CHARS_MAX = 512;
-/** There is one tenant; an admin may name it by x-weft-tenant. */
-const TENANT = 'default';
+const KEYS_MAX = 20_000;
+/** The registry notes when a key was used, to a minute: by being asked. */
+const REFRESH_MS = 60_000;
+const TENANTS_MAX = 10_000;
+/** Wrong keys that are tried again and again ask the registry once a second. */
+const UNKNOWN_MS = 1000;
+const UNKNOWN_MAX = 10_000;
+const NO_LIMITS: registryV1.Limits = { requestsPerMinute: 0, tokensPerMinute: 0, parallel: 0 };
 
 @Injectable()
 export class Keys {
+  readonly #registry: RegistryClient;
   readonly #pepper = randomBytes(32);
-  readonly #principals = new Map<string, Principal>();
+  readonly #known: WatchedCache<KnownKey>;
+  readonly #tenants: WatchedCache<registryV1.Tenant>;
+  /** When the registry last said that it does not know a key. */
+  readonly #unknown = new Map<string, number>();
 
-  constructor(@Inject(GATEWAY_CONFIG) { tenantKey, adminKey }: Pick<GatewayConfig, 'tenantKey' | 'adminKey'>) {
-    this.#principals.set(this.#hash(tenantKey), { tenant: TENANT, scopes: new Set(['inference', 'adapters:write']) });
-    this.#principals.set(this.#hash(adminKey), { tenant: TENANT, scopes: new Set(['inference', 'adapters:write', 'admin']) });
+  constructor(registry: RegistryClient, watch: RegistryWatch) {
+    this.#registry = registry;
+    this.#known = new WatchedCache(watch, KEYS_MAX, REFRESH_MS);
+    this.#tenants = new WatchedCache(watch, TENANTS_MAX);
+    watch.onChange(({ kind, tenantId }) => { if (kind === registryV1.ChangeKind.KEYS) this.#forget(tenantId); });
   }
 
-  /** Throws invalid_api_key. */
-  authenticate(authorization: string | undefined, actsFor: string | undefined): Principal {
+  /** Throws invalid_api_key, insufficient_scope, not_found (param x-weft-tenant), registry_lost. */
+  async authenticate(authorization: string | undefined, actsFor: string | undefined): Promise<Principal> {
     const [, key] = /^Bearer +(\S+) *$/i.exec(authorization ?? '') ?? [];
     if (key === undefined) throw new WeftError('invalid_api_key', 'No API key: send the header «Authorization: Bearer <key>».');
-    const principal = key.length <= KEY_CHARS_MAX ? this.#principals.get(this.#hash(key)) : undefined;
-    if (principal === undefined) throw new WeftError('invalid_api_key', 'This API key is not known here.');
-    if (actsFor !== undefined && principal.scopes.has('admin') && actsFor !== TENANT) {
-      throw new WeftError('not_found', `There is no tenant ${JSON.stringify(actsFor)}.`, { param: 'x-weft-tenant' });
-    }
-    return principal;
+    if (key.length > KEY_CHARS_MAX) throw unknownKey();
+    const { principal, expiresAtMs } = await this.#find(key);
+    if (expiresAtMs !== 0 && Date.now() >= expiresAtMs) throw new WeftError('invalid_api_key', 'This API key has expired.');
+    return actsFor === undefined ? principal : this.#actFor(actsFor, principal);
   }
 
-  #hash(key: string): string { return createHmac('sha256', this.#pepper).update(key).digest('base64'); }
+  #find(key: string): KnownKey | Promise<KnownKey> {
+    const hash = createHmac('sha256', this.#pepper).update(key).digest('base64');
+    const refusedMs = this.#unknown.get(hash);
+    if (refusedMs !== undefined && performance.now() - refusedMs < UNKNOWN_MS) throw unknownKey();
+    return this.#known.get(hash, timeoutMs => this.#ask(key, hash, timeoutMs));
+  }
+
+  async #ask(key: string, hash: string, timeoutMs: number): Promise<KnownKey> {
+    try {
+      const { keyId, tenantId, tenantName, scopes, limits, expiresAt } = await this.#registry.call('authenticate', { key }, timeoutMs);
+      return {
+        principal: { keyId, tenant: tenantId, tenantName, scopes: new Set(scopes), limits: limits ?? NO_LIMITS },
+        expiresAtMs: Number(expiresAt),
+      };
+    } catch (error) {
+      if (error instanceof WeftError && error.code === 'invalid_api_key') this.#refuse(hash);
+      throw error;
+    }
+  }
+
+  #refuse(hash: string): void {
+    this.#unknown.delete(hash);
+    this.#unknown.set(hash, performance.now());
+    if (this.#unknown.size > UNKNOWN_MAX) this.#unknown.delete(this.#unknown.keys().next().value!);
+  }
+
+  async #actFor(name: string, principal: Principal): Promise<Principal> {
+    if (!principal.scopes.has('admin')) throw new WeftError('insufficient_scope', 'Only a key with the scope admin may act for a tenant by x-weft-tenant.', { param: 'x-weft-tenant' });
+    try {
+      const tenant = await this.#tenants.get(name.toLowerCase(), timeoutMs => this.#registry.call('findTenant', { name }, timeoutMs));
+      return { ...principal, tenant: tenant.id, tenantName: tenant.name };
+    } catch (error) {
+      if (!(error instanceof WeftError) || error.code !== 'not_found') throw error;
+      throw new WeftError('not_found', `There is no tenant ${JSON.stringify(name)}.`, { param: 'x-weft-tenant', cause: error });
+    }
+  }
+
+  /** A revoked key that was heard of must not work on because the registry went away just then. */
+  #forget(tenantId: string): void {
+    this.#known.forget(({ principal }) => tenantId === '' || principal.tenant === tenantId);
+    this.#tenants.forget(({ id }) => tenantId === '' || id === tenantId);
+    this.#unknown.clear();
+  }
 }
+
+const unknownKey = (): WeftError => new WeftError('invalid_api_key', 'This API key is not known here.');

@@ -1,12 +1,14 @@
 /** What Prometheus reads. The vllm: names mean here what they mean there, so that dashboards and routers work as they are. */
 import { Inject, Injectable } from '@nestjs/common';
+import type { executorV1 } from '@weft/contracts';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { GatewayConfig } from './config.js';
-import { ExecutorClient } from './executor-client.js';
+import { Fleet } from './fleet.js';
 import type { Outcome } from './generation.js';
 import { InFlight } from './in-flight.js';
 import { Ledger } from './ledger.js';
 import { Limits } from './limits.js';
+import { RegistryWatch } from './registry-watch.js';
 import { GATEWAY_CONFIG } from './tokens.js';
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
@@ -17,7 +19,8 @@ export interface RequestTimes { acceptedMs: number; firstTokenMs: number | null;
 @Injectable()
 export class Metrics {
   readonly #registry = new Registry();
-  readonly #executor: ExecutorClient;
+  readonly #fleet: Fleet;
+  readonly #watch: RegistryWatch;
   readonly #inFlight: InFlight;
   readonly #limits: Limits;
   readonly #ledger: Ledger;
@@ -37,9 +40,12 @@ export class Metrics {
   readonly #otelFirstToken = this.#histogram('gen_ai_server_time_to_first_token_seconds', 'gen_ai.server.time_to_first_token', ['gen_ai_operation_name']);
   readonly #otelPerToken = this.#histogram('gen_ai_server_time_per_output_token_seconds', 'gen_ai.server.time_per_output_token', ['gen_ai_operation_name']);
 
-  constructor(@Inject(GATEWAY_CONFIG) { modelName }: Pick<GatewayConfig, 'modelName'>, executor: ExecutorClient, inFlight: InFlight, limits: Limits, ledger: Ledger) {
+  constructor(
+    @Inject(GATEWAY_CONFIG) { modelName }: Pick<GatewayConfig, 'modelName'>, fleet: Fleet, watch: RegistryWatch, inFlight: InFlight, limits: Limits, ledger: Ledger,
+  ) {
     this.#model = modelName;
-    this.#executor = executor;
+    this.#fleet = fleet;
+    this.#watch = watch;
     this.#inFlight = inFlight;
     this.#limits = limits;
     this.#ledger = ledger;
@@ -95,31 +101,42 @@ export class Metrics {
   }
 
   #registerGauges(): void {
-    const load = (value: (load: NonNullable<ExecutorClient['load']>) => number) => (): number => (this.#executor.load === null ? 0 : value(this.#executor.load));
-    this.#gauge('vllm:num_requests_running', 'Sequences that run in the executor', load(({ running }) => running), true);
-    this.#gauge('vllm:num_requests_waiting', 'Sequences that wait in the executor', load(({ waiting }) => waiting), true);
-    const kvPages = load(({ owners, pagesTotal }) => (owners.find(({ owner }) => owner === 'kv')?.pages ?? 0) / Math.max(pagesTotal, 1));
-    this.#gauge('vllm:kv_cache_usage_perc', 'Share of the pool that KV holds, 0 to 1', kvPages, true);
-    this.#gauge('weft_pool_pages', 'Pages of the pool', load(({ pagesTotal }) => pagesTotal));
-    this.#gauge('weft_pool_pages_free', 'Pages that nobody owns', load(({ pagesFree }) => pagesFree));
-    this.#gauge('weft_adapters_resident', 'Adapters on the device', load(({ owners }) => owners.filter(({ owner }) => owner.startsWith('adapter:')).length));
-    this.#gauge('weft_tokens_per_second', 'Tokens that the executor generates', load(({ tokensPerSecond }) => tokensPerSecond));
-    this.#gauge('weft_executor_up', '1 while an executor serves', () => (this.#executor.description === null ? 0 : 1));
+    const sum = (value: (load: executorV1.Load) => number) => (): number => this.#loads().reduce((total, load) => total + value(load), 0);
+    const pagesOf = (wanted: string) => ({ owners }: executorV1.Load): number => owners.find(({ owner }) => owner === wanted)?.pages ?? 0;
+    const pagesTotal = sum(load => load.pagesTotal);
+    this.#gauge('vllm:num_requests_running', 'Sequences that run in the executors', sum(({ running }) => running), true);
+    this.#gauge('vllm:num_requests_waiting', 'Sequences that wait in the executors', sum(({ waiting }) => waiting), true);
+    this.#gauge('vllm:kv_cache_usage_perc', 'Share of the pools that KV holds, 0 to 1', () => sum(pagesOf('kv'))() / Math.max(pagesTotal(), 1), true);
+    this.#gauge('weft_pool_pages', 'Pages of the pools', pagesTotal);
+    this.#gauge('weft_pool_pages_free', 'Pages that nobody owns', sum(({ pagesFree }) => pagesFree));
+    this.#gauge('weft_adapters_resident', 'Adapters on a device', () => this.#residentAdapters());
+    this.#gauge('weft_tokens_per_second', 'Tokens that the executors generate', sum(({ tokensPerSecond }) => tokensPerSecond));
+    this.#gauge('weft_executor_up', 'Executors that serve', () => this.#descriptions().length);
+    this.#gauge('weft_registry_up', '1 while the registry\'s changes are heard', () => Number(this.#watch.fresh));
     this.#gauge('weft_requests_in_flight', 'Requests that are being answered', () => this.#inFlight.count);
-    this.#gauge('weft_leases_held', 'Requests that hold a lease of their limits', () => this.#limits.counts.held);
+    this.#gauge('weft_leases_held', 'Requests that hold a lease of their limits', () => this.#limits.held);
     this.#gauge('weft_ledger_open', 'Requests whose usage is not closed', () => this.#ledger.counts.open);
+    this.#gauge('weft_ledger_waiting', 'Rows of usage that wait to be written', () => this.#ledger.counts.waiting);
     this.#gauge('weft_ledger_closed', 'Requests whose usage is closed', () => this.#ledger.counts.closed);
     const adapters = this.#adapters;
-    const executor = this.#executor;
+    const slots = (): number => this.#descriptions().reduce((total, { adapterSlots }) => total + adapterSlots, 0);
     this.#registry.registerMetric(new Gauge({
       name: 'vllm:lora_requests_info', help: 'Adapters with requests that run or wait; the value is the time', registers: [],
       labelNames: ['max_lora', 'running_lora_adapters', 'waiting_lora_adapters'],
       collect() {
         const named = (state: 'running' | 'waiting'): string => [...adapters].filter(([, counts]) => counts[state] > 0).map(([name]) => name).join(',');
         this.reset();
-        this.set({ max_lora: String(executor.description?.adapterSlots ?? 0), running_lora_adapters: named('running'), waiting_lora_adapters: named('waiting') }, Date.now() / 1000);
+        this.set({ max_lora: String(slots()), running_lora_adapters: named('running'), waiting_lora_adapters: named('waiting') }, Date.now() / 1000);
       },
     }));
+  }
+
+  #loads(): executorV1.Load[] { return [...this.#fleet.links].flatMap(({ load }) => load ?? []); }
+  #descriptions(): executorV1.Description[] { return [...this.#fleet.links].flatMap(({ description }) => description ?? []); }
+
+  #residentAdapters(): number {
+    const owners = this.#loads().flatMap(load => load.owners.map(({ owner }) => owner));
+    return new Set(owners.filter(owner => owner.startsWith('adapter:'))).size;
   }
 
   #gauge(name: string, help: string, value: () => number, ofModel = false): void {

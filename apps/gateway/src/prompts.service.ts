@@ -4,29 +4,27 @@ import type { Tokenizer } from '@weft/tokenizer';
 import type { ChatRequest } from './dto/chat.js';
 import type { CompletionRequest } from './dto/completion.js';
 import type { GenerationParams } from './dto/generation.js';
-import { ExecutorClient } from './executor-client.js';
-import type { GenerationJob, Prompt } from './generation.js';
+import { Fleet } from './fleet.js';
+import type { GenerationJob, Prompt, Query } from './generation.js';
 import { TOKENIZER } from './tokens.js';
 
 /** OpenAI's default for /v1/completions. */
 const COMPLETION_TOKENS = 16;
 
-type Identity = Pick<GenerationJob, 'requestId' | 'tenant' | 'model'>;
-
 /** From what a request says to what the executor computes: text becomes tokens, and the context's length is held. */
 @Injectable()
 export class PromptsService {
-  constructor(@Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly executor: ExecutorClient) {}
+  constructor(@Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly fleet: Fleet) {}
 
-  async completion({ prompts, echo, addSpecialTokens, params }: CompletionRequest, identity: Identity): Promise<GenerationJob> {
+  async completion({ prompts, echo, addSpecialTokens, params }: CompletionRequest, query: Query): Promise<GenerationJob> {
     const encoded: Prompt[] = [];
     for (const prompt of prompts) encoded.push(await this.#encode(prompt, addSpecialTokens));
-    return this.#job(identity, encoded, echo, params, COMPLETION_TOKENS, 'prompt');
+    return this.#job(query, encoded, echo, params, COMPLETION_TOKENS, 'prompt');
   }
 
-  async chat({ messages, render, params }: ChatRequest, identity: Identity): Promise<GenerationJob> {
+  async chat({ messages, render, params }: ChatRequest, query: Query): Promise<GenerationJob> {
     const ids = await this.tokenizer.encodeChat(messages, render);
-    return this.#job(identity, [{ ids, text: '' }], false, params, undefined, 'messages');
+    return this.#job(query, [{ ids, text: '' }], false, params, undefined, 'messages');
   }
 
   async #encode(prompt: string | number[], addSpecialTokens: boolean): Promise<Prompt> {
@@ -34,8 +32,8 @@ export class PromptsService {
     return { ids: prompt, text: this.tokenizer.decode(prompt, { skipSpecialTokens: false }) };
   }
 
-  #job(identity: Identity, prompts: Prompt[], echo: boolean, params: GenerationParams, defaultTokens: number | undefined, param: string): GenerationJob {
-    const description = this.executor.serving;
+  #job(query: Query, prompts: Prompt[], echo: boolean, params: GenerationParams, defaultTokens: number | undefined, param: string): GenerationJob {
+    const description = this.fleet.known;
     checkIds(prompts, params, description, param);
     const longest = Math.max(...prompts.map(({ ids }) => ids.length));
     const { maxModelLen } = description;
@@ -45,7 +43,7 @@ export class PromptsService {
     }
     // What nobody asked for in numbers is cut to what fits; 0 leaves it to the executor.
     const maxTokens = params.maxTokens ?? (defaultTokens === undefined ? 0 : Math.min(defaultTokens, maxModelLen - longest));
-    return { ...identity, prompts, echo, params, maxTokens, eosIds: description.eosIds };
+    return { query, prompts, echo, params, maxTokens, eosIds: description.eosIds };
   }
 }
 

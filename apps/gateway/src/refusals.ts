@@ -3,13 +3,17 @@ import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { WeftError, type ErrorCode } from '@weft/contracts';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { takesForm } from './adapters/forms.js';
 import { asWeftError, errorBody } from './errors.js';
 
+/** A body of JSON has to arrive within this time. Answers may take as long as they need. */
+const BODY_MS_MAX = 60_000;
 /** A byte order mark is skipped; bytes that are not UTF-8 would become other text than the client meant. */
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
-/** JSON is the only thing that is read. */
-export function acceptJsonOnly(fastify: FastifyInstance): void {
+/** Nothing else is read but what a route reads itself. */
+export function acceptJson(fastify: FastifyInstance): void {
+  fastify.addHook('preParsing', (request, _reply, _payload, done) => { timeBody(request); done(); });
   const parse = fastify.getDefaultJsonParser('error', 'error');
   fastify.removeContentTypeParser(['application/json', 'text/plain']);
   fastify.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, bytes, done) => {
@@ -19,8 +23,19 @@ export function acceptJsonOnly(fastify: FastifyInstance): void {
     } catch (cause) {
       return done(new WeftError('invalid_value', 'The body is not UTF-8.', { cause }));
     }
-    parse(request, text, (error, body) => done(text === '' || error === null ? error : notJson(text, error), body));
+    // Clients name the type also of bodies that they leave out.
+    if (text === '') return done(null, undefined);
+    parse(request, text, (error, body) => done(error === null ? error : notJson(text, error), body));
   });
+}
+
+/** Routes that take forms time those themselves. */
+function timeBody(request: FastifyRequest): void {
+  const { raw, id } = request;
+  const { 'content-length': length, 'transfer-encoding': encoding } = raw.headers;
+  if ((length === undefined && encoding === undefined) || takesForm(request)) return;
+  const timer = setTimeout(() => refuseBytes({ name: 'Error', message: 'late', code: 'ERR_HTTP_REQUEST_TIMEOUT' }, raw.socket, id), BODY_MS_MAX);
+  raw.once('end', () => clearTimeout(timer)).once('close', () => clearTimeout(timer));
 }
 
 /** The parser doesn't say what it found; what is JSON all the same has a key that reaches for prototypes. */

@@ -1,63 +1,62 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WeftError, type executorV1 } from '@weft/contracts';
 import type { Tokenizer } from '@weft/tokenizer';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyReply } from 'fastify';
 import type { Delta } from './choice.js';
 import { asWeftError } from './errors.js';
-import { ExecutorClient } from './executor-client.js';
-import { Generation, type GenerationJob } from './generation.js';
+import { Fleet } from './fleet.js';
+import { Generation, type GenerationJob, type Query } from './generation.js';
 import { InFlight } from './in-flight.js';
 import { Ledger } from './ledger.js';
-import { Limits } from './limits.js';
+import { Limits, type Ask, type Lease } from './limits.js';
 import { Metrics } from './metrics.js';
-import { chatShape, completionShape, usage, weft, type Envelope, type ResponseShape } from './response.js';
+import { servedName } from './model-directory.js';
+import { chatShape, completionShape, usage, weft, type Envelope, type ResponseShape, type Served } from './response.js';
 import { SseWriter } from './sse.js';
-import { TOKENIZER } from './tokens.js';
+import { GATEWAY_ID, TOKENIZER } from './tokens.js';
 
-type Route = 'completions' | 'chat';
 const SHAPES = { completions: completionShape, chat: chatShape };
-
-/** What is known of a request before its tokens are. */
-export interface Query { route: Route; model: string; tenant: string; stream: boolean; adapter: string | null; digest: string }
 
 /**
  * Carries one generating request from admission to its last byte: limits, ledger, executor, answer. Whatever ends it, the
- * lease is given back, the ledger is closed and the executor is told.
+ * lease is given back, the ledger's rows are closed and the executor is told.
  */
 @Injectable()
 export class Responder {
   constructor(
-    private readonly executor: ExecutorClient, @Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly inFlight: InFlight,
-    private readonly limits: Limits, private readonly ledger: Ledger, private readonly metrics: Metrics,
+    private readonly fleet: Fleet, @Inject(TOKENIZER) private readonly tokenizer: Tokenizer, @Inject(GATEWAY_ID) private readonly gatewayId: string,
+    private readonly inFlight: InFlight, private readonly limits: Limits, private readonly ledger: Ledger, private readonly metrics: Metrics,
   ) {}
 
   /** `prepare` renders and tokenizes: it runs inside, so that a stop waits for it and a hang-up ends it. */
-  async respond(query: Query, request: FastifyRequest, reply: FastifyReply, prepare: () => Promise<GenerationJob>): Promise<void> {
+  async respond(query: Query, reply: FastifyReply, prepare: () => Promise<GenerationJob>): Promise<void> {
     const acceptedMs = performance.now();
     const abort = this.inFlight.enter();
     const onClose = (): void => { if (!reply.raw.writableFinished) abort.abort(new WeftError('cancelled', 'The client hung up.')); };
     reply.raw.once('close', onClose);
-    const tracked = this.metrics.track(query.adapter);
+    const tracked = this.metrics.track(servedName(query.model));
     const answer = new Answer(query, reply, this.tokenizer, () => tracked.firstToken());
+    const lease = this.limits.acquire(query.caller);
     let generation: Generation | undefined;
-    let lease: ReturnType<Limits['acquire']> | undefined;
     let code = 'ok';
     const settle = async (): Promise<void> => {
-      const spent = generation?.outcome ?? NOTHING;
-      if (lease !== undefined) this.limits.settle(lease, spent.promptTokens + spent.completionTokens);
-      await this.ledger.close(request.id, {
-        promptTokens: spent.promptTokens, cachedTokens: spent.cachedTokens, generatedTokens: spent.generatedTokens, billedTokens: spent.promptTokens + spent.completionTokens,
-      });
+      const { promptTokens, completionTokens } = generation?.outcome ?? NOTHING;
+      lease.settle(promptTokens + completionTokens);
+      await generation?.settle(code);
     };
     try {
+      this.ledger.admit();
+      this.#admit(lease, reply, () => lease.admit());
       const job = await prepare();
-      lease = this.limits.acquire({ tenant: query.tenant, requests: 1, tokens: tokensAtMost(job) });
-      generation = new Generation(this.executor, this.tokenizer, job);
-      const opened = this.ledger.open({ requestId: request.id, tenant: query.tenant, model: query.model, digest: query.digest, openedAtMs: Date.now() });
-      await answer.write({ generation, signal: abort.signal, fingerprint: fingerprint(this.executor.description), opened, settle });
+      this.#admit(lease, reply, () => lease.reserve(askOf(job, this.fleet.known.maxModelLen)));
+      abort.signal.throwIfAborted();
+      generation = new Generation(this.tokenizer, job);
+      const description = generation.start(this.fleet, this.ledger, this.gatewayId);
+      await answer.write({ generation, signal: abort.signal, fingerprint: fingerprint(description), settle });
     } catch (thrown) {
       const error = asWeftError(thrown);
       code = error.code;
+      generation?.stop();
       await settle();
       await answer.fail(error, generation?.outcome.completionTokens ?? 0);
     } finally {
@@ -67,27 +66,40 @@ export class Responder {
       this.metrics.finished(query.route, code, generation?.outcome ?? NOTHING, { acceptedMs, firstTokenMs: answer.firstTokenMs, endMs: performance.now() });
     }
   }
+
+  /** Whether it is let in or not, the client learns how much is left. */
+  #admit(lease: Lease, reply: FastifyReply, admit: () => void): void {
+    try {
+      admit();
+    } finally {
+      const headers = lease.headers();
+      if (headers !== null) reply.headers(headers);
+    }
+  }
 }
 
 const NOTHING = { promptTokens: 0, cachedTokens: 0, completionTokens: 0, generatedTokens: 0, queueMs: 0, coldStartMs: 0 };
 
-const tokensAtMost = ({ prompts, params, maxTokens }: GenerationJob): number =>
-  prompts.reduce((sum, { ids }) => sum + ids.length, 0) + prompts.length * params.n * maxTokens;
-
-/** Build, base and device: equal fingerprints answer an equal seed with equal tokens. */
-function fingerprint(description: executorV1.Description | null): string {
-  if (description === null) return '';
-  const { build, baseDigest, device } = description;
-  return `weft-${build}-${baseDigest.slice(0, 12)}-${device.replaceAll(' ', '-')}`;
+/** What a request may use. One that names no number may use the rest of the context, and makes do with less. */
+function askOf({ prompts, params, maxTokens }: GenerationJob, contextTokens: number): Ask {
+  const promptTokens = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
+  const choices = prompts.length * params.n;
+  const named = params.maxTokens !== undefined || maxTokens > 0;
+  if (named) return { tokensMin: promptTokens + choices * maxTokens, tokensMax: promptTokens + choices * maxTokens };
+  return { tokensMin: promptTokens + choices, tokensMax: params.n * prompts.length * contextTokens };
 }
 
-/** A request on its way: where its tokens come from, and what has to be done before its first and its last byte. */
-interface Delivery { generation: Generation; signal: AbortSignal; fingerprint: string; opened: Promise<void>; settle(): Promise<void> }
+/** Build, base and device: equal fingerprints answer an equal seed with equal tokens. */
+const fingerprint = ({ build, baseDigest, device }: executorV1.Description): string => `weft-${build}-${baseDigest.slice(0, 12)}-${device.replaceAll(' ', '-')}`;
+
+/** A request on its way: where its tokens come from, and what has to be done before its last byte. */
+interface Delivery { generation: Generation; signal: AbortSignal; fingerprint: string; settle(): Promise<void> }
 
 /** The bytes of one response, whole or streamed. */
 class Answer {
   firstTokenMs: number | null = null;
   readonly #query: Query;
+  readonly #served: Served;
   readonly #reply: FastifyReply;
   readonly #tokenizer: Tokenizer;
   readonly #onFirstToken: () => void;
@@ -95,16 +107,18 @@ class Answer {
 
   constructor(query: Query, reply: FastifyReply, tokenizer: Tokenizer, onFirstToken: () => void) {
     this.#query = query;
+    this.#served = { adapter: servedName(query.model), digest: query.model.adapter?.digest ?? query.model.baseDigest };
     this.#reply = reply;
     this.#tokenizer = tokenizer;
     this.#onFirstToken = onFirstToken;
   }
 
   async write(delivery: Delivery): Promise<void> {
-    const { adapter, digest, model, route, stream } = this.#query;
+    const { requestId, route, modelName, stream } = this.#query;
+    const { adapter, digest } = this.#served;
     const { generation, fingerprint } = delivery;
     const shape = SHAPES[route](this.#tokenizer, generation);
-    const envelope = { id: `${shape.idPrefix}-${generation.job.requestId}`, created: Math.floor(Date.now() / 1000), model, system_fingerprint: fingerprint };
+    const envelope = { id: `${shape.idPrefix}-${requestId}`, created: Math.floor(Date.now() / 1000), model: modelName, system_fingerprint: fingerprint };
     if (adapter !== null) this.#reply.header('x-weft-adapter', adapter);
     this.#reply.header('x-weft-digest', digest);
     if (stream) await this.#stream(delivery, shape, envelope);
@@ -119,7 +133,7 @@ class Answer {
     await this.#sse.fail(final);
   }
 
-  async #whole({ generation, signal, opened, settle }: Delivery, shape: ResponseShape, envelope: Envelope): Promise<void> {
+  async #whole({ generation, signal, settle }: Delivery, shape: ResponseShape, envelope: Envelope): Promise<void> {
     const { prompts, params } = generation.job;
     const choices = Array.from({ length: prompts.length * params.n }, (_, index): Delta => ({ index, text: '', tokenIds: [], logprobs: [] }));
     for await (const deltas of generation.deltas(signal)) {
@@ -132,37 +146,37 @@ class Answer {
         if (delta.finishReason !== undefined) choice.finishReason = delta.finishReason;
       }
     }
-    await opened;
+    await generation.opened();
     await settle();
     const { outcome } = generation;
     await this.#reply.status(200).send({
-      ...envelope, object: shape.object.whole, choices: choices.map(choice => shape.choice(choice)), usage: usage(outcome), weft: weft(this.#query, outcome), ...shape.beside,
+      ...envelope, object: shape.object.whole, choices: choices.map(choice => shape.choice(choice)), usage: usage(outcome), weft: weft(this.#served, outcome), ...shape.beside,
     });
   }
 
-  async #stream({ generation, signal, opened, settle }: Delivery, shape: ResponseShape, envelope: Envelope): Promise<void> {
+  async #stream({ generation, signal, settle }: Delivery, shape: ResponseShape, envelope: Envelope): Promise<void> {
     const { prompts, params } = generation.job;
     // With include_usage every chunk has the field, and all but the last have null in it.
     const chunk = (choices: object[], beside: object = {}): object =>
       ({ ...envelope, object: shape.object.chunk, choices, ...(params.includeUsage && { usage: null }), ...beside });
     let open = prompts.length * params.n;
     for await (const deltas of generation.deltas(signal)) {
-      const sse = this.#sse ?? await this.#begin(opened, signal, shape, chunk, open);
+      const sse = this.#sse ?? await this.#begin(generation, signal, shape, chunk, open);
       for (const delta of deltas) {
         this.#noteToken(delta);
         if (delta.finishReason !== undefined) open--;
-        await sse.send(chunk([shape.chunk(delta)], open === 0 ? { weft: weft(this.#query, generation.outcome) } : {}));
+        await sse.send(chunk([shape.chunk(delta)], open === 0 ? { weft: weft(this.#served, generation.outcome) } : {}));
       }
     }
     const { outcome } = generation;
-    if (params.includeUsage) await this.#sse!.send({ ...envelope, object: shape.object.chunk, choices: [], usage: usage(outcome), weft: weft(this.#query, outcome) });
+    if (params.includeUsage) await this.#sse!.send({ ...envelope, object: shape.object.chunk, choices: [], usage: usage(outcome), weft: weft(this.#served, outcome) });
     await settle();
     await this.#sse!.end();
   }
 
   /** The head waits for the ledger, and for the first tokens: until then a failure is still a status. */
-  async #begin(opened: Promise<void>, signal: AbortSignal, shape: ResponseShape, chunk: (choices: object[], beside: object) => object, choices: number): Promise<SseWriter> {
-    await opened;
+  async #begin(generation: Generation, signal: AbortSignal, shape: ResponseShape, chunk: (choices: object[], beside: object) => object, choices: number): Promise<SseWriter> {
+    await generation.opened();
     const sse = this.#sse = new SseWriter(this.#reply, signal);
     if (shape.first !== undefined) {
       for (let index = 0; index < choices; index++) await sse.send(chunk([shape.first(index)], index === 0 ? shape.beside : {}));

@@ -2,22 +2,26 @@ import { Controller, Get, Header, Res } from '@nestjs/common';
 import { VERSION } from '@weft/contracts';
 import type { FastifyReply } from 'fastify';
 import { Public, RequireScope } from './auth.guard.js';
-import { ExecutorClient } from './executor-client.js';
+import type { ExecutorLink } from './executor-link.js';
+import { Fleet } from './fleet.js';
 import { InFlight } from './in-flight.js';
 import { Metrics } from './metrics.js';
+import { RegistryWatch } from './registry-watch.js';
 
 @Controller()
 export class StatusController {
-  constructor(private readonly executor: ExecutorClient, private readonly inFlight: InFlight, private readonly metrics: Metrics) {}
+  constructor(
+    private readonly fleet: Fleet, private readonly watch: RegistryWatch, private readonly inFlight: InFlight, private readonly metrics: Metrics,
+  ) {}
 
   /** The process answers. */
   @Get('health/live') @Public()
   live(): object { return { status: 'ok' }; }
 
-  /** Requests are served: 503 while the model loads, without an executor, and while shutting down. */
+  /** Requests are served: 503 before the registry was reached, without an executor, and while shutting down. */
   @Get(['health', 'health/ready']) @Public()
   ready(@Res({ passthrough: true }) reply: FastifyReply): object {
-    const status = this.inFlight.draining ? 'draining' : this.executor.description === null ? 'no executor' : 'ok';
+    const status = this.inFlight.draining ? 'draining' : !this.watch.reached ? 'no registry' : !this.fleet.serving ? 'no executor' : 'ok';
     if (status !== 'ok') reply.status(503);
     return { status };
   }
@@ -33,17 +37,17 @@ export class StatusController {
   /** What the executors serve and who owns their pools' pages. */
   @Get('v1/executors') @RequireScope('admin') @Header('cache-control', 'no-store')
   executors(): object {
-    const { description, load } = this.executor;
-    if (description === null) return { object: 'list', data: [], has_more: false };
-    const { adapters, baseDigest, device, maxModelLen, pageBytes, build } = description;
-    return {
-      object: 'list', has_more: false,
-      data: [{
-        object: 'executor', base_digest: baseDigest, device, build, max_model_len: maxModelLen, page_bytes: pageBytes,
-        running: load?.running ?? 0, waiting: load?.waiting ?? 0, tokens_per_second: load?.tokensPerSecond ?? 0,
-        pages: { total: load?.pagesTotal ?? 0, free: load?.pagesFree ?? 0, owners: load?.owners ?? [] },
-        adapters: adapters.map(({ bytes, targetModules, ...card }) => ({ ...card, bytes: Number(bytes), target_modules: targetModules })),
-      }],
-    };
+    return { object: 'list', data: [...this.fleet.links].filter(({ description }) => description !== null).map(executorCard), has_more: false };
   }
+}
+
+function executorCard({ address, description, load }: ExecutorLink): object {
+  const { executorId, baseDigest, device, build, maxModelLen, pageBytes } = description!;
+  return {
+    object: 'executor', id: executorId, address, base_digest: baseDigest, device, build, max_model_len: maxModelLen, page_bytes: pageBytes,
+    draining: load?.draining ?? false, running: load?.running ?? 0, waiting: load?.waiting ?? 0, tokens_per_second: load?.tokensPerSecond ?? 0,
+    pages: { total: load?.pagesTotal ?? 0, free: load?.pagesFree ?? 0, owners: load?.owners ?? [] },
+    // Since it started, of requests that have ended.
+    submits: Number(load?.submits ?? 0), prompt_tokens: Number(load?.promptTokens ?? 0), generated_tokens: Number(load?.generatedTokens ?? 0),
+  };
 }

@@ -1,8 +1,9 @@
 import { Body, Controller, HttpCode, Inject, Post } from '@nestjs/common';
 import type { Tokenizer } from '@weft/tokenizer';
-import { RequireScope } from './auth.guard.js';
+import { Caller, RequireScope } from './auth.guard.js';
 import { parseDetokenize, parseTokenize } from './dto/tokenize.js';
-import { ExecutorClient } from './executor-client.js';
+import { Fleet } from './fleet.js';
+import type { Principal } from './keys.js';
 import { ModelDirectory } from './model-directory.js';
 import { checkTokenIds } from './prompts.service.js';
 import { TOKENIZER } from './tokens.js';
@@ -11,23 +12,23 @@ import { TOKENIZER } from './tokens.js';
 @Controller()
 @RequireScope('inference')
 export class TokenizeController {
-  constructor(@Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly models: ModelDirectory, private readonly executor: ExecutorClient) {}
+  constructor(@Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly models: ModelDirectory, private readonly fleet: Fleet) {}
 
   @Post('tokenize') @HttpCode(200)
-  async tokenize(@Body() body: unknown): Promise<object> {
+  async tokenize(@Body() body: unknown, @Caller() { tenant }: Principal): Promise<object> {
     const { model, input, addSpecialTokens, returnTokenStrs } = parseTokenize(body);
-    const card = this.models.card(model ?? this.models.base);
+    await this.models.resolve(tenant, model ?? this.models.base);
     const text = 'prompt' in input ? input.prompt : this.tokenizer.renderChat(input.messages, input.render);
     const tokens = await this.tokenizer.encodeAsync(text, { addSpecialTokens });
     const strings = returnTokenStrs ? tokens.map(id => this.tokenizer.tokenOf(id) ?? '') : null;
-    return { count: tokens.length, max_model_len: card.max_model_len, tokens, token_strs: strings };
+    return { count: tokens.length, max_model_len: this.fleet.known.maxModelLen, tokens, token_strs: strings };
   }
 
   @Post('detokenize') @HttpCode(200)
-  detokenize(@Body() body: unknown): object {
+  async detokenize(@Body() body: unknown, @Caller() { tenant }: Principal): Promise<object> {
     const { model, tokens } = parseDetokenize(body);
-    this.models.resolve(model ?? this.models.base);
-    checkTokenIds(tokens, this.executor.serving.vocabSize, 'tokens');
+    await this.models.resolve(tenant, model ?? this.models.base);
+    checkTokenIds(tokens, this.fleet.known.vocabSize, 'tokens');
     return { prompt: this.tokenizer.decode(tokens, { skipSpecialTokens: false }) };
   }
 }

@@ -24,6 +24,19 @@ const LEFTOVERS = [
 /** Formats that run code when they are read. */
 const PICKLED = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
 
+/** What a file is by its name alone. The digest covers those that are counted; what is text is compared with the base's. */
+export type FileClass = 'ignored' | 'pickled' | 'text' | 'counted';
+
+export function classifyFile(name: string): FileClass {
+  if (LEFTOVERS.some(pattern => pattern.test(name))) return 'ignored';
+  if (PICKLED.test(name)) return 'pickled';
+  return isTextFile(name) ? 'text' : 'counted';
+}
+
+/** Why a pickled file is refused unread (`adapter_file_unsupported`). */
+export const pickledMessage = (name: string): string =>
+  `${name}: pickled weights are not read, they can run code. Save as safetensors (PEFT: save_pretrained(…, safe_serialization=True)) and leave this file out`;
+
 /**
  * Lists and hashes a flat adapter folder. Reads every file that counts once, as a stream.
  *
@@ -39,12 +52,13 @@ export async function readAdapterFolder(folder: string, baseText?: BaseText): Pr
   const texts: string[] = [];
   const counted: { name: string; path: string; size: number }[] = [];
   for (const name of names) {
-    if (LEFTOVERS.some(pattern => pattern.test(name))) { ignored.push(name); continue; }
+    const kind = classifyFile(name);
+    if (kind === 'ignored') { ignored.push(name); continue; }
     const size = await regularFile(root, name, findings);
     if (size === null) continue;
-    if (PICKLED.test(name)) {
-      findings.refuse('adapter_file_unsupported', `${name}: pickled weights are not read, they can run code. Save as safetensors (PEFT: save_pretrained(…, safe_serialization=True)) and leave this file out`, { file: name });
-    } else if (isTextFile(name)) {
+    if (kind === 'pickled') {
+      findings.refuse('adapter_file_unsupported', pickledMessage(name), { file: name });
+    } else if (kind === 'text') {
       texts.push(name);
     } else {
       counted.push({ name, path: join(root, name), size });

@@ -54,6 +54,15 @@ function isSoundRun(run: ImageRun, { pages, pageBytes }: ImageIndex): boolean {
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 
+/** The index first: an index without its image is never seen. Nothing to remove is fine. Throws `io_error`. */
+export async function removeImage(imageFile: string): Promise<void> {
+  try {
+    for (const file of [indexPath(imageFile), imageFile]) await rm(file, { force: true });
+  } catch (cause) {
+    throw new WeftError('io_error', `${imageFile} can't be removed: ${(cause as Error).message}`, { file: imageFile, cause });
+  }
+}
+
 /** Pages being written, one in memory. Seen under its name only when it is complete and on disk. */
 export class ImageWriter {
   readonly #page: Uint8Array;

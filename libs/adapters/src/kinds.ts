@@ -8,11 +8,11 @@ const KINDS: readonly AdapterKind[] = [
 ];
 
 /** The kind whose files lie in the folder. Throws AdapterRefused. */
-export function kindOf({ path, files }: AdapterFolder): AdapterKind {
+export function kindOf({ files }: Pick<AdapterFolder, 'files'>): AdapterKind {
   const kind = KINDS.find(candidate => candidate.recognises(files));
   if (kind) return kind;
   throw new AdapterRefused([{
     code: 'adapter_file_missing', file: 'adapter_config.json',
-    message: `${path} holds no adapter: adapter_config.json and adapter_model.safetensors of a PEFT LoRA are expected${files.size > 0 ? `, there is ${[...files.keys()].slice(0, 10).join(', ')}` : ''}`,
+    message: `the files are no adapter: adapter_config.json and adapter_model.safetensors of a PEFT LoRA are expected${files.size > 0 ? `; there is ${[...files.keys()].slice(0, 10).join(', ')}` : ''}`,
   }]);
 }

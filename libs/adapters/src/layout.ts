@@ -3,7 +3,7 @@
  * See docs/architecture.md, «Adapter view».
  */
 import { WeftError } from '@weft/contracts';
-import type { BaseGeometry, ImageIndex, ImageRun, LoraManifest, LoraModule, PageGeometry, Site } from './types.js';
+import { modulePath, type BaseGeometry, type ImageIndex, type ImageRun, type LoraManifest, type LoraModule, type PageGeometry, type Site } from './types.js';
 
 /** Changes whenever the same adapter would be packed differently; images of other versions are made again. */
 export const LAYOUT_VERSION = 1;
@@ -50,7 +50,7 @@ export function layOut(manifest: LoraManifest, base: BaseGeometry, { pageBytes, 
     const unitBytes = half === 0 ? aUnitValues(site.dIn) * 2 : TILE * 2 * rank;
     const units = half === 0 ? rank : Math.ceil(site.dOut / TILE);
     if (unitBytes > pageBytes) {
-      throw new WeftError('adapter_too_large', `${base.modulePath(layer, site)}: a unit of ${unitBytes} bytes (rank ${rank}) does not fit into a page of ${pageBytes}`, { field: 'r', limit: pageBytes });
+      throw new WeftError('adapter_too_large', `${modulePath(base, layer, site)}: a unit of ${unitBytes} bytes (rank ${rank}) does not fit into a page of ${pageBytes}`, { field: 'r', limit: pageBytes });
     }
     const segs: ImageRun['segs'] = [];
     for (let firstUnit = 0; firstUnit < units;) {

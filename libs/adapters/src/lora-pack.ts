@@ -5,6 +5,7 @@ import { ImageWriter } from './image.js';
 import { executionOrder, layOut, TILE, type RunSource } from './layout.js';
 import { tensorChunks } from './safetensors.js';
 import { DTYPE_BYTES, type BaseGeometry, type FloatDtype, type ImageIndex, type ImageRun, type LoraManifest, type PageGeometry, type StoredDtype, type TensorRef } from './types.js';
+import { writeError } from './write-error.js';
 
 export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages: PageGeometry, outFile: string): Promise<ImageIndex> {
   const layout = layOut(manifest, base, pages);
@@ -68,8 +69,4 @@ async function create(outFile: string, pageBytes: number): Promise<ImageWriter> 
   } catch (cause) {
     throw writeError(outFile, cause);
   }
-}
-
-function writeError(file: string, cause: unknown): WeftError {
-  return new WeftError('io_error', `${file} can't be written: ${cause instanceof Error ? cause.message : String(cause)}`, { file, cause });
 }

@@ -2,7 +2,7 @@
 import { CONFIG_FILE, RANK_MAX, type LoraConfig } from './lora-config.js';
 import { MatchBudget, PatternError, PythonPattern } from './python-regex.js';
 import type { Findings } from './refused.js';
-import type { BaseGeometry, Site } from './types.js';
+import { modulePath, type BaseGeometry, type Site } from './types.js';
 
 /** A module that the config wants adapted. */
 export interface Target { layer: number; site: Site; path: string; rank: number; scale: number }
@@ -29,7 +29,7 @@ export function resolveTargets(config: LoraConfig, base: BaseGeometry, findings:
   const found: Target[] = [];
   for (let layer = 0; layer < base.layers && findings.errors.length === 0; layer++) {
     for (const site of base.sites) {
-      const path = base.modulePath(layer, site);
+      const path = modulePath(base, layer, site);
       if (!targets(path, true)) continue;
       const rank = inField('rank_pattern', findings, () => ranks.of(path)) ?? config.r;
       const alpha = inField('alpha_pattern', findings, () => alphas.of(path)) ?? config.loraAlpha;
@@ -118,7 +118,7 @@ function patternKey(key: string, compile: (source: string) => PythonPattern | nu
 /** PEFT passes over these in silence; an owner who mistyped a name should hear of it. */
 function warnUnmatched(config: LoraConfig, base: BaseGeometry, lookUps: readonly LookUp[], findings: Findings): void {
   const warn = (field: string, what: string): void => findings.warn('adapter_target_unmatched', `${CONFIG_FILE}: "${field}" ${what}`, { field });
-  const paths = [...base.otherModules, ...base.sites.flatMap(site => Array.from({ length: base.layers }, (_, layer) => base.modulePath(layer, site)))];
+  const paths = [...base.otherModules, ...base.sites.flatMap(site => Array.from({ length: base.layers }, (_, layer) => modulePath(base, layer, site)))];
   for (const name of typeof config.targetModules === 'string' ? [] : config.targetModules) {
     if (!paths.some(path => matchesName(name, path))) warn('target_modules', `holds ${JSON.stringify(name)}, which is no module of ${base.architecture}`);
   }

@@ -1,7 +1,7 @@
 /** Which tensor belongs to which module: every one is claimed exactly once or refused by name. */
 import type { Target } from './lora-targets.js';
 import type { Findings } from './refused.js';
-import type { BaseGeometry, FloatDtype, TensorRef } from './types.js';
+import { modulePath, type BaseGeometry, type FloatDtype, type TensorRef } from './types.js';
 
 export const WEIGHTS_FILE = 'adapter_model.safetensors';
 
@@ -27,7 +27,7 @@ const FOREIGN: readonly [pattern: RegExp, field: string, what: string][] = [
 export function claimTensors(tensors: ReadonlyMap<string, TensorRef>, targets: readonly Target[], base: BaseGeometry, findings: Findings): LoraPair[] {
   const wanted = new Map(targets.map(target => [target.path, target]));
   const known = new Set<string>();
-  for (let layer = 0; layer < base.layers; layer++) for (const site of base.sites) known.add(base.modulePath(layer, site));
+  for (let layer = 0; layer < base.layers; layer++) for (const site of base.sites) known.add(modulePath(base, layer, site));
 
   const claimed = new Map<string, TensorRef<FloatDtype>>();
   for (const tensor of tensors.values()) {

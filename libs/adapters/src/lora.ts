@@ -57,12 +57,12 @@ async function openWeights(path: string): Promise<Safetensors> {
   try {
     return await openSafetensors(path, ADAPTER_LIMITS);
   } catch (error) {
-    throw asRefusal(error, WEIGHTS_FILE);
+    throw asRefusal(error, path);
   }
 }
 
 function warnOtherBase({ baseModel }: LoraConfig, base: BaseGeometry, findings: Findings): void {
   const trimmed = baseModel?.replace(/\/+$/, '');
   if (!trimmed || base.names.some(name => name.replace(/\/+$/, '') === trimmed)) return;
-  findings.warn('adapter_base_mismatch', `${CONFIG_FILE}: "base_model_name_or_path" is ${JSON.stringify(baseModel)}; this base is ${base.names.join(' or ')}`, { field: 'base_model_name_or_path' });
+  findings.warn('adapter_base_mismatch', `${CONFIG_FILE}: "base_model_name_or_path" is ${JSON.stringify(baseModel)}; this base is ${base.names[0]}`, { field: 'base_model_name_or_path' });
 }

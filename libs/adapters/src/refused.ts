@@ -1,4 +1,5 @@
 /** How an adapter is refused: once, with everything that was found. */
+import { basename } from 'node:path';
 import { WeftError, type ErrorCode } from '@weft/contracts';
 import type { Finding } from './types.js';
 
@@ -16,11 +17,12 @@ export class AdapterRefused extends WeftError {
   }
 }
 
-/** Any coded error about an adapter's files, as a refusal with one finding. */
-export function asRefusal(error: unknown, file: string): unknown {
+/** Any coded error about the adapter's file at `path`, as a refusal with one finding. Where the file lies here is nobody's business elsewhere. */
+export function asRefusal(error: unknown, path: string): unknown {
   if (!(error instanceof WeftError) || error.code === 'io_error') return error;
   const { field, tensor } = error.details;
-  return new AdapterRefused([{ code: error.code, message: error.message, file, ...(field && { field }), ...(tensor && { tensor }) }]);
+  const file = basename(path);
+  return new AdapterRefused([{ code: error.code, message: error.message.replaceAll(path, file), file, ...(field && { field }), ...(tensor && { tensor }) }]);
 }
 
 /** What a validation finds as it goes. */

@@ -12,20 +12,23 @@ export interface Site {
   dOut: number;
 }
 
-/** What a base model looks like to an adapter. Made by the architecture's entry in the engine's model table. */
+/** What a base model looks like to an adapter: plain data, as JSON too. Made by the architecture's entry in the engine's model table. */
 export interface BaseGeometry {
   /** sha256 of the base: a version is bound to it. */
   digest: string;
-  /** Name or folder, as `base_model_name_or_path` may spell it: a different one is only a warning. */
+  /** How people call it, then how else `base_model_name_or_path` may spell it, folders included: a different one is only a warning. */
   names: string[];
   architecture: string;
   layers: number;
   sites: readonly Site[];
-  /** `model.layers.${layer}.${site.module}` */
-  modulePath(layer: number, site: Site): string;
+  /** Path of the list of layers, e.g. `model.layers`: see `modulePath`. */
+  layersModule: string;
   /** Every other module of the base that has weights (lm_head, embed_tokens, norms): what `target_modules` may name and Weft refuses by name. */
   otherModules: readonly string[];
 }
+
+/** Hugging Face path of a site in a layer, e.g. `model.layers.3.self_attn.q_proj`. */
+export const modulePath = ({ layersModule }: Pick<BaseGeometry, 'layersModule'>, layer: number, { module }: Site): string => `${layersModule}.${layer}.${module}`;
 
 /** How pages are cut. */
 export interface PageGeometry { pageBytes: number; partition: { rank: number; size: number } }

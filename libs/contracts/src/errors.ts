@@ -20,7 +20,7 @@ export const ERRORS = {
   // serving
   adapter_not_ready: server(503, true), overloaded: server(503, true), draining: server(503, true),
   deadline_exceeded: server(504, false), cancelled: server(499, false),
-  executor_lost: server(503, true), numerical_error: server(500, false), internal_error: server(500, false),
+  executor_lost: server(503, true), registry_lost: server(503, true), numerical_error: server(500, false), internal_error: server(500, false),
   // adapters (field or tensor named)
   adapter_file_missing: request(), adapter_file_unsupported: request(), adapter_config_invalid: request(),
   adapter_field_unsupported: request(), adapter_kind_unsupported: request(), adapter_base_mismatch: request(),
@@ -33,8 +33,8 @@ export const ERRORS = {
   checkpoint_tensor_missing: request(), checkpoint_tensor_extra: request(), checkpoint_tensor_shape: request(),
   checkpoint_tensor_dtype: request(), checkpoint_not_finite: request(),
   tokenizer_invalid: request(), chat_template_missing: request(),
-  option_invalid: request(), port_in_use: request(), data_dir_in_use: request(),
-  out_of_memory: server(507, false), device_error: server(500, false), list_invalid: server(500, false),
+  option_invalid: request(), port_in_use: request(), data_dir_in_use: request(), database_refused: request(),
+  out_of_memory: server(507, false), insufficient_storage: server(507, false), device_error: server(500, false), list_invalid: server(500, false),
   image_corrupt: server(500, false), io_error: server(500, false),
 } as const satisfies Record<string, ErrorKind>;
 

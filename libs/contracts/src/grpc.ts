@@ -21,7 +21,15 @@ export interface MethodDefinition<Request, Response> {
   responseDeserialize(bytes: Buffer): Response;
 }
 
-export function grpcMethod<Request, Response>(service: string, method: Method<Request, Response>): MethodDefinition<Request, Response> {
+type DefinitionOf<M> = M extends { requestType: Codec<infer Request>; responseType: Codec<infer Response> } ? MethodDefinition<Request, Response> : never;
+
+/** Every method of a generated definition, by its name in lower camel case. */
+export function grpcService<Methods extends Record<string, object>>({ fullName, methods }: { fullName: string; methods: Methods }): { readonly [Name in keyof Methods]: DefinitionOf<Methods[Name]> } {
+  const entries = Object.entries(methods).map(([name, method]) => [name, grpcMethod(fullName, method as Method<unknown, unknown>)]);
+  return Object.fromEntries(entries) as { readonly [Name in keyof Methods]: DefinitionOf<Methods[Name]> };
+}
+
+function grpcMethod<Request, Response>(service: string, method: Method<Request, Response>): MethodDefinition<Request, Response> {
   const { name, requestType, requestStream, responseType, responseStream } = method;
   return {
     path: `/${service}/${name}`, requestStream, responseStream,

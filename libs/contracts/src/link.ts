@@ -18,3 +18,6 @@ export const LINK_OPTIONS = {
   'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
   'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
 } as const;
+
+/** Also of clients: a peer whose machine is gone closes no connection, and whatever is opened next would go to it as well. */
+export const KEEPALIVE_OPTIONS = { 'grpc.keepalive_time_ms': 5000, 'grpc.keepalive_timeout_ms': 5000 } as const;

@@ -14,7 +14,7 @@ export interface Service {
 }
 
 /** Errors that a second try may not meet: the supervisor restarts the service. */
-const TRANSIENT: readonly ErrorCode[] = ['internal_error', 'executor_lost'];
+const TRANSIENT: readonly ErrorCode[] = ['internal_error', 'executor_lost', 'registry_lost'];
 
 export function report(message: ServiceReport): void { process.send?.(message); }
 

@@ -25,7 +25,12 @@ export class AdapterEntry {
   constructor(readonly id: number, readonly digest: string, public image: AdapterImage) {}
   get pageCount(): number { return this.image.index.pages; }
   get idle(): boolean { return this.state === 'resident' && this.pins === 0; }
+  /** Nothing runs on it, waits for it or writes its pages. */
+  get unused(): boolean { return this.pins === 0 && this.wanted === 0 && this.state !== 'loading'; }
 }
+
+/** A forgotten adapter that is still in use. `settle` says whether it went in the end. */
+interface Leaving { entry: AdapterEntry; gone: Promise<boolean>; settle: (gone: boolean) => void }
 
 /** Brings an image into pages and makes its slot known to kernels. */
 export interface AdapterLoader {
@@ -34,6 +39,7 @@ export interface AdapterLoader {
 
 export class AdapterCache {
   readonly #entries = new Map<string, AdapterEntry>();
+  readonly #leaving = new Map<string, Leaving>();
   /** Those in the pool: few, where those that are known may be many thousands. */
   readonly #resident = new Set<AdapterEntry>();
   readonly slots: SlotPool<AdapterSlot>;
@@ -42,16 +48,44 @@ export class AdapterCache {
   constructor(readonly pool: PagePool, slots: number) { this.slots = new SlotPool(slots); }
 
   get(digest: string): AdapterEntry | undefined { return this.#entries.get(digest); }
-  entries(): IterableIterator<AdapterEntry> { return this.#entries.values(); }
+  /** All, forgotten ones that are still in use included. */
+  *entries(): Generator<AdapterEntry> {
+    yield* this.#entries.values();
+    for (const { entry } of this.#leaving.values()) yield entry;
+  }
   resident(): IterableIterator<AdapterEntry> { return this.#resident.values(); }
 
-  /** Makes an adapter known. The same digest is the same adapter. */
+  /** Makes an adapter known. The same digest is the same adapter, also one that is about to be forgotten. */
   register(digest: string, image: AdapterImage): AdapterEntry {
     const known = this.#entries.get(digest);
     if (known) return known;
-    const entry = new AdapterEntry(this.#nextId++, digest, image);
+    const leaving = this.#leaving.get(digest);
+    this.#leaving.delete(digest);
+    leaving?.settle(false);
+    const entry = leaving?.entry ?? new AdapterEntry(this.#nextId++, digest, image);
     this.#entries.set(digest, entry);
     return entry;
+  }
+
+  /** New requests no longer find it; those that have it finish on it. Resolves when it holds nothing any more, or false: it was registered again before. */
+  forget(digest: string): Promise<boolean> {
+    const entry = this.#entries.get(digest);
+    if (!entry) return this.#leaving.get(digest)?.gone ?? Promise.resolve(true);
+    this.#entries.delete(digest);
+    let settle!: Leaving['settle'];
+    const gone = new Promise<boolean>(resolve => { settle = resolve; });
+    this.#leaving.set(digest, { entry, gone, settle });
+    return gone;
+  }
+
+  /** Lets forgotten adapters go that nothing needs any more. Not while a plan is carried out: it may name them. */
+  letGo(): void {
+    for (const [digest, { entry, settle }] of this.#leaving) {
+      if (!entry.unused) continue;
+      if (entry.idle) this.evict(entry);
+      this.#leaving.delete(digest);
+      settle(true);
+    }
   }
 
   /** Idle adapters, those that nobody waits for first, then by last use: the order in which pages are taken back. */

@@ -113,6 +113,13 @@ export class Engine {
   /** Makes a packed adapter known by its digest. */
   register(digest: string, image: AdapterImage): void { this.adapters.register(digest, image); }
 
+  /** Takes no more requests for an adapter; resolves to true when those that it has have ended and its pages are given back, to false if it was registered again before. */
+  forget(digest: string): Promise<boolean> {
+    const gone = this.adapters.forget(digest);
+    this.#wake();
+    return gone;
+  }
+
   /** Takes no more requests; resolves when all have ended. */
   async drain(): Promise<void> {
     this.#draining = true;
@@ -155,6 +162,8 @@ export class Engine {
   }
 
   #plan(): Plan {
+    this.adapters.letGo();
+    this.#reclaim();
     return schedule({
       nowMs: this.#parts.clock.now(), completedStep: this.#completedStep, limits: this.#parts.limits,
       running: this.#running, waiting: this.#waiting, deadlines: this.#deadlines,

@@ -1,8 +1,8 @@
 /** Puts an engine together on a real device: model, pool, runner, loader. The executor and plain scripts start here. */
-import { prepareAdapter, readBaseText, type BaseText, type LoraManifest } from '@weft/adapters';
+import { readBaseText, type BaseGeometry, type BaseText } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
 import { BLOCK_TOKENS, createCpuDevice, type Device } from '@weft/kernels';
-import type { AdapterImage } from './adapter-cache.js';
+import { AdapterLibrary } from './adapter-library.js';
 import { slotWords } from './adapter-slots.js';
 import { openCheckpoint } from './checkpoint/index.js';
 import { systemClock } from './clock.js';
@@ -59,11 +59,10 @@ export interface EngineHost {
   readonly device: Device;
   readonly maxModelLen: number;
   readonly pool: PagePool;
-  /**
-   * Validates an adapter folder, packs it unless its image is cached, and makes it known by its digest.
-   * Throws AdapterRefused with everything that was found.
-   */
-  addAdapter(folder: string): Promise<LoraManifest>;
+  /** What adapters are checked against. */
+  readonly base: BaseGeometry;
+  readonly baseText: BaseText;
+  readonly library: AdapterLibrary;
   /** Ends what still runs, waits for the device, frees it. */
   close(): Promise<void>;
 }
@@ -106,35 +105,21 @@ async function assemble(options: EngineOptions, device: Device, model: Model, ba
     pages, slots: maxSequences * 2, maxLen: maxModelLen + 1, adapterSlots, slotWords: words, maxRank: MAX_RANK,
   }, tracer);
   const pool = new PagePool(pages, model.kv.pageBytes);
-  const base = { ...model.geometry, names: [...new Set([...model.geometry.names, ...(options.modelNames ?? [])])] };
-  const folders = new Map<string, string>();
-  const prepare = async (folder: string, rebuild = false) =>
-    prepareAdapter(folder, base, { pageBytes: model.kv.pageBytes, partition: { rank: 0, size: 1 } }, options.adapterCacheDir, { rebuild, baseText });
-  const repack = async (digest: string): Promise<AdapterImage> => {
-    log(`adapter ${digest.slice(0, 12)}: its packed image is damaged; packing it again`);
-    const { imageFile, index } = await prepare(folders.get(digest)!, true);
-    return { file: imageFile, index };
-  };
-  const engine = new Engine({
-    runner, loader: new ImageLoader(device, model, runner, repack), pool, adapterSlots, clock: systemClock, listener: options.listener,
+  const base = { ...model.geometry, names: [...new Set([...(options.modelNames ?? []), ...model.geometry.names])] };
+  const engine: Engine = new Engine({
+    runner, loader: new ImageLoader(device, model, runner, digest => library.repack(digest)), pool, adapterSlots, clock: systemClock, listener: options.listener,
     depth: options.depth ?? 2,
     limits: {
       stepTokens, chunkTokens: Math.min(CHUNK_TOKENS, stepTokens), maxSequences, lookaheadTokens: options.lookaheadTokens ?? DEFAULT_LOOKAHEAD_TOKENS, examined: 64, pageTable,
       vocab: model.config.vocab, maxModelLen, maxWaiting: 4096, maxAdaptersPerRequest: MAX_ADAPTERS_PER_REQUEST, maxChoices: 128, maxBiases: MAX_BIASES,
     },
   });
+  const library: AdapterLibrary = new AdapterLibrary({
+    engine, base, baseText, pages: { pageBytes: model.kv.pageBytes, partition: { rank: 0, size: 1 } }, cacheDir: options.adapterCacheDir, log,
+  });
   engine.start();
   return {
-    engine, model, device, maxModelLen, pool,
-    async addAdapter(folder) {
-      const { manifest, index, imageFile } = await prepare(folder);
-      if (index.pages + 1 > pages) {
-        throw new WeftError('adapter_too_large', `the adapter takes ${index.pages} pages of ${index.pageBytes} bytes; the pool has ${pages}`, { limit: pages });
-      }
-      folders.set(manifest.digest, folder);
-      engine.register(manifest.digest, { file: imageFile, index });
-      return manifest;
-    },
+    engine, model, device, maxModelLen, pool, base, baseText, library,
     async close() {
       await engine.stop();
       await tracer?.close();

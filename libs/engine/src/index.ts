@@ -1,4 +1,5 @@
 export * from './adapter-cache.js';
+export * from './adapter-library.js';
 export * from './batch.js';
 export * from './clock.js';
 export * from './engine.js';

@@ -1,14 +1,17 @@
 /** Brings packed adapters from disk into pages of the arena, in the background. */
 import { adapterTables } from '@weft/adapters';
-import { toWeftError } from '@weft/contracts';
+import { toWeftError, type ErrorCode } from '@weft/contracts';
 import type { Device } from '@weft/kernels';
 import type { AdapterEntry, AdapterImage, AdapterLoader, AdapterSlot } from './adapter-cache.js';
 import type { Model } from './models/types.js';
 import type { PageId } from './page-pool.js';
 import type { DeviceRunner } from './runner.js';
 
+/** The image is damaged, or can't be read any more. */
+const REPACKED: readonly ErrorCode[] = ['image_corrupt', 'io_error'];
+
 export class ImageLoader implements AdapterLoader {
-  /** `repack` makes a damaged image anew from the adapter's files, of the same size. */
+  /** `repack` makes such an image anew from the adapter's files, of the same size. */
   constructor(
     readonly device: Device, readonly model: Model, readonly runner: DeviceRunner,
     readonly repack: (digest: string) => Promise<AdapterImage>,
@@ -19,7 +22,7 @@ export class ImageLoader implements AdapterLoader {
     try {
       await this.#read(entry, places);
     } catch (error) {
-      if (toWeftError(error).code !== 'image_corrupt') throw error;
+      if (!REPACKED.includes(toWeftError(error).code)) throw error;
       entry.image = await this.repack(entry.digest);
       await this.#read(entry, places);
     }

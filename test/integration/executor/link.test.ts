@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import { Client, credentials } from '@grpc/grpc-js';
 import { Test } from '@nestjs/testing';
-import { executorService, executorV1, GATEWAY_METADATA, LINK_OPTIONS, TOKEN_METADATA, WeftError } from '@weft/contracts';
+import { executorService, LINK_OPTIONS, WeftError } from '@weft/contracts';
 import type { EngineHost, EngineOptions, EngineRequest, Terminal } from '@weft/engine';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readConfig } from '../../../apps/executor/src/config.js';
@@ -9,9 +9,8 @@ import { EngineService } from '../../../apps/executor/src/engine.service.js';
 import { ExecutorModule } from '../../../apps/executor/src/executor.module.js';
 import { LinkServer } from '../../../apps/executor/src/link-server.js';
 import { OPEN_ENGINE } from '../../../apps/executor/src/tokens.js';
+import { Peer, TOKEN } from './peer.js';
 
-type DownBody = NonNullable<executorV1.Down['body']>;
-const TOKEN = 'token';
 const BASE = 'b'.repeat(64);
 
 /** An engine that does what the test says, when it says so. */
@@ -31,44 +30,18 @@ class ScriptedEngine {
       cancel: (id: string) => { this.cancelled.push(id); this.end(id, 'cancelled'); },
       drain: async () => { this.drained = true; },
       load: () => ({ waiting: 0, running: this.submitted.length, step: 0, tokensOut: 0, pages: { total: 10, free: 9, sequences: 1, adapters: 0, prefix: 0, retired: 0 }, resident: [] }),
-      adapters: { slots: { total: 8 } },
+      adapters: { slots: { total: 8 }, get: () => undefined },
     };
     const model = { config: { vocab: 320, eosIds: [2] }, geometry: { digest: BASE } };
-    return { engine, model, device: { name: 'cpu', isa: 'scripted', threads: 1 }, maxModelLen: 64, pool: { pageBytes: 4096 }, close: async () => undefined } as unknown as EngineHost;
+    return { engine, model, base: model.geometry, device: { name: 'cpu', isa: 'scripted', threads: 1 }, maxModelLen: 64, pool: { pageBytes: 4096 }, close: async () => undefined } as unknown as EngineHost;
   }
 
   tokens(requestId: string, tokens: number[], finishReason?: 'length'): void {
     this.options.listener.onStep(1, [{ requestId, choice: 0, tokens, ...(finishReason && { finishReason }) }]);
   }
-  end(requestId: string, reason: Terminal['reason'] = 'done'): void {
-    this.options.listener.onTerminal({ requestId, reason, promptTokens: 1, cachedTokens: 0, generatedTokens: 0, queueMs: 0, coldStartMs: 0 });
+  end(requestId: string, reason: Terminal['reason'] = 'done', generatedTokens = 0): void {
+    this.options.listener.onTerminal({ requestId, reason, promptTokens: 1, cachedTokens: 0, generatedTokens, queueMs: 0, coldStartMs: 0 });
   }
-}
-
-/** A gateway as a plain client. */
-class Peer {
-  readonly frames: DownBody[] = [];
-  ended: number | null = null;
-  readonly stream: ClientDuplexStream<executorV1.Up, executorV1.Down>;
-  #timer: NodeJS.Timeout | undefined;
-  constructor(client: Client, name: string, token = TOKEN) {
-    const { path, requestSerialize, responseDeserialize } = executorService.attach;
-    const metadata = new Metadata();
-    metadata.set(TOKEN_METADATA, `Bearer ${token}`);
-    metadata.set(GATEWAY_METADATA, name);
-    this.stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
-    this.stream.on('data', ({ body }: executorV1.Down) => this.frames.push(body!)).on('error', () => undefined).on('status', ({ code }: { code: number }) => { this.ended = code; });
-  }
-  send(body: NonNullable<executorV1.Up['body']>): void { this.stream.write({ body }); }
-  submit(requestId: string, change: Partial<executorV1.Submit> = {}): void {
-    this.send({ $case: 'submit', value: executorV1.Submit.fromPartial({ requestId, baseDigest: BASE, prompt: [1], n: 1, maxTokens: 4, sampling: { seed: 5n }, logprobs: -1, ...change }) });
-  }
-  of<Case extends DownBody['$case']>(kind: Case): Extract<DownBody, { $case: Case }>['value'][] {
-    return this.frames.filter(frame => frame.$case === kind).map(frame => frame.value) as never;
-  }
-  beat(): this { this.#timer = setInterval(() => this.send({ $case: 'heartbeat', value: {} }), 500); return this; }
-  silence(): void { clearInterval(this.#timer); }
-  hangUp(): void { this.silence(); this.stream.cancel(); }
 }
 
 let engine: ScriptedEngine;
@@ -78,7 +51,7 @@ let client: Client;
 
 beforeEach(async () => {
   engine = new ScriptedEngine();
-  const config = readConfig({ WEFT_LINK_TOKEN: TOKEN, WEFT_MODEL: '/model', WEFT_DATA_DIR: '/data', WEFT_THREADS: '3' });
+  const config = readConfig({ WEFT_LINK_TOKEN: TOKEN, WEFT_MODEL: '/model', WEFT_DATA_DIR: '/data', WEFT_THREADS: '3', WEFT_REGISTRY_ADDRESS: '127.0.0.1:1' });
   const module = await Test.createTestingModule({ imports: [ExecutorModule.with(config)] })
     .overrideProvider(OPEN_ENGINE).useValue((options: EngineOptions) => engine.open(options)).compile();
   server = module.get(LinkServer);
@@ -87,7 +60,7 @@ beforeEach(async () => {
 });
 afterEach(() => { server.close(); client.close(); });
 
-const attach = (name = 'gateway', token?: string): Peer => new Peer(client, name, token);
+const attach = (name = 'gateway', token?: string): Peer => new Peer(client, name, BASE, token);
 async function serving(): Promise<Peer> {
   await service.open(() => undefined);
   const peer = attach().beat();
@@ -218,6 +191,18 @@ describe('the link', () => {
     peer.send({ $case: 'drain', value: {} });
     await expect.poll(() => peer.of('load').at(-1)).toMatchObject({ draining: true });
     expect(engine.drained).toBe(true);
+    peer.submit('late');
+    await expect.poll(() => peer.of('terminal').at(-1)).toMatchObject({ requestId: 'late', errorCode: 'draining' });
+    peer.hangUp();
+  });
+
+  test('load counts what has ended since the start, by any reason', async () => {
+    const peer = await serving();
+    peer.submit('a');
+    peer.submit('b', { grammar: 'x' });
+    await expect.poll(() => engine.submitted.length).toBe(1);
+    engine.end('a', 'done', 5);
+    await expect.poll(() => peer.of('load').at(-1)).toMatchObject({ submits: 2n, promptTokens: 1n, generatedTokens: 5n });
     peer.hangUp();
   });
 

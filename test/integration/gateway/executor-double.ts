@@ -41,11 +41,7 @@ export class Submitted {
 export type Script = (request: Submitted) => void | Promise<void>;
 
 export const describeDouble = (change: Partial<executorV1.Description> = {}): executorV1.Description => executorV1.Description.fromPartial({
-  baseDigest: BASE_DIGEST, device: 'cpu double 1 threads', maxModelLen: 64, vocabSize: 320, eosIds: [EOS], maxTopLogprobs: 20, build: '0', pageBytes: 4096, adapterSlots: 8,
-  adapters: [
-    { name: 'Pirate', digest: 'a'.repeat(64), kind: 'lora', rank: 8 },
-    { name: 'broken', errors: [{ code: 'adapter_tensor_unclaimed', message: 'no', tensor: 't' }] },
-  ],
+  baseDigest: BASE_DIGEST, device: 'cpu double 1 threads', maxModelLen: 64, vocabSize: 320, eosIds: [EOS], maxTopLogprobs: 20, build: '0', pageBytes: 4096, adapterSlots: 8, executorId: 'executor-1',
   ...change,
 });
 
@@ -79,6 +75,17 @@ export class ExecutorDouble {
     this.#server.forceShutdown();
   }
 
+  /** What an executor tells of itself every now and then. */
+  load(load: Partial<executorV1.Load>): void { this.tell({ $case: 'load', value: executorV1.Load.fromPartial(load) }); }
+
+  /** To every gateway that is attached now. */
+  tell(body: Body): void { for (const call of this.#calls) call.write({ body }); }
+
+  get attached(): number { return this.#calls.size; }
+
+  /** The stream breaks; the process lives on. */
+  breakLink(): void { for (const call of this.#calls) call.destroy(); }
+
   #attach(call: ServerDuplexStream<executorV1.Up, executorV1.Down>): void {
     if (call.metadata.get(TOKEN_METADATA)[0] !== `Bearer ${LINK_TOKEN}`) {
       call.emit('error', { code: status.UNAUTHENTICATED, details: 'token', metadata: new Metadata() });
@@ -87,6 +94,7 @@ export class ExecutorDouble {
     this.#calls.add(call);
     call.on('close', () => this.#calls.delete(call)).on('error', () => this.#calls.delete(call));
     call.write({ body: { $case: 'welcome', value: this.description } });
+    call.on('end', () => call.end());
     call.on('data', ({ body }: executorV1.Up) => {
       if (body?.$case === 'submit') {
         const request = new Submitted(body.value, sent => this.beats && call.write({ body: sent }));

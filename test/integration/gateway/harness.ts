@@ -4,6 +4,7 @@ import OpenAI from 'openai';
 import { startGateway, type Gateway } from '../../../apps/gateway/src/app.js';
 import type { GatewayConfig } from '../../../apps/gateway/src/config.js';
 import { ExecutorDouble, LINK_TOKEN } from './executor-double.js';
+import { adapter, principal, RegistryDouble, TENANT } from './registry-double.js';
 
 export const MODEL_DIR = fileURLToPath(new URL('../../fixtures/models/llama-tiny/base', import.meta.url));
 export const BASE = 'org/tiny:base';
@@ -12,21 +13,35 @@ export const ADMIN_KEY = 'sk-admin';
 
 export const tokenizer = await loadTokenizer(MODEL_DIR);
 
-export interface Stack { double: ExecutorDouble; gateway: Gateway; url: string; openai: OpenAI; close(): Promise<void> }
+export interface Stack { registry: RegistryDouble; double: ExecutorDouble; gateway: Gateway; url: string; openai: OpenAI; close(): Promise<void> }
 
-export const gatewayConfig = (executorAddress: string, change: Partial<GatewayConfig> = {}): GatewayConfig => ({
-  host: '127.0.0.1', port: 0, tls: undefined, corsOrigins: [], modelDir: MODEL_DIR, modelName: BASE, tenantKey: KEY, adminKey: ADMIN_KEY,
-  executorAddress, linkToken: LINK_TOKEN, drainTimeoutMs: 500, ...change,
+export const gatewayConfig = (registryAddress: string, change: Partial<GatewayConfig> = {}): GatewayConfig => ({
+  host: '127.0.0.1', port: 0, tls: undefined, corsOrigins: [], modelDir: MODEL_DIR, modelName: BASE, registryAddress, linkToken: LINK_TOKEN, drainTimeoutMs: 500, ...change,
 });
 
-/** A gateway in front of a double, both on free ports. */
+export const memberOf = ({ address, description }: ExecutorDouble): { id: string; address: string; baseDigest: string; base: string } =>
+  ({ id: description.executorId, address, baseDigest: description.baseDigest, base: BASE });
+
+/** A registry with one tenant, its key, an admin's, and the adapter Pirate. */
+export async function startRegistry(executors: readonly ExecutorDouble[]): Promise<RegistryDouble> {
+  const registry = await new RegistryDouble(LINK_TOKEN).start();
+  registry.keys.set(KEY, principal());
+  registry.keys.set(ADMIN_KEY, principal({ keyId: 'admin-key', scopes: ['inference', 'adapters:write', 'admin'] }));
+  registry.tenants.set('default', { id: TENANT, name: 'default', createdAt: 0n });
+  registry.catalogs.set(TENANT, [adapter('Pirate', ['a'.repeat(64)])]);
+  registry.executors = executors.map(memberOf);
+  return registry;
+}
+
+/** A gateway between doubles of a registry and an executor, all on free ports. */
 export async function startStack(change: Partial<GatewayConfig> = {}): Promise<Stack> {
   const double = await new ExecutorDouble().start();
-  const gateway = await startGateway(gatewayConfig(double.address, change));
+  const registry = await startRegistry([double]);
+  const gateway = await startGateway(gatewayConfig(registry.address, change));
   await gateway.served();
   return {
-    double, gateway, url: gateway.url, openai: new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: KEY, maxRetries: 0 }),
-    async close() { await gateway.stop(); double.kill(); },
+    registry, double, gateway, url: gateway.url, openai: new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: KEY, maxRetries: 0 }),
+    async close() { await gateway.stop(); double.kill(); registry.kill(); },
   };
 }
 

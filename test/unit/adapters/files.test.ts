@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { AdapterRefused, digestOf, readAdapterFolder, readBaseText } from '@weft/adapters';
+import { AdapterRefused, classifyFile, digestOf, readAdapterFolder, readBaseText } from '@weft/adapters';
 import { temporaryFolder } from './support.js';
 
 function folder(files: Record<string, string>): string {
@@ -39,6 +39,14 @@ test("trainers' leftovers are listed, not read, and change no digest", async () 
   const full = await readAdapterFolder(folder({ ...ADAPTER, ...Object.fromEntries(leftovers.map(name => [name, 'x'])) }));
   expect(full.digest).toBe(bare.digest);
   expect(full.ignored).toEqual([...leftovers].sort());
+});
+
+test('what a file is, is said by its name alone', () => {
+  const of = (...names: string[]): string[] => names.map(classifyFile);
+  expect(of('training_args.bin', 'optimizer.pt', 'README.md', '.cache')).toEqual(['ignored', 'ignored', 'ignored', 'ignored']);
+  expect(of('adapter_model.bin', 'Last.CKPT')).toEqual(['pickled', 'pickled']);
+  expect(of('tokenizer.json', 'chat_template.jinja')).toEqual(['text', 'text']);
+  expect(of('adapter_config.json', 'adapter_model.safetensors', 'notes.json')).toEqual(['counted', 'counted', 'counted']);
 });
 
 test.each(['adapter_model.bin', 'pytorch_model.bin', 'weights.pt', 'model.pth', 'last.ckpt', 'x.pkl'])('%s is refused as a pickle', async name => {

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFil
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
-  adapterTables, imagePath, loadImageIndex, lora, prepareAdapter, readAdapterFolder, slotWordsFor,
+  adapterTables, imagePath, loadImageIndex, lora, modulePath, prepareAdapter, readAdapterFolder, slotWordsFor,
   type BaseGeometry, type ImageIndex, type LoraManifest, type LoraModule, type PageGeometry, type Site,
 } from '@weft/adapters';
 import { DType, Half, Run, runAt, Seg, SEG_WORDS } from '@weft/kernels';
@@ -268,7 +268,7 @@ describe('the cache of images', () => {
 test('a tensor larger than a chunk is packed as one smaller than it', async () => {
   const base = llama({ layers: 1, hidden: 2048, q: 2048, kv: 64, intermediate: 64 });
   const values = (name: string, shape: number[]): TensorData => f32Tensor(name, shape, i => ((i * 2654435761) % 1000) / 500 - 1);
-  const path = `base_model.model.${base.modulePath(0, base.sites[0]!)}`;
+  const path = `base_model.model.${modulePath(base, 0, base.sites[0]!)}`;
   const tensors = [values(`${path}.lora_A.weight`, [256, 2048]), values(`${path}.lora_B.weight`, [2048, 256])];
   const { manifest, index, imageFile } = await packed(base, peftConfig({ r: 256, target_modules: ['q_proj'] }), tensors, 65_536);
   const { a, b } = unpack(new Bound(base, index, readFileSync(imageFile), 5), manifest.modules[0]!, base.sites[0]!);

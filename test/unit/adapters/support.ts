@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
-import type { BaseGeometry, Dtype, Site } from '@weft/adapters';
+import { modulePath, type BaseGeometry, type Dtype, type Site } from '@weft/adapters';
 
 /** The folder with the real model and adapters, where there is one. */
 export const SHARED = process.env['WEFT_SHARED'] ?? resolve(fileURLToPath(new URL('../../../../shared', import.meta.url)));
@@ -23,7 +23,7 @@ export function llama({ layers, hidden, q, kv, intermediate }: Dims, name = 'Hug
   ] as const).map(([siteName, module, dIn, dOut], index): Site => ({ index, name: siteName, module, dIn, dOut }));
   return {
     digest: 'b'.repeat(64), names: [name], architecture: 'LlamaForCausalLM', layers, sites,
-    modulePath: (layer, site) => `model.layers.${layer}.${site.module}`,
+    layersModule: 'model.layers',
     otherModules: ['model.embed_tokens', 'model.norm', 'lm_head', ...Array.from({ length: layers }, (_, i) => `model.layers.${i}.input_layernorm`)],
   };
 }
@@ -94,7 +94,7 @@ export function peftConfig(changes: Record<string, unknown> = {}): Record<string
 export function loraTensors(base: BaseGeometry, targets: readonly Site['name'][], rankOf: (path: string) => number, seed = 1): TensorData[] {
   const next = random(seed);
   return Array.from({ length: base.layers }, (_, layer) => base.sites.filter(site => targets.includes(site.name)).flatMap(site => {
-    const path = base.modulePath(layer, site);
+    const path = modulePath(base, layer, site);
     const rank = rankOf(path);
     return [
       f32Tensor(`base_model.model.${path}.lora_A.weight`, [rank, site.dIn], () => next() - 0.5),

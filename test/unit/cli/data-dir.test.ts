@@ -53,6 +53,17 @@ test('keys are given, or those of the last start, or new', () => {
   dir.release();
 });
 
+test('secrets are made once, for their owner\'s eyes, and never anew beside what they open', () => {
+  const dir = DataDir.open(path);
+  const secrets = dir.secrets();
+  expect(new Set(Object.values(secrets)).size).toBe(3);
+  expect(dir.secrets()).toEqual(secrets);
+  expect(statSync(join(path, 'secrets.json')).mode & 0o777).toBe(0o600);
+  writeFileSync(join(path, 'secrets.json'), '{"pepper": ');
+  expect(() => dir.secrets()).toThrow(expect.objectContaining({ code: 'io_error', message: expect.stringContaining('Restore it') }));
+  dir.release();
+});
+
 test('a folder that can not be made is an error that names the option', () => {
   writeFileSync(path, '');
   expect(() => DataDir.open(path)).toThrow(expect.objectContaining({ code: 'io_error', details: expect.objectContaining({ field: 'data-dir' }) }));

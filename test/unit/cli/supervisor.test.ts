@@ -1,29 +1,32 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Supervisor, type ServiceSpec } from '../../../apps/cli/src/supervisor.js';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { forkService } from '../../../apps/cli/src/service-process.js';
+import { Supervisor, type Running, type Unit } from '../../../apps/cli/src/supervisor.js';
 
 let folder: string;
 let lines: string[];
 beforeEach(() => { folder = mkdtempSync(join(tmpdir(), 'weft-supervisor-')); lines = []; });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-function service(name: string, script: string, change: Partial<ServiceSpec> = {}): ServiceSpec {
+interface Given { level?: number; environment?: () => Record<string, string>; onListening?: (at: string) => void }
+function service(name: string, script: string, { level = 0, environment = () => ({ GIVEN: 'yes' }), onListening }: Given = {}): Unit {
   const main = join(folder, `${name}.mjs`);
   writeFileSync(main, script);
-  return { name, main, environment: () => ({ GIVEN: 'yes' }), onListening: () => undefined, ...change };
+  return { name, level, start: say => forkService(main, environment(), say, onListening) };
 }
 const STAYS = "process.on('SIGTERM', () => { console.log('stopping'); process.exit(0); }); setInterval(() => {}, 1000); process.send({ type: 'listening', at: 'here' }); process.send({ type: 'ready' });";
 
-test('services start ready, speak under their names, and stop in reverse order', async () => {
+test('services start ready, speak under their names, and stop from the highest level down', async () => {
   const supervisor = new Supervisor(line => lines.push(line));
   let at = '';
-  await supervisor.start(service('first', STAYS, { onListening: where => { at = where; } }));
-  await supervisor.start(service('second', STAYS));
+  await supervisor.start(service('last', STAYS, { level: 2, onListening: where => { at = where; } }));
+  await supervisor.start(service('first', STAYS, { level: 0 }));
+  await supervisor.start(service('middle', STAYS, { level: 1 }));
   expect(at).toBe('here');
   await supervisor.stop(1000);
-  await expect.poll(() => lines).toEqual(['[second] stopping', '[first] stopping']);
+  expect(lines).toEqual(['[last] stopping', '[middle] stopping', '[first] stopping']);
 });
 
 test('a service has the environment that it is given, and no WEFT_ variables beside', async () => {
@@ -63,4 +66,42 @@ test('one that ignores a stop is killed', async () => {
   const began = performance.now();
   await supervisor.stop(100);
   expect(performance.now() - began).toBeLessThan(3000);
+});
+
+describe('a unit that ends by itself', () => {
+  test('is done with code 0', async () => {
+    const supervisor = new Supervisor(line => lines.push(line));
+    await supervisor.finish(service('task', "console.log('done');"));
+    expect(lines).toEqual(['[task] done']);
+    await supervisor.stop(1000);
+  });
+
+  test('and fails with any other, and its last lines', async () => {
+    const supervisor = new Supervisor(line => lines.push(line));
+    await expect(supervisor.finish(service('task', "console.error('no'); process.exit(3);"))).rejects.toMatchObject({ message: 'task ended by code 3. Its last lines:\nno' });
+  });
+});
+
+describe('a stop', () => {
+  test('waits for what is still starting, and ends it', async () => {
+    const supervisor = new Supervisor(line => lines.push(line));
+    let started!: (running: Running) => void;
+    void supervisor.start({ name: 'slow', level: 0, start: () => new Promise(resolve => { started = resolve; }) });
+    const stopped = supervisor.stop(1000);
+    let end!: (how: string) => void;
+    const ended = new Promise<string>(resolve => { end = resolve; });
+    started({ ready: Promise.resolve(), ended, stop: async () => end('stop'), kill: () => end('kill') });
+    await stopped;
+    expect(await ended).toBe('stop');
+  });
+
+  test('does not wait until what died may start again', async () => {
+    const supervisor = new Supervisor(line => lines.push(line));
+    let starts = 0;
+    void supervisor.start({ name: 'mortal', level: 0, start: () => ({ ready: new Promise(() => undefined), ended: Promise.resolve(String(++starts)), stop: async () => undefined, kill: () => undefined }) });
+    await expect.poll(() => starts).toBe(2);
+    await supervisor.stop(1000);
+    expect(starts).toBe(2);
+    expect(() => supervisor.start({ name: 'late', level: 0, start: () => { throw new Error('started'); } })).toThrow(expect.objectContaining({ code: 'cancelled' }));
+  });
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { findModel } from '../../../apps/cli/src/model-folder.js';
-import { optionError, resolveOptions, upOptions, withoutUnset, type UpOptions } from '../../../apps/cli/src/options.js';
+import { optionError, resolveOptions, upOptions, withoutPostgres, withoutUnset, type UpOptions } from '../../../apps/cli/src/options.js';
 
 let folder: string;
 beforeEach(() => { folder = mkdtempSync(join(tmpdir(), 'weft-cli-')); });
@@ -23,7 +23,7 @@ const checkpoint = (path: string): string => {
 };
 
 test('defaults', () => {
-  expect(resolveOptions(parse(), { HOME: '/home/me' })).toMatchObject({ port: 8080, host: '127.0.0.1', dataDir: '/home/me/.weft', device: 'cpu', drainTimeout: 30, demo: true, once: false });
+  expect(resolveOptions(parse(), { HOME: '/home/me' })).toMatchObject({ port: 8080, host: '127.0.0.1', dataDir: '/home/me/.weft', model: 'demo', device: 'cpu', drainTimeout: 30, demo: true, once: false });
   expect(resolveOptions(parse('--once'), { HOME: '/home/me' })).toMatchObject({ port: 0, dataDir: undefined, once: true });
   expect(resolveOptions(parse('--once', '--port', '5', '--data-dir', '/d', '--no-demo'), {})).toMatchObject({ port: 5, dataDir: '/d', demo: false });
 });
@@ -56,8 +56,12 @@ test('a variable that is empty is not set; a switch can be off', () => {
   expect(withoutUnset({ WEFT_ONCE: '1' }, upOptions())).toEqual({ WEFT_ONCE: '1' });
 });
 
+test('variables for clients of PostgreSQL are somebody else\'s', () => {
+  expect(withoutPostgres({ PGHOST: 'x', PGSSLMODE: 'require', PGPASSFILE: 'y', PG_VERSION: '15', WEFT_DATABASE_URL: 'z' })).toEqual({ PG_VERSION: '15', WEFT_DATABASE_URL: 'z' });
+});
+
 test('a complaint lists the options that there are', () => {
-  const command = new Command('up');
+  const command = new Command('weft').command('up');
   for (const option of upOptions()) command.addOption(option);
   expect(optionError("error: unknown option '--prot'\n(Did you mean --port?)", command).message).toMatch(/^unknown option '--prot' \(Did you mean --port\?\)\. The options of weft up are --port, --host, .*--once, --trace$/);
 });
@@ -72,6 +76,6 @@ test('a model is a folder or lies in the Hugging Face cache', () => {
   expect(findModel('org/name', { INIT_CWD: folder, HF_HUB_CACHE: join(folder, 'hub') })).toEqual({ folder: snapshot, name: 'org/name' });
 });
 
-test.each([[undefined, 'option_invalid'], ['org/other', 'checkpoint_file_missing'], ['../no/such/folder', 'option_invalid'], ['.', 'checkpoint_file_missing']])('model %s: %s', (model, code) => {
+test.each([['org/other', 'checkpoint_file_missing'], ['../no/such/folder', 'option_invalid'], ['.', 'checkpoint_file_missing']])('model %s: %s', (model, code) => {
   expect(() => findModel(model, { INIT_CWD: folder, HF_HOME: folder })).toThrow(expect.objectContaining({ code }));
 });

@@ -42,7 +42,7 @@ export class Subject {
     });
     if (options.depth === 1 && options.stepTokens <= LOGIT_TILE) this.#watchLogits();
     for (const name of readdirSync(join(fixtures, model, 'adapters')).sort()) {
-      this.digests.push((await this.host.addAdapter(join(fixtures, model, 'adapters', name))).digest);
+      this.digests.push((await this.host.library.addFolder(join(fixtures, model, 'adapters', name))).digest);
     }
     return this;
   }

@@ -1,7 +1,6 @@
 import { executorV1 } from '@weft/contracts';
 import { expect, test } from 'vitest';
 import { Outbox } from '../../../apps/executor/src/outbox.js';
-import { Terminals } from '../../../apps/executor/src/terminals.js';
 
 const event = (value: Partial<executorV1.TokenEvent>): executorV1.TokenEvent => executorV1.TokenEvent.fromPartial({ requestId: 'r', ...value });
 const terminal = (requestId: string): executorV1.Terminal => executorV1.Terminal.fromPartial({ requestId, reason: 'done' });
@@ -47,14 +46,4 @@ test('a frame is bounded, whatever waits', () => {
   for (let choice = 0; choice < 10; choice++) outbox.event(1, event({ choice, tokens: [...tokens] }));
   const frames = drain(outbox);
   expect(frames.map(frame => (frame.value as executorV1.Step).events.length)).toEqual([3, 3, 3, 1]);
-});
-
-test('terminals are kept for their gateway until it acknowledges them, the oldest go first', () => {
-  const terminals = new Terminals(3);
-  for (const id of ['1', '2', '3', '4']) terminals.keep(id === '3' ? 'other' : 'mine', terminal(id));
-  expect(terminals.of('mine').map(({ requestId }) => requestId)).toEqual(['2', '4']);
-  terminals.acknowledge('other', '2');
-  terminals.acknowledge('mine', '4');
-  expect(terminals.of('mine').map(({ requestId }) => requestId)).toEqual(['2']);
-  expect(terminals.of('other').map(({ requestId }) => requestId)).toEqual(['3']);
 });

@@ -2,8 +2,8 @@ import { expect, test } from 'vitest';
 import { readConfig as readExecutor } from '../../../apps/executor/src/config.js';
 import { readConfig as readGateway } from '../../../apps/gateway/src/config.js';
 
-const gateway = { WEFT_MODEL: '/m', WEFT_MODEL_NAME: 'm', WEFT_API_KEY: 'k', WEFT_ADMIN_KEY: 'a', WEFT_EXECUTOR_ADDRESS: '127.0.0.1:1', WEFT_LINK_TOKEN: 't' };
-const executor = { WEFT_MODEL: '/m', WEFT_DATA_DIR: '/d', WEFT_LINK_TOKEN: 't' };
+const gateway = { WEFT_MODEL: '/m', WEFT_MODEL_NAME: 'm', WEFT_REGISTRY_ADDRESS: '127.0.0.1:1', WEFT_LINK_TOKEN: 't' };
+const executor = { WEFT_MODEL: '/m', WEFT_DATA_DIR: '/d', WEFT_REGISTRY_ADDRESS: '127.0.0.1:1', WEFT_LINK_TOKEN: 't' };
 
 test('defaults', () => {
   expect(readGateway(gateway)).toMatchObject({ host: '127.0.0.1', port: 8080, tls: undefined, corsOrigins: [], drainTimeoutMs: 30_000 });
@@ -18,7 +18,7 @@ test('values', () => {
 });
 
 test.each<[() => unknown, string]>([
-  [() => readGateway({ ...gateway, WEFT_API_KEY: '' }), 'WEFT_API_KEY'], [() => readGateway({ ...gateway, WEFT_PORT: '65536' }), 'WEFT_PORT'],
+  [() => readGateway({ ...gateway, WEFT_REGISTRY_ADDRESS: '' }), 'WEFT_REGISTRY_ADDRESS'], [() => readGateway({ ...gateway, WEFT_PORT: '65536' }), 'WEFT_PORT'],
   [() => readGateway({ ...gateway, WEFT_PORT: '8e3' }), 'WEFT_PORT'], [() => readGateway({ ...gateway, WEFT_TLS_CERT: 'c' }), 'WEFT_TLS_KEY'],
   [() => readExecutor({ ...executor, WEFT_THREADS: '0' }), 'WEFT_THREADS'], [() => readExecutor({ ...executor, WEFT_WEIGHTS: 'int3' }), 'WEFT_WEIGHTS'],
   [() => readExecutor({ ...executor, WEFT_EXECUTOR_LISTEN: 'localhost' }), 'WEFT_EXECUTOR_LISTEN'], [() => readExecutor({ ...executor, WEFT_LINK_TOKEN: undefined }), 'WEFT_LINK_TOKEN'],

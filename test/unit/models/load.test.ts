@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { modulePath } from '@weft/adapters';
 import { createCpuDevice, type Device } from '@weft/kernels';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../../libs/engine/src/checkpoint/index.js';
@@ -24,7 +25,7 @@ describe('loadModel', () => {
   test('tells what adapters need to know', async () => {
     const { geometry, kv, config, weightBytes } = await load(TIED_TINY);
     expect(geometry.digest).toMatch(/^[0-9a-f]{64}$/);
-    expect(geometry.modulePath(2, geometry.sites[6]!)).toBe('model.layers.2.mlp.down_proj');
+    expect(modulePath(geometry, 2, geometry.sites[6]!)).toBe('model.layers.2.mlp.down_proj');
     expect(geometry.sites.map(({ index, name, dIn, dOut }) => [index, name, dIn, dOut])).toEqual([
       [0, 'q', 64, 64], [1, 'k', 64, 32], [2, 'v', 64, 32], [3, 'o', 64, 64], [4, 'gate', 64, 112], [5, 'up', 64, 112], [6, 'down', 112, 64],
     ]);

@@ -16,7 +16,8 @@ const ALLOWED: Record<string, string[]> = {
   tokenizer: ['contracts'],
   gateway: ['contracts', 'tokenizer'],
   executor: ['contracts', 'kernels', 'adapters', 'engine'],
-  cli: ['contracts'],
+  registry: ['contracts', 'adapters'],
+  cli: ['contracts', 'adapters'],
 };
 
 interface Workspace {

@@ -21,7 +21,7 @@ export const chatFields = {
     .refine(variables => Object.keys(variables).length <= TEMPLATE_VARIABLES_MAX, `At most ${TEMPLATE_VARIABLES_MAX} variables`).optional(),
 };
 
-const schema = z.object({
+export const chatBody = z.object({
   ...generationFields, ...chatFields,
   max_tokens: maxTokens,
   max_completion_tokens: maxTokens,
@@ -33,7 +33,7 @@ export interface ChatRequest { model: string; messages: ChatMessage[]; render: R
 
 /** Throws invalid_value with the field's name. */
 export function parseChat(body: unknown): ChatRequest {
-  const fields = parse(schema, body, unsupportedInChat);
+  const fields = parse(chatBody, body, unsupportedInChat);
   const { model, messages, max_tokens: max, max_completion_tokens: maxCompletion, logprobs, top_logprobs: top } = fields;
   if (top !== undefined && !logprobs) throw new WeftError('invalid_value', "'top_logprobs' needs 'logprobs': true.", { param: 'top_logprobs' });
   return {

@@ -10,6 +10,12 @@ interface Problem { path: number[]; message: string }
 
 const PROMPT_RULE = 'A string, a list of strings, a list of token ids, or a list of such lists';
 
+const IDS = { type: 'array', items: { type: 'integer', minimum: 0 }, minItems: 1 };
+/** For readers of the schema: what is checked by hand below. */
+const PROMPT_FORMS = [
+  { type: 'string' }, IDS, { type: 'array', items: { type: 'string' }, minItems: 1, maxItems: PROMPTS_MAX }, { type: 'array', items: IDS, minItems: 1, maxItems: PROMPTS_MAX },
+];
+
 /** The first element tells what a list holds: of a union, the complaint would be about an alternative that nobody meant. */
 function promptProblem(value: unknown): Problem | null {
   if (typeof value === 'string') return null;
@@ -33,9 +39,9 @@ function idsProblem(ids: unknown, path: number[]): Problem | null {
 const promptField = z.custom<PromptField>().superRefine((value, context) => {
   const problem = promptProblem(value);
   if (problem !== null) context.addIssue({ code: 'custom', ...problem });
-});
+}).meta({ description: PROMPT_RULE, anyOf: PROMPT_FORMS });
 
-const schema = z.object({
+export const completionBody = z.object({
   ...generationFields,
   prompt: promptField,
   max_tokens: z.int().min(0).max(TOKENS_MAX).optional(),
@@ -58,7 +64,7 @@ const unsupported = { ...unsupportedFields, suffix: (value: unknown) => value ==
 
 /** Throws invalid_value with the field's name. */
 export function parseCompletion(body: unknown): CompletionRequest {
-  const fields = parse(schema, body, unsupported);
+  const fields = parse(completionBody, body, unsupported);
   const { model, prompt, n, best_of: bestOf, echo } = fields;
   if (bestOf !== undefined && bestOf !== n) throw new WeftError('invalid_value', `'best_of' is ${bestOf} and 'n' is ${n}: choices are not ranked here, so both must be equal.`, { param: 'best_of' });
   const prompts = promptList(prompt);

@@ -11,7 +11,8 @@ const tokenId = z.int().min(0).max(TOKEN_ID_MAX);
 export const isTokenId = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= TOKEN_ID_MAX;
 export const TOKEN_ID_RULE = 'Token ids are whole numbers from 0';
 /** By hand: a schema per element takes 100 times as long, and prompts have 100,000 of them. */
-export const tokenIds = z.custom<number[]>(value => Array.isArray(value) && value.every(isTokenId), `A list of token ids. ${TOKEN_ID_RULE}`);
+export const tokenIds = z.custom<number[]>(value => Array.isArray(value) && value.every(isTokenId), `A list of token ids. ${TOKEN_ID_RULE}`)
+  .meta({ type: 'array', items: { type: 'integer', minimum: 0, maximum: TOKEN_ID_MAX } });
 const stopString = z.string().min(1).max(STOP_CHARS_MAX);
 const biasKey = z.string().regex(/^\d{1,10}$/, 'Keys of logit_bias are token ids');
 

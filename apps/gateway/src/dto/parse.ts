@@ -10,6 +10,7 @@ export interface Unsupported { [field: string]: (value: unknown) => boolean }
  * ignoring it might change the answer. Throws invalid_value.
  */
 export function parse<T extends z.ZodObject>(schema: T, body: unknown, unsupported: Unsupported = {}): z.output<T> {
+  if (body === undefined) throw new WeftError('invalid_value', 'The body is empty; it must be a JSON object.');
   if (typeof body !== 'object' || body === null || Array.isArray(body)) throw new WeftError('invalid_value', 'The body must be a JSON object.');
   const fields: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(body)) {

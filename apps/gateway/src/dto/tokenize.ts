@@ -7,11 +7,11 @@ import { tokenIds } from './generation.js';
 import { parse } from './parse.js';
 
 const model = z.string().min(1).max(MODEL_CHARS_MAX).optional();
-const tokenizeSchema = z.object({
+export const tokenizeBody = z.object({
   model, ...chatFields, prompt: z.string().optional(), messages: chatFields.messages.optional(),
   add_special_tokens: z.boolean().optional(), return_token_strs: z.boolean().default(false),
 });
-const detokenizeSchema = z.object({ model, tokens: tokenIds });
+export const detokenizeBody = z.object({ model, tokens: tokenIds });
 
 export interface TokenizeRequest {
   model: string | undefined;
@@ -21,7 +21,7 @@ export interface TokenizeRequest {
 }
 
 export function parseTokenize(body: unknown): TokenizeRequest {
-  const fields = parse(tokenizeSchema, body);
+  const fields = parse(tokenizeBody, body);
   const { prompt, messages, add_special_tokens: add, return_token_strs: returnTokenStrs } = fields;
   if ((prompt === undefined) === (messages === undefined)) {
     throw new WeftError('invalid_value', "Exactly one of 'prompt' and 'messages' is needed.", { param: prompt === undefined ? 'prompt' : 'messages' });
@@ -32,6 +32,6 @@ export function parseTokenize(body: unknown): TokenizeRequest {
 }
 
 export function parseDetokenize(body: unknown): { model: string | undefined; tokens: number[] } {
-  const { model: name, tokens } = parse(detokenizeSchema, body);
+  const { model: name, tokens } = parse(detokenizeBody, body);
   return { model: name, tokens };
 }

@@ -2,6 +2,8 @@
 import type { BaseGeometry, Site } from '@weft/adapters';
 import type { ModelConfig } from './types.js';
 
+const LAYERS = 'model.layers';
+
 /** In execution order; sites that share an input stand side by side. */
 export function denseSites({ hidden, heads, kvHeads, headDim, intermediate }: ModelConfig): Site[] {
   const q = heads * headDim, kv = kvHeads * headDim;
@@ -19,10 +21,10 @@ export function baseGeometry(config: ModelConfig, sites: Site[], names: readonly
   const inLayer = ['input_layernorm', 'post_attention_layernorm', ...(config.qkNorm ? ['self_attn.q_norm', 'self_attn.k_norm'] : [])];
   return {
     digest, names: [...names], architecture: config.architecture, layers: config.layers, sites,
-    modulePath: (layer, site) => `model.layers.${layer}.${site.module}`,
+    layersModule: LAYERS,
     otherModules: [
       'lm_head', 'model.embed_tokens', 'model.norm',
-      ...Array.from({ length: config.layers }, (_, layer) => inLayer.map(module => `model.layers.${layer}.${module}`)).flat(),
+      ...Array.from({ length: config.layers }, (_, layer) => inLayer.map(module => `${LAYERS}.${layer}.${module}`)).flat(),
     ],
   };
 }

@@ -166,6 +166,11 @@ export interface Load {
   /** who holds the pool's pages; adapters among them are resident */
   owners: PageOwner[];
   tokensPerSecond: number;
+  /** since the start: what ended, by any reason */
+  submits: bigint;
+  /** of those */
+  promptTokens: bigint;
+  generatedTokens: bigint;
 }
 
 export interface PageOwner {
@@ -184,31 +189,12 @@ export interface Description {
   vocabSize: number;
   eosIds: number[];
   maxTopLogprobs: number;
-  adapters: AdapterCard[];
   build: string;
   pageBytes: number;
   /** adapters that can be on the device at once, if their pages fit */
   adapterSlots: number;
-}
-
-/** An adapter that the executor serves from its folder, or refused to. */
-export interface AdapterCard {
-  name: string;
-  digest: string;
-  kind: string;
-  rank: number;
-  targetModules: string[];
-  bytes: bigint;
-  /** not empty: refused, and never served */
-  errors: Finding[];
-  warnings: Finding[];
-}
-
-export interface Finding {
-  code: string;
-  message: string;
-  field: string;
-  tensor: string;
+  /** of this process */
+  executorId: string;
 }
 
 function createBaseUp(): Up {
@@ -1887,7 +1873,18 @@ export const Terminal: MessageFns<Terminal> = {
 };
 
 function createBaseLoad(): Load {
-  return { waiting: 0, running: 0, pagesFree: 0, pagesTotal: 0, draining: false, owners: [], tokensPerSecond: 0 };
+  return {
+    waiting: 0,
+    running: 0,
+    pagesFree: 0,
+    pagesTotal: 0,
+    draining: false,
+    owners: [],
+    tokensPerSecond: 0,
+    submits: 0n,
+    promptTokens: 0n,
+    generatedTokens: 0n,
+  };
 }
 
 export const Load: MessageFns<Load> = {
@@ -1912,6 +1909,24 @@ export const Load: MessageFns<Load> = {
     }
     if (message.tokensPerSecond !== 0) {
       writer.uint32(57).double(message.tokensPerSecond);
+    }
+    if (message.submits !== 0n) {
+      if (BigInt.asUintN(64, message.submits) !== message.submits) {
+        throw new globalThis.Error("value provided for field message.submits of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.submits);
+    }
+    if (message.promptTokens !== 0n) {
+      if (BigInt.asUintN(64, message.promptTokens) !== message.promptTokens) {
+        throw new globalThis.Error("value provided for field message.promptTokens of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.promptTokens);
+    }
+    if (message.generatedTokens !== 0n) {
+      if (BigInt.asUintN(64, message.generatedTokens) !== message.generatedTokens) {
+        throw new globalThis.Error("value provided for field message.generatedTokens of type uint64 too large");
+      }
+      writer.uint32(80).uint64(message.generatedTokens);
     }
     return writer;
   },
@@ -1985,6 +2000,30 @@ export const Load: MessageFns<Load> = {
             message.tokensPerSecond = reader.double();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.submits = reader.uint64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.promptTokens = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.generatedTokens = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2009,6 +2048,13 @@ export const Load: MessageFns<Load> = {
     message.draining = object.draining ?? false;
     message.owners = object.owners?.map((e) => PageOwner.fromPartial(e)) || [];
     message.tokensPerSecond = object.tokensPerSecond ?? 0;
+    message.submits = (object.submits !== undefined && object.submits !== null) ? BigInt(object.submits) : 0n;
+    message.promptTokens = (object.promptTokens !== undefined && object.promptTokens !== null)
+      ? BigInt(object.promptTokens)
+      : 0n;
+    message.generatedTokens = (object.generatedTokens !== undefined && object.generatedTokens !== null)
+      ? BigInt(object.generatedTokens)
+      : 0n;
     return message;
   },
 };
@@ -2131,10 +2177,10 @@ function createBaseDescription(): Description {
     vocabSize: 0,
     eosIds: [],
     maxTopLogprobs: 0,
-    adapters: [],
     build: "",
     pageBytes: 0,
     adapterSlots: 0,
+    executorId: "",
   };
 }
 
@@ -2162,9 +2208,6 @@ export const Description: MessageFns<Description> = {
     if (message.maxTopLogprobs !== 0) {
       writer.uint32(48).uint32(message.maxTopLogprobs);
     }
-    for (const v of message.adapters) {
-      AdapterCard.encode(v!, writer.uint32(58).fork()).join();
-    }
     if (message.build !== "") {
       writer.uint32(66).string(message.build);
     }
@@ -2173,6 +2216,9 @@ export const Description: MessageFns<Description> = {
     }
     if (message.adapterSlots !== 0) {
       writer.uint32(80).uint32(message.adapterSlots);
+    }
+    if (message.executorId !== "") {
+      writer.uint32(90).string(message.executorId);
     }
     return writer;
   },
@@ -2248,14 +2294,6 @@ export const Description: MessageFns<Description> = {
             message.maxTopLogprobs = reader.uint32();
             continue;
           }
-          case 7: {
-            if (tag !== 58) {
-              break;
-            }
-
-            message.adapters.push(AdapterCard.decode(reader, reader.uint32()));
-            continue;
-          }
           case 8: {
             if (tag !== 66) {
               break;
@@ -2278,6 +2316,14 @@ export const Description: MessageFns<Description> = {
             }
 
             message.adapterSlots = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.executorId = reader.string();
             continue;
           }
         }
@@ -2303,243 +2349,10 @@ export const Description: MessageFns<Description> = {
     message.vocabSize = object.vocabSize ?? 0;
     message.eosIds = object.eosIds?.map((e) => e) || [];
     message.maxTopLogprobs = object.maxTopLogprobs ?? 0;
-    message.adapters = object.adapters?.map((e) => AdapterCard.fromPartial(e)) || [];
     message.build = object.build ?? "";
     message.pageBytes = object.pageBytes ?? 0;
     message.adapterSlots = object.adapterSlots ?? 0;
-    return message;
-  },
-};
-
-function createBaseAdapterCard(): AdapterCard {
-  return { name: "", digest: "", kind: "", rank: 0, targetModules: [], bytes: 0n, errors: [], warnings: [] };
-}
-
-export const AdapterCard: MessageFns<AdapterCard> = {
-  encode(message: AdapterCard, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.name !== "") {
-      writer.uint32(10).string(message.name);
-    }
-    if (message.digest !== "") {
-      writer.uint32(18).string(message.digest);
-    }
-    if (message.kind !== "") {
-      writer.uint32(26).string(message.kind);
-    }
-    if (message.rank !== 0) {
-      writer.uint32(32).uint32(message.rank);
-    }
-    for (const v of message.targetModules) {
-      writer.uint32(42).string(v!);
-    }
-    if (message.bytes !== 0n) {
-      if (BigInt.asUintN(64, message.bytes) !== message.bytes) {
-        throw new globalThis.Error("value provided for field message.bytes of type uint64 too large");
-      }
-      writer.uint32(48).uint64(message.bytes);
-    }
-    for (const v of message.errors) {
-      Finding.encode(v!, writer.uint32(58).fork()).join();
-    }
-    for (const v of message.warnings) {
-      Finding.encode(v!, writer.uint32(66).fork()).join();
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): AdapterCard {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseAdapterCard();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.name = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.digest = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.kind = reader.string();
-            continue;
-          }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.rank = reader.uint32();
-            continue;
-          }
-          case 5: {
-            if (tag !== 42) {
-              break;
-            }
-
-            message.targetModules.push(reader.string());
-            continue;
-          }
-          case 6: {
-            if (tag !== 48) {
-              break;
-            }
-
-            message.bytes = reader.uint64() as bigint;
-            continue;
-          }
-          case 7: {
-            if (tag !== 58) {
-              break;
-            }
-
-            message.errors.push(Finding.decode(reader, reader.uint32()));
-            continue;
-          }
-          case 8: {
-            if (tag !== 66) {
-              break;
-            }
-
-            message.warnings.push(Finding.decode(reader, reader.uint32()));
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<AdapterCard>): AdapterCard {
-    return AdapterCard.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<AdapterCard>): AdapterCard {
-    const message = createBaseAdapterCard();
-    message.name = object.name ?? "";
-    message.digest = object.digest ?? "";
-    message.kind = object.kind ?? "";
-    message.rank = object.rank ?? 0;
-    message.targetModules = object.targetModules?.map((e) => e) || [];
-    message.bytes = (object.bytes !== undefined && object.bytes !== null) ? BigInt(object.bytes) : 0n;
-    message.errors = object.errors?.map((e) => Finding.fromPartial(e)) || [];
-    message.warnings = object.warnings?.map((e) => Finding.fromPartial(e)) || [];
-    return message;
-  },
-};
-
-function createBaseFinding(): Finding {
-  return { code: "", message: "", field: "", tensor: "" };
-}
-
-export const Finding: MessageFns<Finding> = {
-  encode(message: Finding, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.code !== "") {
-      writer.uint32(10).string(message.code);
-    }
-    if (message.message !== "") {
-      writer.uint32(18).string(message.message);
-    }
-    if (message.field !== "") {
-      writer.uint32(26).string(message.field);
-    }
-    if (message.tensor !== "") {
-      writer.uint32(34).string(message.tensor);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): Finding {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseFinding();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.code = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.message = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.field = reader.string();
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.tensor = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  create(base?: DeepPartial<Finding>): Finding {
-    return Finding.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<Finding>): Finding {
-    const message = createBaseFinding();
-    message.code = object.code ?? "";
-    message.message = object.message ?? "";
-    message.field = object.field ?? "";
-    message.tensor = object.tensor ?? "";
+    message.executorId = object.executorId ?? "";
     return message;
   },
 };

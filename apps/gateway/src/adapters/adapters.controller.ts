@@ -1,0 +1,85 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Put, Query, Req, Res } from '@nestjs/common';
+import { RouteConfig } from '@nestjs/platform-fastify';
+import { WeftError } from '@weft/contracts';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { z } from 'zod';
+import { actorOf, Caller, RequireScope } from '../auth.guard.js';
+import { list, type List } from '../dto/list.js';
+import { parse } from '../dto/parse.js';
+import type { Principal } from '../keys.js';
+import { RegistryClient } from '../registry-client.js';
+import { adapterCard, aliasCard, versionCard, type AdapterCard, type aliasSchema, type VersionCard } from './cards.js';
+import { adapterPage, adapterPath, aliasBody, aliasPath, forceQuery, sharePath, versionPath } from './dto.js';
+import { FORM } from './forms.js';
+import { UploadService } from './upload.service.js';
+
+/** Reading takes any key of the tenant, changing the scope adapters:write. */
+@Controller('v1/adapters')
+export class AdaptersController {
+  constructor(private readonly registry: RegistryClient, private readonly uploads: UploadService) {}
+
+  /** 202 for a new version, 200 for the one that these bytes are already. */
+  @Post() @RequireScope('adapters:write') @RouteConfig(FORM)
+  async upload(@Caller() caller: Principal, @Req() request: FastifyRequest, @Res({ passthrough: true }) reply: FastifyReply): Promise<VersionCard> {
+    const { name, version, created } = await this.uploads.take(request, reply, caller);
+    const card = versionCard(name, version!);
+    reply.status(created ? 202 : 200).header('location', `/v1/adapters/${name}/versions/${card.version}`);
+    return card;
+  }
+
+  @Get()
+  async list(@Query() query: unknown, @Caller() { tenant }: Principal): Promise<List<AdapterCard>> {
+    const { limit, after = '' } = parse(adapterPage, query);
+    return list(await this.registry.call('listAdapters', { tenantId: tenant, limit, after }), adapterCard);
+  }
+
+  @Get(':name')
+  async retrieve(@Param() path: unknown, @Caller() { tenant }: Principal): Promise<AdapterCard> {
+    return adapterCard(await this.registry.call('getAdapter', { tenantId: tenant, ...parse(adapterPath, path) }));
+  }
+
+  @Get(':name/versions/:version')
+  async version(@Param() path: unknown, @Caller() { tenant }: Principal): Promise<VersionCard> {
+    const { name, version } = parse(versionPath, path);
+    const adapter = await this.registry.call('getAdapter', { tenantId: tenant, name });
+    const found = adapter.versions.find(one => one.version === version);
+    if (found === undefined) throw new WeftError('not_found', `${adapter.name} has no version ${version}.`, { param: 'version' });
+    return versionCard(adapter.name, found);
+  }
+
+  @Delete(':name') @RequireScope('adapters:write') @HttpCode(204)
+  async remove(@Param() path: unknown, @Query() query: unknown, @Caller() caller: Principal, @Req() request: FastifyRequest): Promise<void> {
+    await this.registry.call('deleteAdapter', { ...scoped(caller, request), ...parse(adapterPath, path), ...parse(forceQuery, query) });
+  }
+
+  @Delete(':name/versions/:version') @RequireScope('adapters:write') @HttpCode(204)
+  async removeVersion(@Param() path: unknown, @Query() query: unknown, @Caller() caller: Principal, @Req() request: FastifyRequest): Promise<void> {
+    await this.registry.call('deleteVersion', { ...scoped(caller, request), ...parse(versionPath, path), ...parse(forceQuery, query) });
+  }
+
+  @Put(':name/aliases/:alias') @RequireScope('adapters:write')
+  async putAlias(@Param() path: unknown, @Body() body: unknown, @Caller() caller: Principal, @Req() request: FastifyRequest): Promise<z.output<typeof aliasSchema>> {
+    return aliasCard(await this.registry.call('putAlias', { ...scoped(caller, request), ...parse(aliasPath, path), ...parse(aliasBody, body) }));
+  }
+
+  @Delete(':name/aliases/:alias') @RequireScope('adapters:write') @HttpCode(204)
+  async removeAlias(@Param() path: unknown, @Caller() caller: Principal, @Req() request: FastifyRequest): Promise<void> {
+    await this.registry.call('deleteAlias', { ...scoped(caller, request), ...parse(aliasPath, path) });
+  }
+
+  /** Another tenant may use it, as `<tenant>/<adapter>`. */
+  @Put(':name/shares/:tenant') @RequireScope('adapters:write') @HttpCode(204)
+  async share(@Param() path: unknown, @Caller() caller: Principal, @Req() request: FastifyRequest): Promise<void> {
+    const { name, tenant } = parse(sharePath, path);
+    await this.registry.call('putShare', { ...scoped(caller, request), name, withTenantName: tenant });
+  }
+
+  @Delete(':name/shares/:tenant') @RequireScope('adapters:write') @HttpCode(204)
+  async unshare(@Param() path: unknown, @Caller() caller: Principal, @Req() request: FastifyRequest): Promise<void> {
+    const { name, tenant } = parse(sharePath, path);
+    await this.registry.call('deleteShare', { ...scoped(caller, request), name, withTenantName: tenant });
+  }
+}
+
+/** Whose it is, and who does it. */
+const scoped = (caller: Principal, request: FastifyRequest) => ({ actor: actorOf(caller, request), tenantId: caller.tenant });

@@ -1,0 +1,75 @@
+/** The gateway's calls to the registry: what it throws there is thrown here. */
+import { Client, credentials, Metadata, status, type ClientReadableStream, type ClientWritableStream, type ServiceError } from '@grpc/grpc-js';
+import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
+import {
+  decodeError, ERROR_METADATA, GATEWAY_METADATA, KEEPALIVE_OPTIONS, LINK_OPTIONS, registryService, TOKEN_METADATA, WeftError, type MethodDefinition, type registryV1,
+} from '@weft/contracts';
+import type { GatewayConfig } from './config.js';
+import { GATEWAY_CONFIG, GATEWAY_ID } from './tokens.js';
+
+type Service = typeof registryService;
+/** Methods of one request and one answer. */
+export type UnaryMethod = Exclude<keyof Service, 'watch' | 'upload'>;
+export type RequestOf<M extends keyof Service> = Service[M] extends MethodDefinition<infer Request, infer _> ? Request : never;
+export type ResponseOf<M extends keyof Service> = Service[M] extends MethodDefinition<infer _, infer Response> ? Response : never;
+
+/** A registry that answers does so within milliseconds. */
+const CALL_MS_MAX = 10_000;
+const RECONNECT_MS = 100;
+/** With grpc-js's jitter of a fifth, a registry that is back is found within a second. */
+const RECONNECT_MS_MAX = 800;
+
+@Injectable()
+export class RegistryClient implements OnModuleDestroy {
+  readonly #client: Client;
+  readonly #metadata = new Metadata();
+
+  constructor(@Inject(GATEWAY_CONFIG) { registryAddress, linkToken }: Pick<GatewayConfig, 'registryAddress' | 'linkToken'>, @Inject(GATEWAY_ID) gatewayId: string) {
+    this.#client = new Client(registryAddress, credentials.createInsecure(), {
+      ...LINK_OPTIONS, ...KEEPALIVE_OPTIONS, 'grpc.initial_reconnect_backoff_ms': RECONNECT_MS, 'grpc.max_reconnect_backoff_ms': RECONNECT_MS_MAX,
+    });
+    this.#metadata.set(TOKEN_METADATA, `Bearer ${linkToken}`);
+    this.#metadata.set(GATEWAY_METADATA, gatewayId);
+  }
+
+  /** Throws what the registry throws, or registry_lost. */
+  call<M extends UnaryMethod>(method: M, request: RequestOf<M>, timeoutMs = CALL_MS_MAX): Promise<ResponseOf<M>> {
+    const { path, requestSerialize, responseDeserialize } = registryService[method] as unknown as MethodDefinition<RequestOf<M>, ResponseOf<M>>;
+    return new Promise((resolve, reject) => {
+      this.#client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, this.#metadata, { deadline: Date.now() + timeoutMs }, (error, response) => {
+        if (error !== null) reject(registryError(error));
+        else resolve(response!);
+      });
+    });
+  }
+
+  watch(request: registryV1.WatchRequest): ClientReadableStream<registryV1.WatchEvent> {
+    const { path, requestSerialize, responseDeserialize } = registryService.watch;
+    return this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, this.#metadata, {});
+  }
+
+  /** Its parts are written by the caller, as fast as the stream takes them; the answer comes behind the commit. */
+  upload(): { stream: ClientWritableStream<registryV1.UploadPart>; answer: Promise<registryV1.UploadedVersion> } {
+    const { path, requestSerialize, responseDeserialize } = registryService.upload;
+    let stream!: ClientWritableStream<registryV1.UploadPart>;
+    const answer = new Promise<registryV1.UploadedVersion>((resolve, reject) => {
+      stream = this.#client.makeClientStreamRequest(path, requestSerialize, responseDeserialize, this.#metadata, {}, (error, response) => {
+        if (error !== null) reject(registryError(error));
+        else resolve(response!);
+      });
+    });
+    return { stream, answer };
+  }
+
+  onModuleDestroy(): void { this.#client.close(); }
+}
+
+/** The coded error that a call ended with; a registry that is not there is registry_lost. */
+export function registryError(error: ServiceError): WeftError {
+  const [sent] = error.metadata?.get(ERROR_METADATA) ?? [];
+  const coded = sent === undefined ? undefined : decodeError(String(sent));
+  if (coded !== undefined) return coded;
+  const away = [status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED].includes(error.code);
+  if (away) return new WeftError('registry_lost', 'the registry does not answer at the moment; try again', { retryAfterMs: 1000, cause: error });
+  return new WeftError('internal_error', `registry: ${error.details}`, { cause: error });
+}

@@ -1,0 +1,29 @@
+/** The registry's own check of an upload: everything that needs the base's geometry and tokenizer, but not its weights. */
+import { AdapterRefused, kindOf, readAdapterFolder, type Manifest } from '@weft/adapters';
+import { toWeftError, WeftError } from '@weft/contracts';
+import type { ArtifactStore } from '../artifacts/artifact-store.js';
+import type { Version } from '../entities/index.js';
+import { toFiles, type BaseDescription } from './ingestion.repository.js';
+
+/** Throws AdapterRefused with all findings, or a WeftError that may not come again. Messages name the upload's files, no path. */
+export async function validateUpload({ digest, files }: Pick<Version, 'digest' | 'files'>, { geometry, text }: BaseDescription, store: ArtifactStore): Promise<Manifest> {
+  const folder = await store.layOut(toFiles(files));
+  try {
+    const content = await readAdapterFolder(folder.path, text);
+    if (content.digest !== digest) throw new WeftError('io_error', `what is stored of adapter ${digest} is not what was uploaded`);
+    return await kindOf(content).validate(content, geometry);
+  } catch (thrown) {
+    throw withoutPath(toWeftError(thrown), folder.path);
+  } finally {
+    await folder.remove();
+  }
+}
+
+function withoutPath(error: WeftError, path: string): WeftError {
+  const clean = (message: string): string => message.replaceAll(`${path}/`, '').replaceAll(path, 'the upload');
+  if (error instanceof AdapterRefused) {
+    const [first, ...rest] = error.findings.map(finding => ({ ...finding, message: clean(finding.message) }));
+    return new AdapterRefused([first!, ...rest]);
+  }
+  return new WeftError(error.code, clean(error.message), { ...error.details, cause: error });
+}

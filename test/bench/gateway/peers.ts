@@ -1,0 +1,57 @@
+/** Other gateways in front of a plain upstream, where they are installed. Each is measured against its own upstream without it. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Shot } from './load.js';
+import { forkScript, freePort } from './services.js';
+
+export interface GatewayPeer { name: string; through: Shot; direct: Shot; stop(): void }
+
+const BODY = JSON.stringify({ model: 'sim', messages: [{ role: 'user', content: 'Hello there' }], max_tokens: 32, stream: true });
+const JSON_HEADERS = { 'content-type': 'application/json', authorization: 'Bearer sk-upstream' };
+
+export interface PeerPlaces { portkey: string; litellm: string }
+
+export async function startPeers({ portkey, litellm }: PeerPlaces): Promise<{ peers: GatewayPeer[]; absent: string[] }> {
+  const peers: GatewayPeer[] = [];
+  const absent: string[] = [];
+  const script = join(portkey, 'node_modules/@portkey-ai/gateway/build/start-server.js');
+  if (portkey !== '' && existsSync(script)) peers.push(await portkeyPeer(script));
+  else absent.push('Portkey: no folder with node_modules/@portkey-ai/gateway given (--portkey)');
+  const command = join(litellm, 'bin/litellm');
+  if (litellm !== '' && existsSync(command)) peers.push(await litellmPeer(command));
+  else absent.push('LiteLLM: no virtual environment with bin/litellm given (--litellm)');
+  return { peers, absent };
+}
+
+async function portkeyPeer(script: string): Promise<GatewayPeer> {
+  const upstream = await forkScript('upstream.ts', {});
+  const port = await freePort();
+  const child = spawn(process.execPath, [script, `--port=${port}`, '--headless'], { stdio: 'ignore', env: { ...process.env, PORT: String(port), NODE_ENV: 'production' } });
+  const headers = { ...JSON_HEADERS, 'x-portkey-provider': 'openai', 'x-portkey-custom-host': `http://${upstream.address}/v1` };
+  return peer('Portkey', child, upstream, { url: `http://127.0.0.1:${port}`, path: '/v1/chat/completions', headers, body: BODY });
+}
+
+async function litellmPeer(command: string): Promise<GatewayPeer> {
+  const upstream = await forkScript('upstream.ts', {});
+  const port = await freePort();
+  const config = join(mkdtempSync(join(tmpdir(), 'weft-bench-litellm-')), 'config.yaml');
+  writeFileSync(config, `model_list:\n  - model_name: sim\n    litellm_params: { model: openai/sim, api_base: "http://${upstream.address}/v1", api_key: sk-upstream }\n`);
+  const child = spawn(command, ['--config', config, '--host', '127.0.0.1', '--port', String(port)], { stdio: 'ignore', env: { ...process.env, LITELLM_LOG: 'ERROR' } });
+  return peer('LiteLLM', child, upstream, { url: `http://127.0.0.1:${port}`, path: '/v1/chat/completions', headers: JSON_HEADERS, body: BODY });
+}
+
+async function peer(name: string, child: ChildProcess, upstream: { child: ChildProcess; address: string }, through: Shot): Promise<GatewayPeer> {
+  const exited = once(child, 'exit').then(() => true);
+  for (let i = 0; ; i++) {
+    const status = await fetch(through.url + through.path, { method: 'POST', headers: through.headers, body: through.body }).then(async response => { await response.text(); return response.status; }, () => 0);
+    if (status === 200) break;
+    if (i > 600 || await Promise.race([exited, new Promise<false>(resolve => { setTimeout(resolve, 100, false); })])) throw new Error(`${name} does not answer: ${status}`);
+  }
+  return {
+    name, through, direct: { url: `http://${upstream.address}`, path: '/v1/chat/completions', headers: JSON_HEADERS, body: BODY },
+    stop() { child.kill('SIGKILL'); upstream.child.disconnect(); },
+  };
+}

@@ -1,0 +1,90 @@
+/** `npm run bench -- http`: the same work through HTTP, gateway, gRPC and ledger as in the engine alone, interleaved; and how soon an upload answers. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Load } from './gateway/load.js';
+import { promptIds, type WeftContender } from './weft.js';
+import { median, type Workload } from './workloads.js';
+
+const UPLOADS = 5;
+
+/** `adapters` are in the engine of `weft` already. */
+export async function benchHttp(weft: WeftContender, { model, adapters, threads, rounds, workload }: { model: string; adapters: string; threads: number; rounds: number; workload: Workload }): Promise<void> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'weft-bench-http-'));
+  const child = spawn(process.execPath, ['apps/cli/dist/main.js', 'up', '--model', model, '--adapters', adapters, '--threads', String(threads), '--port', '0', '--data-dir', dataDir], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const load = new Load();
+  try {
+    for await (const line of createInterface({ input: child.stdout })) if (line.startsWith('weft ready ')) break;
+    child.stdout.resume();
+    const { url, tenantKey } = JSON.parse(readFileSync(join(dataDir, 'credentials.json'), 'utf8')) as { url: string; tenantKey: string };
+    const headers = { authorization: `Bearer ${tenantKey}`, 'content-type': 'application/json' };
+    const names = readdirSync(adapters).sort();
+    const vocab = weft.host.model.config.vocab;
+    const round = async (): Promise<{ decode: number; cpu: number }> => {
+      const firstAt: number[] = [], tokensAt: number[] = [];
+      const before = process.cpuUsage(), began = performance.now();
+      await Promise.all(Array.from({ length: workload.requests }, (_, i) => {
+        let started = false;
+        const body = JSON.stringify({ model: names[i], prompt: promptIds(i, workload.prompt, vocab), max_tokens: workload.fresh, temperature: 0, ignore_eos: true, stream: true, return_token_ids: true });
+        return load.shoot({ url, path: '/v1/completions', headers, body }, chunk => {
+          const now = performance.now();
+          for (const [, ids] of String(chunk).matchAll(/"token_ids":\[([\d,]+)\]/g)) {
+            if (!started) firstAt.push(now);
+            started = true;
+            for (let n = ids!.split(',').length; n > 0; n--) tokensAt.push(now);
+          }
+        });
+      }));
+      const { user, system } = process.cpuUsage(before);
+      const middle = Math.max(...firstAt), end = Math.max(...tokensAt);
+      return { decode: tokensAt.filter(at => at > middle).length / ((end - middle) / 1000), cpu: (user + system) / 10 / (performance.now() - began) };
+    };
+    await weft.round(workload);
+    await round();
+    const inside: number[] = [], outside: number[] = [], cpu: number[] = [];
+    for (let i = 0; i < rounds; i++) {
+      inside.push((await weft.round(workload)).decode!);
+      const through = await round();
+      outside.push(through.decode);
+      cpu.push(through.cpu);
+    }
+    const show = (values: number[]): string => `${median(values).toFixed(1)} (${Math.min(...values).toFixed(1)}–${Math.max(...values).toFixed(1)})`;
+    console.log(`\n## ${workload.requests} streams on ${workload.requests} adapters, prompt ${workload.prompt}, ${workload.fresh} new tokens: decode tokens/s through HTTP ${show(outside)}, engine alone ${show(inside)}: ${(100 * median(outside) / median(inside)).toFixed(1)}%; the load generator took ${median(cpu).toFixed(0)}% of a core`);
+
+    const folder = join(adapters, names[1]!);
+    const bytes = readdirSync(folder).reduce((sum, file) => sum + statSync(join(folder, file)).size, 0);
+    const seconds: number[] = [];
+    for (let i = 0; i < UPLOADS; i++) seconds.push(await uploadToFirstToken(url, tenantKey, folder, i, load));
+    console.log(`\n## Upload of an adapter of ${(bytes / 2 ** 20).toFixed(1)} MiB to its first token: ${median(seconds).toFixed(2)} s (${Math.min(...seconds).toFixed(2)}–${Math.max(...seconds).toFixed(2)})`);
+  } finally {
+    load.close();
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+}
+
+/** Blanks behind the configuration make it another adapter: nothing of it is stored, packed or loaded yet. */
+async function uploadToFirstToken(url: string, key: string, folder: string, round: number, load: Load): Promise<number> {
+  const form = new FormData();
+  form.append('name', `fresh-${round}`);
+  for (const file of readdirSync(folder)) {
+    const content = readFileSync(join(folder, file));
+    form.append('files', new Blob([file === 'adapter_config.json' ? Buffer.concat([content, Buffer.alloc(round + 1, ' ')]) : content]), file);
+  }
+  const began = performance.now();
+  const accepted = await fetch(`${url}/v1/adapters`, { method: 'POST', body: form, headers: { authorization: `Bearer ${key}` } });
+  if (!accepted.ok) throw new Error(await accepted.text());
+  for (let status = ''; status !== 'ready';) {
+    ({ status } = await (await fetch(`${url}/v1/adapters/fresh-${round}/versions/1`, { headers: { authorization: `Bearer ${key}` } })).json() as { status: string });
+    if (status === 'failed') throw new Error('the adapter was refused');
+    if (status !== 'ready') await new Promise(wake => { setTimeout(wake, 10); });
+  }
+  const body = JSON.stringify({ model: `fresh-${round}`, prompt: [100, 101, 102], max_tokens: 1, stream: true });
+  let firstAt = NaN;
+  await load.shoot({ url, path: '/v1/completions', headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' }, body }, () => { if (Number.isNaN(firstAt)) firstAt = performance.now(); });
+  return (firstAt - began) / 1000;
+}
