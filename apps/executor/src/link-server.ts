@@ -7,7 +7,7 @@ import { Attachment, type AttachCall, type AttachmentHandler } from './attachmen
 import { ColdStarts } from './cold-starts.js';
 import type { ExecutorConfig } from './config.js';
 import { EngineService, type EventSink } from './engine.service.js';
-import { Terminals } from './terminals.js';
+import { Terminals, type Origin } from './terminals.js';
 import { EXECUTOR_CONFIG } from './tokens.js';
 import { refusal, toEvent, toTerminal } from './wire.js';
 
@@ -16,7 +16,7 @@ const LOAD_MS = 100;
 
 /** An attached gateway: where its requests' events go, and which of its requests run. */
 class Peer implements EventSink {
-  readonly running = new Set<string>();
+  readonly running = new Map<string, Origin>();
   constructor(readonly attachment: Attachment, readonly terminals: Terminals) {}
 
   onEvents(step: number, events: TokenEvent[]): void {
@@ -25,12 +25,13 @@ class Peer implements EventSink {
   }
 
   onTerminal(terminal: Terminal): void {
+    const origin = this.running.get(terminal.requestId)!;
     this.running.delete(terminal.requestId);
-    this.end(toTerminal(terminal));
+    this.end(toTerminal(terminal), origin);
   }
 
-  end(terminal: executorV1.Terminal): void {
-    this.terminals.keep(this.attachment.gateway, terminal);
+  end(terminal: executorV1.Terminal, origin: Origin): void {
+    this.terminals.keep(this.attachment.gateway, terminal, origin);
     this.attachment.outbox.terminal(terminal);
     this.attachment.flush();
   }
@@ -97,7 +98,7 @@ export class LinkServer implements AttachmentHandler {
     this.#peers.delete(attachment);
     const replaced = [...this.#peers.keys()].some(({ gateway }) => gateway === attachment.gateway);
     if (!replaced) this.#terminals.left(attachment.gateway);
-    for (const id of peer?.running ?? []) this.#requests.cancel(id);
+    for (const id of peer?.running.keys() ?? []) this.#requests.cancel(id);
   }
 
   #attach(call: AttachCall): void {
@@ -122,11 +123,16 @@ export class LinkServer implements AttachmentHandler {
   }
 
   #submit(peer: Peer, submit: executorV1.Submit): void {
+    const { requestId, tenant, adapters: [adapter], baseDigest } = submit;
+    const origin: Origin = { tenant, digest: adapter?.digest ?? baseDigest, submittedMs: Date.now() };
+    // Known before it runs: its end may come at once.
+    const known = peer.running.get(requestId);
+    peer.running.set(requestId, known ?? origin);
     try {
       this.#requests.submit(submit, peer);
-      peer.running.add(submit.requestId);
     } catch (error) {
-      peer.end(refusal(submit.requestId, toWeftError(error)));
+      if (known === undefined) peer.running.delete(requestId);
+      peer.end(refusal(requestId, toWeftError(error)), origin);
     }
   }
 

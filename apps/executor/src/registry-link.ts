@@ -104,9 +104,10 @@ export class RegistryLink implements OnModuleDestroy {
 
   #tellOrphans(): void {
     if (this.#orphansMs > 0 && performance.now() - this.#orphansMs < TAKEN_MS_MAX) return;
-    const closes = this.#terminals.orphans(ORPHANS_MAX);
-    this.#orphansMs = closes.length > 0 ? performance.now() : 0;
-    if (closes.length > 0) this.#send({ $case: 'orphans', value: { closes } });
+    const orphans = this.#terminals.orphans(ORPHANS_MAX);
+    const any = orphans.closes.length > 0;
+    this.#orphansMs = any ? performance.now() : 0;
+    if (any) this.#send({ $case: 'orphans', value: orphans });
   }
 
   /** What it was asked to do it will be asked again; the rest goes on without it. */

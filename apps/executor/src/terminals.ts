@@ -6,7 +6,13 @@ const KEPT_MAX = 100_000;
 /** A gateway that has not come back by then is replaced, not restarted. */
 export const ORPHANED_MS = 5000;
 
-interface Kept { gateway: string; terminal: executorV1.Terminal; atMs: number }
+/** What is known of a Submit beside its end. */
+export interface Origin { tenant: string; digest: string; submittedMs: number }
+
+interface Kept { gateway: string; terminal: executorV1.Terminal; origin: Origin; atMs: number }
+
+/** Usage rows as an executor can tell them. */
+export type Orphans = Pick<registryV1.Orphans, 'opens' | 'closes'>;
 
 export class Terminals {
   readonly #kept = new Map<string, Kept>();
@@ -18,11 +24,11 @@ export class Terminals {
 
   constructor(keptMax = KEPT_MAX) { this.#keptMax = keptMax; }
 
-  keep(gateway: string, terminal: executorV1.Terminal): void {
+  keep(gateway: string, terminal: executorV1.Terminal, origin: Origin): void {
     this.totals.submits++;
     this.totals.promptTokens += BigInt(terminal.promptTokens);
     this.totals.generatedTokens += BigInt(terminal.generatedTokens);
-    this.#kept.set(terminal.requestId, { gateway, terminal, atMs: Date.now() });
+    this.#kept.set(terminal.requestId, { gateway, terminal, origin, atMs: Date.now() });
     if (this.#kept.size > this.#keptMax) this.#kept.delete(this.#kept.keys().next().value!);
   }
 
@@ -39,20 +45,21 @@ export class Terminals {
   left(gateway: string): void { this.#leftMs.set(gateway, performance.now()); }
 
   /** Up to `countMax` ends whose gateways have been away for too long; the oldest first. */
-  orphans(countMax: number): registryV1.UsageClose[] {
+  orphans(countMax: number): Orphans {
     const now = performance.now();
     const lost = new Set([...this.#leftMs].filter(([, atMs]) => now - atMs > ORPHANED_MS).map(([gateway]) => gateway));
-    const closes: registryV1.UsageClose[] = [];
-    if (lost.size === 0) return closes;
-    for (const { gateway, terminal, atMs } of this.#kept.values()) {
-      if (!lost.has(gateway)) continue;
-      if (closes.length === countMax) return closes;
-      closes.push(toOrphan(terminal, atMs));
+    const orphans: Orphans = { opens: [], closes: [] };
+    if (lost.size === 0) return orphans;
+    for (const kept of this.#kept.values()) {
+      if (!lost.has(kept.gateway)) continue;
+      if (orphans.closes.length === countMax) return orphans;
+      orphans.opens.push(toOpen(kept));
+      orphans.closes.push(toClose(kept));
     }
     // All of theirs are on their way: those of whom nothing is left are forgotten.
     const owed = new Set([...this.#kept.values()].map(kept => kept.gateway));
     for (const gateway of lost) if (!owed.has(gateway)) this.#leftMs.delete(gateway);
-    return closes;
+    return orphans;
   }
 
   /** The registry has them. */
@@ -60,6 +67,12 @@ export class Terminals {
 }
 
 /** What nobody was told is not billed. */
-function toOrphan({ requestId, promptTokens, cachedTokens, generatedTokens, queueMs, coldStartMs }: executorV1.Terminal, atMs: number): registryV1.UsageClose {
+function toClose({ terminal, atMs }: Kept): registryV1.UsageClose {
+  const { requestId, promptTokens, cachedTokens, generatedTokens, queueMs, coldStartMs } = terminal;
   return { id: requestId, status: 'orphaned', promptTokens, cachedTokens, generatedTokens, billedTokens: 0, queueMs, coldStartMs, closedAt: BigInt(atMs) };
+}
+
+/** Key, route and the model's name are the gateway's to tell. */
+function toOpen({ gateway, terminal: { requestId: id }, origin: { tenant: tenantId, digest, submittedMs } }: Kept): registryV1.UsageOpen {
+  return { id, requestId: id, tenantId, digest, gatewayId: gateway, openedAt: BigInt(submittedMs), keyId: '', route: '', model: '', adapter: '', version: 0, executorId: '' };
 }

@@ -14,7 +14,8 @@ type Group = keyof typeof GROUPS;
 
 /**
  * One row for each Submit, written once however often it is sent. Opens and closes come from the gateway; when that is gone,
- * closes from the executor. The first close counts; `lost` is no close but the want of one.
+ * both from the executor, which knows neither key nor names: an open that comes later fills them in. The first close counts;
+ * `lost` is no close but the want of one.
  */
 @Injectable()
 export class Ledger {
@@ -23,12 +24,12 @@ export class Ledger {
   /** Resolves when the rows are on disk. Throws registry_lost. */
   async writeUsage({ opens, closes }: registryV1.WriteUsageRequest): Promise<registryV1.Empty> {
     if (opens.length > 0) await this.#open(opens);
-    if (closes.length > 0) await this.close(closes);
+    if (closes.length > 0) await this.#close(closes);
     return {};
   }
 
-  /** Rows that are closed already stay as they are, and so does the want of an open. Throws registry_lost. */
-  async close(closes: registryV1.UsageClose[]): Promise<void> {
+  /** Rows that are closed already stay as they are. */
+  async #close(closes: registryV1.UsageClose[]): Promise<void> {
     const first = new Map<string, registryV1.UsageClose>();
     for (const close of closes) if (!first.has(close.id)) first.set(close.id, close);
     const rows = sortedById([...first.values()]);
@@ -68,7 +69,7 @@ export class Ledger {
       ],
     });
     // Gateways cache keys and seldom ask: what they were used for tells when.
-    for (const { keyId } of opens) this.keys.markUsed(keyId);
+    for (const { keyId } of opens) if (keyId !== '') this.keys.markUsed(keyId);
   }
 }
 
@@ -77,7 +78,8 @@ const OPEN = `
   select id, request_id, tenant_id, key_id, route, model, adapter, version, digest, gateway_id, executor_id, to_timestamp(opened_ms / 1000)
   from unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::int[], $9::text[], $10::text[], $11::text[], $12::float8[])
     as o(id, request_id, tenant_id, key_id, route, model, adapter, version, digest, gateway_id, executor_id, opened_ms)
-  on conflict (id) do nothing`;
+  on conflict (id) do update set request_id = excluded.request_id, key_id = excluded.key_id, route = excluded.route, model = excluded.model,
+    adapter = excluded.adapter, version = excluded.version where usage.key_id = '' and excluded.key_id <> ''`;
 
 // Rows are locked in the order of their ids, so that two that close the same ones never wait for each other in turn.
 const CLOSE = `

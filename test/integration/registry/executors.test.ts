@@ -179,9 +179,14 @@ describe('ends of lost gateways', () => {
     const close = (id: string, status: string): registryV1.UsageClose => registryV1.UsageClose.fromPartial({ id, status, generatedTokens: 3, closedAt: BigInt(Date.now()) });
     const ids = [randomUUID(), randomUUID(), randomUUID()];
     await registry.call('writeUsage', { opens: [open(ids[0]!), open(ids[1]!)], closes: [close(ids[1]!, 'ok')] });
-    executor.send({ $case: 'orphans', value: { closes: ids.map(id => close(id, 'orphaned')) } });
+    executor.send({ $case: 'orphans', value: { opens: ids.map(open), closes: ids.map(id => close(id, 'orphaned')) } });
     await expect.poll(() => executor.of('taken')).toEqual([{ ids }]);
     const { rows } = await database!.owner.query('select id, status from weft.usage where id = any($1) order by array_position($1, id)', [ids]);
-    expect(rows).toEqual([{ id: ids[0], status: 'orphaned' }, { id: ids[1], status: 'ok' }]);
+    // The gateway died before it could open the third.
+    expect(rows).toEqual([{ id: ids[0], status: 'orphaned' }, { id: ids[1], status: 'ok' }, { id: ids[2], status: 'orphaned' }]);
+    const late = { ...open(ids[2]!), keyId: randomUUID(), model: 'm', route: 'chat' };
+    await registry.call('writeUsage', { opens: [late], closes: [close(ids[2]!, 'ok')] });
+    const { rows: [row] } = await database!.owner.query('select status, model, key_id from weft.usage where id = $1', [ids[2]]);
+    expect(row).toEqual({ status: 'orphaned', model: 'm', key_id: late.keyId });
   });
 });

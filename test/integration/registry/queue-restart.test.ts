@@ -2,10 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { queuePrefix } from '../../../apps/registry/src/ingestion/queue.js';
 import { loraTensors, peftConfig, safetensors } from '../../unit/adapters/support.js';
 import { createDatabase, need, type TestDatabase } from './database.js';
 import { BASE, ExecutorDouble, GEOMETRY } from './executor-double.js';
-import { BACKENDS, needBackend } from './queue-backends.js';
+import { BACKENDS, dropQueue, needBackend } from './queue-backends.js';
 import { isBuilt, RegistryProcess } from './registry-process.js';
 import { begin, file, filesBelow, loraFiles, newName, upload, UploadCall, type Files } from './uploads.js';
 
@@ -23,10 +24,11 @@ const OTHER_DIGEST = 'd'.repeat(64);
 const OTHER_BASE = { ...BASE, digest: OTHER_DIGEST, id: 'org/other', geometry: JSON.stringify({ ...GEOMETRY, digest: OTHER_DIGEST }) };
 
 describe.each(BACKENDS)('a registry that ends, its queue in $name', backend => {
-  let database: TestDatabase | null = null;
+  let database: TestDatabase | null;
   let artifactsDir: string;
   const processes: RegistryProcess[] = [];
   beforeEach(async context => {
+    database = null;
     await needBackend(backend, context);
     if (!isBuilt) context.skip('needs the built registry: npm run build');
     database = await createDatabase();
@@ -35,6 +37,7 @@ describe.each(BACKENDS)('a registry that ends, its queue in $name', backend => {
   });
   afterEach(async () => {
     for (const registry of processes.splice(0)) await registry.kill();
+    if (database !== null && backend.variables.WEFT_REDIS_URL !== undefined) await dropQueue(await queuePrefix(database.url));
     await database?.drop();
     await rm(artifactsDir, { recursive: true, force: true });
   });

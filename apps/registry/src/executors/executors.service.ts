@@ -79,7 +79,7 @@ export class ExecutorsService implements JoinHandler, OnApplicationBootstrap, On
     switch (body.$case) {
       case 'progress': return this.pool.progress(stream, body.value);
       case 'result': return this.pool.finish(stream, body.value);
-      case 'orphans': return this.#take(stream, body.value.closes);
+      case 'orphans': return this.#take(stream, body.value);
     }
   }
 
@@ -107,8 +107,8 @@ export class ExecutorsService implements JoinHandler, OnApplicationBootstrap, On
   }
 
   /** Ends of requests whose gateway has gone: taken when they are on disk. While that can't be, the executor keeps them. */
-  async #take(stream: JoinStream, closes: registryV1.UsageClose[]): Promise<void> {
-    await this.ledger.close(closes);
+  async #take(stream: JoinStream, { opens, closes }: registryV1.Orphans): Promise<void> {
+    await this.ledger.writeUsage({ opens: opens.map(open => ({ ...open, executorId: stream.executorId })), closes });
     stream.send({ $case: 'taken', value: { ids: closes.map(({ id }) => id) } });
   }
 

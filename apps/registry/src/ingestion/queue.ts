@@ -38,18 +38,18 @@ async function queueOptions({ databaseUrl, redisUrl }: Pick<RegistryConfig, 'dat
     return { connection: { ...POOL_OPTIONS, connectionString: databaseUrl, schema: QUEUE_SCHEMA, max: QUEUE_CONNECTIONS_MAX, application_name: undefined } };
   }
   return {
-    prefix: `{weft-${await databaseId(databaseUrl)}}`,
+    prefix: await queuePrefix(databaseUrl),
     connection: { url: redisUrl, maxRetriesPerRequest: null, retryStrategy: attempt => Math.min(100 * attempt, REDIS_RETRY_MS_MAX) },
   };
 }
 
 /** Registries of different databases must not meet in one Redis: a job would be taken where its version is unknown. */
-async function databaseId(connectionString: string): Promise<string> {
+export async function queuePrefix(connectionString: string): Promise<string> {
   const client = new pg.Client({ connectionString, ...POOL_OPTIONS });
   try {
     await client.connect();
     const { rows: [row] } = await client.query<{ id: string }>(`select format('%s/%s', system_identifier, oid) as id from pg_control_system(), pg_database where datname = current_database()`);
-    return createHash('sha256').update(row!.id).digest('hex').slice(0, 16);
+    return `{weft-${createHash('sha256').update(row!.id).digest('hex').slice(0, 16)}}`;
   } catch (error) {
     throw lostOr(error);
   } finally {

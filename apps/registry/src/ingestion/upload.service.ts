@@ -5,9 +5,9 @@ import { Injectable, Logger } from '@nestjs/common';
 import { classifyFile } from '@weft/adapters';
 import { WeftError, type registryV1 } from '@weft/contracts';
 import type { EntityManager } from 'typeorm';
+import { Aliases } from '../aliases.js';
 import { ArtifactCollector } from '../artifacts/artifact-collector.js';
 import { ArtifactStore } from '../artifacts/artifact-store.js';
-import { Aliases } from '../aliases.js';
 import { AuditLog } from '../audit.js';
 import { Database } from '../database.js';
 import { Adapter, Artifact, Base, Idempotency, Version } from '../entities/index.js';
@@ -19,7 +19,7 @@ import { receiveUpload, type ReceivedUpload } from './upload-receiver.js';
 
 const IDEMPOTENCY_KEY_CHARACTERS_MAX = 255;
 
-export type UploadCall = ServerReadableStream<registryV1.UploadPart, registryV1.UploadedVersion>;
+type UploadCall = ServerReadableStream<registryV1.UploadPart, registryV1.UploadedVersion>;
 
 interface Written { name: string; version: Version; created: boolean }
 
@@ -67,6 +67,7 @@ export class UploadService {
     try {
       return await this.database.withTenant(tenantId, async manager => {
         await this.collector.hold(manager);
+        await tenantById(manager, tenantId);
         if (idempotencyKey !== '') {
           const before = await this.#replay(manager, upload);
           if (before !== null) return before;

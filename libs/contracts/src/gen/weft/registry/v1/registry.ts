@@ -517,9 +517,13 @@ export interface Forget {
   digest: string;
 }
 
-/** Ends of requests whose gateway has gone for good. */
+/**
+ * Ends of requests whose gateway has gone for good, and as much of their beginnings as an executor knows: the gateway's own
+ * open may not have reached the registry, and one that comes later fills in the rest.
+ */
 export interface Orphans {
   closes: UsageClose[];
+  opens: UsageOpen[];
 }
 
 export interface OrphansTaken {
@@ -6493,13 +6497,16 @@ export const Forget: MessageFns<Forget> = {
 };
 
 function createBaseOrphans(): Orphans {
-  return { closes: [] };
+  return { closes: [], opens: [] };
 }
 
 export const Orphans: MessageFns<Orphans> = {
   encode(message: Orphans, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.closes) {
       UsageClose.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.opens) {
+      UsageOpen.encode(v!, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -6525,6 +6532,14 @@ export const Orphans: MessageFns<Orphans> = {
             message.closes.push(UsageClose.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.opens.push(UsageOpen.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6543,6 +6558,7 @@ export const Orphans: MessageFns<Orphans> = {
   fromPartial(object: DeepPartial<Orphans>): Orphans {
     const message = createBaseOrphans();
     message.closes = object.closes?.map((e) => UsageClose.fromPartial(e)) || [];
+    message.opens = object.opens?.map((e) => UsageOpen.fromPartial(e)) || [];
     return message;
   },
 };
