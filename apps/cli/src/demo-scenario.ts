@@ -7,8 +7,9 @@ import { describeThrown, speed, type Apis } from './once.js';
 import { poolMap, watchPool } from './pool.js';
 import { oneLine, table } from './table.js';
 
-/** The tables fit into 80 columns. */
-const ANSWER_WIDTH = 48;
+/** Whole answers of tenants: what they differ in stands at their end. */
+const ANSWER_WIDTH = 60;
+/** Prompts and answers of tasks: the table fits into 80 columns. */
 const TASK_WIDTH = 27;
 
 interface Asked { model: string; messages: Message[]; expected: string; answer: string; tokens: number; problem: string | null }

@@ -29,7 +29,9 @@ export async function startPeers({ portkey, litellm }: PeerPlaces): Promise<{ pe
 async function portkeyPeer(script: string): Promise<GatewayPeer> {
   const upstream = await forkScript('upstream.ts', {});
   const port = await freePort();
-  const child = spawn(process.execPath, [script, `--port=${port}`, '--headless'], { stdio: 'ignore', env: { ...process.env, PORT: String(port), NODE_ENV: 'production' } });
+  const preload = new URL('portkey-preload.mjs', import.meta.url).href;
+  const env = { ...process.env, NODE_ENV: 'production', TRUSTED_CUSTOM_HOSTS: '127.0.0.1' };
+  const child = spawn(process.execPath, ['--import', preload, script, `--port=${port}`, '--headless'], { stdio: 'ignore', env });
   const headers = { ...JSON_HEADERS, 'x-portkey-provider': 'openai', 'x-portkey-custom-host': `http://${upstream.address}/v1` };
   return peer('Portkey', child, upstream, { url: `http://127.0.0.1:${port}`, path: '/v1/chat/completions', headers, body: BODY });
 }
@@ -48,7 +50,7 @@ async function peer(name: string, child: ChildProcess, upstream: { child: ChildP
   for (let i = 0; ; i++) {
     const status = await fetch(through.url + through.path, { method: 'POST', headers: through.headers, body: through.body }).then(async response => { await response.text(); return response.status; }, () => 0);
     if (status === 200) break;
-    if (i > 600 || await Promise.race([exited, new Promise<false>(resolve => { setTimeout(resolve, 100, false); })])) throw new Error(`${name} does not answer: ${status}`);
+    if (i > 600 || await Promise.race([exited, new Promise<false>(resolve => { setTimeout(resolve, 100, false); })])) { child.kill('SIGKILL'); upstream.child.disconnect(); throw new Error(`${name} does not answer: ${status}`); }
   }
   return {
     name, through, direct: { url: `http://${upstream.address}`, path: '/v1/chat/completions', headers: JSON_HEADERS, body: BODY },
