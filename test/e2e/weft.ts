@@ -46,9 +46,8 @@ export class Weft {
   private constructor(readonly process: Process, readonly dataDir: string, readonly url: string, readonly key: string, readonly adminKey: string) {}
 
   /** Of the tiny model, with its adapters, unless told otherwise. */
-  static async start(served: { model?: string; adapters?: string | null; options?: string[] } = {}): Promise<Weft> {
-    const { model = MODEL, adapters = ADAPTERS, options = [] } = served;
-    const dataDir = mkdtempSync(join(tmpdir(), 'weft-e2e-'));
+  static async start(served: { model?: string; adapters?: string | null; options?: string[]; dataDir?: string } = {}): Promise<Weft> {
+    const { model = MODEL, adapters = ADAPTERS, options = [], dataDir = mkdtempSync(join(tmpdir(), 'weft-e2e-')) } = served;
     const pool = model === MODEL ? ['--pool-bytes', String(64 * 2 ** 20)] : [];
     const started = new Process(['up', '--model', model, ...(adapters === null ? [] : ['--adapters', adapters]), '--port', '0', ...pool, '--data-dir', dataDir, ...options]);
     await started.line('weft ready ');

@@ -54,8 +54,11 @@ async function latency(base: SimulatedBase, places: PeerPlaces, rounds: number):
     link.close();
     const { peers, absent } = await startPeers(places);
     for (const line of absent) console.log(`absent: ${line}`);
-    for (const { name, through, direct, stop } of peers) {
-      for (const rate of RATES) await addedLatency(name, rounds, rate, () => load.shoot(through), () => load.shoot(direct));
+    for (const { name, beyond, through, direct, stop } of peers) {
+      for (const rate of RATES) {
+        if (rate > beyond) console.log(`${name.padEnd(10)} ${String(rate).padStart(4)}/s  not asked: it falls behind`);
+        else await addedLatency(name, rounds, rate, () => load.shoot(through), () => load.shoot(direct));
+      }
       stop();
     }
     await modelLists(services, load);

@@ -7,7 +7,12 @@ import { join } from 'node:path';
 import type { Shot } from './load.js';
 import { forkScript, freePort } from './services.js';
 
-export interface GatewayPeer { name: string; through: Shot; direct: Shot; stop(): void }
+export interface GatewayPeer {
+  name: string; through: Shot; direct: Shot;
+  /** Requests a second that it is not asked for: it would be behind for minutes. */
+  beyond: number;
+  stop(): void;
+}
 
 const BODY = JSON.stringify({ model: 'sim', messages: [{ role: 'user', content: 'Hello there' }], max_tokens: 32, stream: true });
 const JSON_HEADERS = { 'content-type': 'application/json', authorization: 'Bearer sk-upstream' };
@@ -33,7 +38,7 @@ async function portkeyPeer(script: string): Promise<GatewayPeer> {
   const env = { ...process.env, NODE_ENV: 'production', TRUSTED_CUSTOM_HOSTS: '127.0.0.1' };
   const child = spawn(process.execPath, ['--import', preload, script, `--port=${port}`, '--headless'], { stdio: 'ignore', env });
   const headers = { ...JSON_HEADERS, 'x-portkey-provider': 'openai', 'x-portkey-custom-host': `http://${upstream.address}/v1` };
-  return peer('Portkey', child, upstream, { url: `http://127.0.0.1:${port}`, path: '/v1/chat/completions', headers, body: BODY });
+  return peer('Portkey', Infinity, child, upstream, { url: `http://127.0.0.1:${port}`, path: '/v1/chat/completions', headers, body: BODY });
 }
 
 async function litellmPeer(command: string): Promise<GatewayPeer> {
@@ -41,11 +46,11 @@ async function litellmPeer(command: string): Promise<GatewayPeer> {
   const port = await freePort();
   const config = join(mkdtempSync(join(tmpdir(), 'weft-bench-litellm-')), 'config.yaml');
   writeFileSync(config, `model_list:\n  - model_name: sim\n    litellm_params: { model: openai/sim, api_base: "http://${upstream.address}/v1", api_key: sk-upstream }\n`);
-  const child = spawn(command, ['--config', config, '--host', '127.0.0.1', '--port', String(port)], { stdio: 'ignore', env: { ...process.env, LITELLM_LOG: 'ERROR' } });
-  return peer('LiteLLM', child, upstream, { url: `http://127.0.0.1:${port}`, path: '/v1/chat/completions', headers: JSON_HEADERS, body: BODY });
+  const child = spawn(command, ['--config', config, '--host', '127.0.0.1', '--port', String(port)], { stdio: 'ignore', env: { ...process.env, LITELLM_LOG: 'ERROR', LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY: 'true' } });
+  return peer('LiteLLM', 100, child, upstream, { url: `http://127.0.0.1:${port}`, path: '/v1/chat/completions', headers: JSON_HEADERS, body: BODY });
 }
 
-async function peer(name: string, child: ChildProcess, upstream: { child: ChildProcess; address: string }, through: Shot): Promise<GatewayPeer> {
+async function peer(name: string, beyond: number, child: ChildProcess, upstream: { child: ChildProcess; address: string }, through: Shot): Promise<GatewayPeer> {
   const exited = once(child, 'exit').then(() => true);
   for (let i = 0; ; i++) {
     const status = await fetch(through.url + through.path, { method: 'POST', headers: through.headers, body: through.body }).then(async response => { await response.text(); return response.status; }, () => 0);
@@ -53,7 +58,7 @@ async function peer(name: string, child: ChildProcess, upstream: { child: ChildP
     if (i > 600 || await Promise.race([exited, new Promise<false>(resolve => { setTimeout(resolve, 100, false); })])) { child.kill('SIGKILL'); upstream.child.disconnect(); throw new Error(`${name} does not answer: ${status}`); }
   }
   return {
-    name, through, direct: { url: `http://${upstream.address}`, path: '/v1/chat/completions', headers: JSON_HEADERS, body: BODY },
+    name, beyond, through, direct: { url: `http://${upstream.address}`, path: '/v1/chat/completions', headers: JSON_HEADERS, body: BODY },
     stop() { child.kill('SIGKILL'); upstream.child.disconnect(); },
   };
 }

@@ -4,4 +4,4 @@ const value = async (/** @type {[RequestInfo, RequestInit]} */ ...request) => {
   const response = await fetch(...request);
   return new Response(response.body, response);
 };
-Object.defineProperty(globalThis, 'fetch', { value });
+Reflect.defineProperty(globalThis, 'fetch', { value });
