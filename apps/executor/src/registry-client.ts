@@ -1,7 +1,7 @@
 /** The executor's calls to the registry: what it throws there is thrown here. */
-import { Client, credentials, Metadata, status, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
-import { decodeError, ERROR_METADATA, executorsService, LINK_OPTIONS, TOKEN_METADATA, WeftError, type registryV1 } from '@weft/contracts';
+import { executorsService, KEEPALIVE_OPTIONS, LINK_OPTIONS, registryError, TOKEN_METADATA, type registryV1 } from '@weft/contracts';
 import type { ExecutorConfig } from './config.js';
 import { EXECUTOR_CONFIG } from './tokens.js';
 
@@ -19,7 +19,7 @@ export class RegistryClient implements OnModuleDestroy {
 
   constructor(@Inject(EXECUTOR_CONFIG) { registryAddress, linkToken }: Pick<ExecutorConfig, 'registryAddress' | 'linkToken'>) {
     this.#client = new Client(registryAddress, credentials.createInsecure(), {
-      ...LINK_OPTIONS, 'grpc.initial_reconnect_backoff_ms': RECONNECT_MS, 'grpc.max_reconnect_backoff_ms': RECONNECT_MS_MAX,
+      ...LINK_OPTIONS, ...KEEPALIVE_OPTIONS, 'grpc.initial_reconnect_backoff_ms': RECONNECT_MS, 'grpc.max_reconnect_backoff_ms': RECONNECT_MS_MAX,
     });
     this.#metadata.set(TOKEN_METADATA, `Bearer ${linkToken}`);
   }
@@ -65,15 +65,3 @@ export class RegistryClient implements OnModuleDestroy {
 
   onModuleDestroy(): void { this.#client.close(); }
 }
-
-/** The coded error that a call ended with; a registry that is not there is registry_lost. */
-function registryError(error: ServiceError): WeftError {
-  const [sent] = error.metadata?.get(ERROR_METADATA) ?? [];
-  const coded = sent === undefined ? undefined : decodeError(String(sent));
-  if (coded !== undefined) return coded;
-  if (error.code === status.NOT_FOUND) return new WeftError('not_found', error.details, { cause: error });
-  if (AWAY.includes(error.code)) return new WeftError('registry_lost', 'the registry does not answer at the moment', { retryAfterMs: 1000, cause: error });
-  return new WeftError('internal_error', `registry: ${error.details}`, { cause: error });
-}
-
-const AWAY: readonly status[] = [status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED];

@@ -1,8 +1,8 @@
 /** The gateway's calls to the registry: what it throws there is thrown here. */
-import { Client, credentials, Metadata, status, type ClientReadableStream, type ClientWritableStream, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ClientReadableStream, type ClientWritableStream } from '@grpc/grpc-js';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import {
-  decodeError, ERROR_METADATA, GATEWAY_METADATA, KEEPALIVE_OPTIONS, LINK_OPTIONS, registryService, TOKEN_METADATA, WeftError, type MethodDefinition, type registryV1,
+  GATEWAY_METADATA, KEEPALIVE_OPTIONS, LINK_OPTIONS, registryError, registryService, TOKEN_METADATA, type MethodDefinition, type registryV1,
 } from '@weft/contracts';
 import type { GatewayConfig } from './config.js';
 import { GATEWAY_CONFIG, GATEWAY_ID } from './tokens.js';
@@ -62,14 +62,4 @@ export class RegistryClient implements OnModuleDestroy {
   }
 
   onModuleDestroy(): void { this.#client.close(); }
-}
-
-/** The coded error that a call ended with; a registry that is not there is registry_lost. */
-export function registryError(error: ServiceError): WeftError {
-  const [sent] = error.metadata?.get(ERROR_METADATA) ?? [];
-  const coded = sent === undefined ? undefined : decodeError(String(sent));
-  if (coded !== undefined) return coded;
-  const away = [status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED].includes(error.code);
-  if (away) return new WeftError('registry_lost', 'the registry does not answer at the moment; try again', { retryAfterMs: 1000, cause: error });
-  return new WeftError('internal_error', `registry: ${error.details}`, { cause: error });
 }

@@ -17,3 +17,18 @@ export function decodeError(text: string): WeftError | undefined {
     return undefined;
   }
 }
+
+/** What a failed call carries: grpc-js's ServiceError. */
+interface FailedCall extends Error { code: number; details: string; metadata?: { get(name: string): unknown[] } }
+
+/** gRPC's codes for a peer that is not there: cancelled, deadline exceeded, unavailable. */
+const AWAY = [1, 4, 14];
+
+/** The coded error that a call to the registry ended with; a registry that is not there is registry_lost. */
+export function registryError(error: FailedCall): WeftError {
+  const [sent] = error.metadata?.get(ERROR_METADATA) ?? [];
+  const coded = sent === undefined ? undefined : decodeError(String(sent));
+  if (coded !== undefined) return coded;
+  if (AWAY.includes(error.code)) return new WeftError('registry_lost', 'the registry does not answer at the moment; try again', { retryAfterMs: 1000, cause: error });
+  return new WeftError('internal_error', `registry: ${error.details}`, { cause: error });
+}
