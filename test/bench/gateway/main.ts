@@ -110,7 +110,7 @@ async function modelLists(services: Services, load: Load): Promise<void> {
   console.log(`\n## /v1/models of a tenant with 100 adapters: ${(good / seconds).toFixed(0)}/s with 32 clients; the gateway was busy ${(100 * busy / seconds).toFixed(0)}% of a core: ${(good / busy).toFixed(0)} a second of its processor time`);
 }
 
-/** A file of zeros under the weights' name: it is refused later, at its validation. What is measured is taking it in. */
+/** A file of zeros under the weights' name, without a configuration: refused at its validation, before anything is read. What is measured is taking it in. */
 async function bigUpload(services: Services): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'weft-bench-disk-'));
   const chunk = Buffer.alloc(2 ** 20);
@@ -144,7 +144,6 @@ async function bigUpload(services: Services): Promise<void> {
 function postFile({ url, key }: Services, name: string, chunk: Buffer, count: number): Promise<void> {
   const boundary = 'weft-bench-boundary';
   const field = (head: string): string => `--${boundary}\r\nContent-Disposition: form-data; ${head}\r\n\r\n`;
-  const config = readFileSync(join(ADAPTERS, readdirSync(ADAPTERS)[0]!, 'adapter_config.json'));
   return new Promise((resolve, reject) => {
     const request = httpRequest(`${url}/v1/adapters`, { method: 'POST', headers: { authorization: `Bearer ${key}`, 'content-type': `multipart/form-data; boundary=${boundary}` } }, response => {
       let text = '';
@@ -153,9 +152,7 @@ function postFile({ url, key }: Services, name: string, chunk: Buffer, count: nu
     });
     request.on('error', reject);
     void (async () => {
-      request.write(`${field('name="name"')}${name}\r\n${field('name="files"; filename="adapter_config.json"')}`);
-      request.write(config);
-      request.write(`\r\n${field('name="files"; filename="adapter_model.safetensors"')}`);
+      request.write(`${field('name="name"')}${name}\r\n${field('name="files"; filename="adapter_model.safetensors"')}`);
       for (let i = 0; i < count; i++) if (!request.write(chunk)) await new Promise<void>(drained => { request.once('drain', drained); });
       request.end(`\r\n--${boundary}--\r\n`);
     })();
