@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { expect, test } from 'vitest';
-import { freePort, readCompose, ServiceProcess, type Replacements } from './compose.js';
+import { freePort } from '../../apps/cli/src/free-port.js';
+import { readCompose, ServiceProcess, type Replacements } from './compose.js';
 import { ADAPTERS, casesOf, MODEL } from './weft.js';
 
 const DATABASE = new URL(process.env['WEFT_TEST_DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres');

@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../../apps/cli/src/free-port.js';
 import type { Shot } from './load.js';
-import { forkScript, freePort } from './services.js';
+import { forkScript } from './services.js';
 
 export interface GatewayPeer {
   name: string; through: Shot; direct: Shot;

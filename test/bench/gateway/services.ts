@@ -3,11 +3,11 @@ import { fork, spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
+import { freePort } from '../../../apps/cli/src/free-port.js';
 
 const REPO = fileURLToPath(new URL('../../..', import.meta.url));
 const LOADER = join(REPO, 'scripts/lib/run-typescript.mjs');
@@ -33,14 +33,6 @@ export async function forkScript(file: string, env: Record<string, string>): Pro
   const child = fork(join(REPO, 'test/bench/gateway', file), [], { env: { ...process.env, ...env }, execArgv: ['--import', LOADER], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
   const [{ address }] = await once(child, 'message') as [{ address: string }];
   return { child, address };
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  return port;
 }
 
 export async function startServices(base: SimulatedBase, stepMs: number): Promise<Services> {

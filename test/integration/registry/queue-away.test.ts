@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createServer, type AddressInfo } from 'node:net';
 import { registryV1 } from '@weft/contracts';
 import { expect, onTestFinished, test } from 'vitest';
+import { freePort } from '../../../apps/cli/src/free-port.js';
 import { createDatabase, need } from './database.js';
 import { ExecutorDouble } from './executor-double.js';
 import { API_KEY, TestRegistry } from './registry.js';
@@ -19,14 +19,6 @@ async function stopRedis(child: ChildProcess): Promise<void> {
   const ended = new Promise(resolve => child.once('exit', resolve));
   child.kill('SIGKILL');
   await ended;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve); });
-  const { port } = server.address() as AddressInfo;
-  await new Promise(resolve => server.close(resolve));
-  return port;
 }
 
 test('while Redis is away, uploads are taken and wait; what a Redis forgot is made up for; a stop never waits for it', async context => {
