@@ -26,8 +26,9 @@ export interface Operand<D extends string = string, Optional extends boolean = b
   readonly cols: Dim<D>;
   /** Distance between rows in values; the same as `cols` where it is not told. */
   readonly ld: Dim<D>;
-  /** packed: the param that holds a DType, and the one that tells panels (0) from plain rows (1), if there is one. */
+  /** The param that holds a DType: of packed values always, of rows where they may be bf16 as well as f32. */
   readonly dtype?: D | undefined;
+  /** packed: the param that tells panels (0) from plain rows (1), if there is one. */
   readonly layout?: D | undefined;
 }
 
@@ -52,6 +53,12 @@ export const mat = <R extends Dim, C extends Dim, L extends Dim = C>(
   elem: 'f32' | 'i32', rows: R, cols: C, ld?: L,
 ): Operand<Extract<R | C | L, string>, false> =>
   ({ kind: 'rows', elem, access: 'in', optional: false, rows, cols, ld: ld ?? cols } as Operand<never, false>);
+
+/** [rows][cols] of f32 or bf16, as the param `type` says, rows `ld` values apart: an even number of them where they are bf16. */
+export const typed = <R extends string, C extends string, L extends string, T extends string>(
+  rows: R, cols: C, ld: L, type: T,
+): Operand<R | C | L | T, false> =>
+  ({ kind: 'rows', elem: 'byte', access: 'in', optional: false, rows, cols, ld, dtype: type });
 
 /** [count] 32-bit values. */
 export const vec = <R extends string>(elem: 'f32' | 'i32', count: R): Operand<R, false> =>

@@ -5,7 +5,8 @@
  * `weft-replay` and the cost model of the tracer are all made from this table. Op codes never change meaning.
  *
  * Conventions
- * - Activations are f32, row-major, one row per token; `ld…` is the distance between rows in values.
+ * - Activations are f32, row-major, one row per token; `ld…` is the distance between rows in values. What feeds a linear
+ *   map may be bf16 instead (`…Type`, a DType): then the op that writes it rounds to nearest even; NaN stays NaN.
  * - `rows` is the capacity of an op (its bucket). How many rows really run stands in the step's frame: `count` is recorded
  *   as the index of a header word of the frame (see frame.ts), 0 means "all rows"; a kernel gets the number.
  * - An operand that may be absent is recorded with the null reference.
@@ -14,7 +15,7 @@
  * - What an op writes overlaps none of its other operands.
  * - A row's result never depends on which other rows run, how many threads run, or how a prompt was cut into chunks.
  */
-import { arena, counts, f32, inout, mat, op, optional, out, packed, table, u32, vec } from './op.js';
+import { arena, counts, f32, inout, mat, op, optional, out, packed, table, typed, u32, vec } from './op.js';
 import { GROUP_WORDS, RESULT_WORDS, SAMPLE_WORDS, SEGMENT_WORDS, SLOT_WORDS } from './frame.js';
 
 /** Stored formats of weights. Values are part of the recorded format. */
@@ -49,8 +50,8 @@ export const embed = op(2, 'embed', {
  */
 export const rmsNorm = op(3, 'rmsNorm', {
   r: inout(mat('f32', 'srcRows', 'dim', 'ldr')), add: optional(mat('f32', 'srcRows', 'dim', 'ldAdd')), w: vec('f32', 'dim'),
-  y: out(mat('f32', 'rows', 'dim', 'ldy')), index: optional(vec('i32', 'rows')),
-}, { count: counts('rows'), rows: u32, srcRows: u32, dim: u32, ldr: u32, ldAdd: u32, ldy: u32, eps: f32, plusOne: u32 });
+  y: out(typed('rows', 'dim', 'ldy', 'yType')), index: optional(vec('i32', 'rows')),
+}, { count: counts('rows'), rows: u32, srcRows: u32, dim: u32, ldr: u32, ldAdd: u32, ldy: u32, eps: f32, plusOne: u32, yType: u32 });
 
 /** x[t][h] = w · x[t][h] / sqrt(mean(x[t][h]²) + eps) for each head h, in place (QK-norm; Qwen3). */
 export const headNorm = op(4, 'headNorm', {
@@ -65,9 +66,11 @@ export const headNorm = op(4, 'headNorm', {
  * Bytes: n·k·size once per step.  Flops: 2·rows·n·k.
  */
 export const linear = op(5, 'linear', {
-  x: mat('f32', 'rows', 'k', 'ldx'), w: packed('n', 'k', 'dtype'), b: optional(vec('f32', 'n')),
+  x: typed('rows', 'k', 'ldx', 'xType'), w: packed('n', 'k', 'dtype'), b: optional(vec('f32', 'n')),
   y: inout(mat('f32', 'rows', 'n', 'ldy')),
-}, { count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, n: u32, k: u32, ldx: u32, ldy: u32, dtype: u32, accumulate: u32 });
+}, {
+  count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, n: u32, k: u32, ldx: u32, ldy: u32, dtype: u32, accumulate: u32, xType: u32,
+});
 
 /**
  * Rotates `heads` heads of `dim` values in place by their position. cosSin [maxPos][rotary]: rotary/2 cosines, then
@@ -100,18 +103,18 @@ export const kvWrite = op(7, 'kvWrite', {
  * Chunk rows and decode rows in one call. softcap > 0: scores become softcap·tanh(score/softcap) (Gemma 2).
  */
 export const attention = op(8, 'attention', {
-  q: mat('f32', 'rows', 'width', 'ldq'), out: out(mat('f32', 'rows', 'width', 'ldo')), positions: vec('i32', 'rows'),
+  q: mat('f32', 'rows', 'width', 'ldq'), out: out(typed('rows', 'width', 'ldo', 'outType')), positions: vec('i32', 'rows'),
   segments: mat('i32', 'nSegments', SEGMENT_WORDS), pages: vec('i32', 'tableSize'), arena: arena('nPages', 'pageBytes'),
 }, {
   count: counts('rows'), rows: u32, segmentCount: counts('nSegments'), heads: u32, kvHeads: u32, dim: u32, width: u32, ldq: u32, ldo: u32,
   nSegments: u32, tableSize: u32, nPages: u32, pageBytes: u32, layerOffset: u32, planeStride: u32, headStride: u32,
-  kvGroup: u32, window: u32, scale: f32, softcap: f32,
+  kvGroup: u32, window: u32, scale: f32, softcap: f32, outType: u32,
 });
 
 /** y[t][i] = act(x[t][i]) · x[t][i + dim]: gate in the first `dim` columns, up in the next. */
 export const gatedAct = op(9, 'gatedAct', {
-  x: mat('f32', 'rows', 'dim2', 'ldx'), y: out(mat('f32', 'rows', 'dim', 'ldy')),
-}, { count: counts('rows'), rows: u32, dim: u32, dim2: u32, ldx: u32, ldy: u32, act: u32 });
+  x: mat('f32', 'rows', 'dim2', 'ldx'), y: out(typed('rows', 'dim', 'ldy', 'yType')),
+}, { count: counts('rows'), rows: u32, dim: u32, dim2: u32, ldx: u32, ldy: u32, act: u32, yType: u32 });
 
 /**
  * u[i][p·partStride + j] = A_p[j] · x[groupRows[i]] for every part p of a fused site, every group g, every i of g's
@@ -124,12 +127,13 @@ export const gatedAct = op(9, 'gatedAct', {
  * Bytes: Σ over groups of rank·dIn·2.  Flops: 2·Σ over rows of rank·dIn.   Source: S-LoRA §5, Punica §4.
  */
 export const loraShrink = op(10, 'loraShrink', {
-  x: mat('f32', 'rows', 'dIn', 'ldx'), u: out(mat('f32', 'maxGroupRows', 'ldu')),
+  x: typed('rows', 'dIn', 'ldx', 'xType'), u: out(mat('f32', 'maxGroupRows', 'ldu')),
   groups: mat('i32', 'maxGroups', GROUP_WORDS), groupRows: vec('i32', 'maxGroupRows'),
   tables: table('nSlots', 'slotWords'), arena: arena('nPages', 'pageBytes'),
 }, {
   groupCount: counts('maxGroups'), groupRowCount: counts('maxGroupRows'), rows: u32, dIn: u32, ldx: u32, ldu: u32, partStride: u32, maxGroups: u32,
   maxGroupRows: u32, nSlots: u32, slotWords: u32, nPages: u32, pageBytes: u32, layer: u32, nSites: u32, site: u32, parts: u32,
+  xType: u32,
 });
 
 /**
@@ -170,10 +174,10 @@ export const sample = op(12, 'sample', {
   maskWords: u32, nSlots: u32, maxLen: u32,
 });
 
-/** to[t] = from[t], row by row: hidden rows into the result frame (embeddings). */
+/** to[t] = from[t], row by row: hidden rows into the result frame (embeddings), or rounded for a linear map. */
 export const copyRows = op(13, 'copyRows', {
-  from: mat('f32', 'rows', 'dim', 'ldFrom'), to: out(mat('f32', 'rows', 'dim', 'ldTo')),
-}, { count: counts('rows'), rows: u32, dim: u32, ldFrom: u32, ldTo: u32 });
+  from: mat('f32', 'rows', 'dim', 'ldFrom'), to: out(typed('rows', 'dim', 'ldTo', 'toType')),
+}, { count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, dim: u32, ldFrom: u32, ldTo: u32, toType: u32 });
 
 /** Copies whole pages inside the arena, in order: pairs (from, to), for forking and for emptying a slab. */
 export const copyPages = op(14, 'copyPages', {

@@ -14,10 +14,10 @@ import { writeFile } from 'node:fs/promises';
 import type { CommandList } from './command-list.js';
 import { Binding, FIRST_BUFFER_ID, type BindingName, type Device, type DeviceBuffer, type SubmitOptions, type SubmitResult } from './device.js';
 import type { Dim, Op, Operand } from './op.js';
-import { OPS } from './ops.js';
+import { DType, OPS } from './ops.js';
 
 /** How expected bytes are compared: as words that must be equal, or as numbers within a tolerance. */
-export const ExpectedFormat = { words: 0, f32: 1, f16: 2 } as const;
+export const ExpectedFormat = { words: 0, f32: 1, f16: 2, bf16: 3 } as const;
 
 /** |found - expected| ≤ absolute + relative·|expected|, where the instruction set differs from the recorded one. */
 export interface Tolerance { absolute: number; relative: number }
@@ -77,12 +77,15 @@ function buffersOf(device: Device, words: Uint32Array, bound: DeviceBuffer[]): M
   return buffers;
 }
 
-/** Bytes from an operand's first to its last value. */
-function extentOf(op: Op, operand: Operand, params: Uint32Array): number {
+/** A written operand's bytes, from its first to its last value, and what they are. */
+function extentOf(op: Op, operand: Operand, params: Uint32Array): { bytes: number; format: number } {
   const names = Object.keys(op.params);
   const value = (dim: Dim): number => (typeof dim === 'number' ? dim : params[names.indexOf(dim)]!);
   const rows = value(operand.rows), cols = value(operand.cols);
-  return operand.kind === 'arena' ? rows * cols : ((rows - 1) * value(operand.ld) + cols) * 4;
+  if (operand.kind === 'arena') return { bytes: rows * cols, format: ExpectedFormat.f16 };
+  const values = (rows - 1) * value(operand.ld) + cols;
+  if (operand.dtype && value(operand.dtype) === DType.bf16) return { bytes: values * 2, format: ExpectedFormat.bf16 };
+  return { bytes: values * 4, format: operand.elem === 'i32' ? ExpectedFormat.words : ExpectedFormat.f32 };
 }
 
 /** What the ops of a list may write. An operand that several ops write is there once. */
@@ -93,8 +96,7 @@ function writtenRegions(words: Uint32Array, bindings: Map<number, number>): Writ
       const id = refs[2 * i]!;
       if (operand.access === 'in' || id === 0) return;
       const buffer = id < FIRST_BUFFER_ID ? bindings.get(id)! : id;
-      const format = { f32: ExpectedFormat.f32, i32: ExpectedFormat.words, byte: ExpectedFormat.f16 }[operand.elem];
-      const region = { buffer, offset: refs[2 * i + 1]! * 4, bytes: extentOf(op, operand, params), format };
+      const region = { buffer, offset: refs[2 * i + 1]! * 4, ...extentOf(op, operand, params) };
       regions.set(Object.values(region).join(), region);
     });
   });

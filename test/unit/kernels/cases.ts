@@ -120,7 +120,7 @@ export const CASES: Case[] = [
     op: OPS.rmsNorm,
     args: {
       r: f32(ROWS * DIM), add: f32(ROWS * DIM), w: f32(DIM), y: f32(2 * DIM), index: i32(4, 1),
-      count: 0, rows: 2, srcRows: ROWS, dim: DIM, ldr: DIM, ldAdd: DIM, ldy: DIM, eps: 1e-5, plusOne: 0,
+      count: 0, rows: 2, srcRows: ROWS, dim: DIM, ldr: DIM, ldAdd: DIM, ldy: DIM, eps: 1e-5, plusOne: 0, yType: 0,
     },
     wrong: [['index', 1, ROWS, /index\[1\] = 5 is not below srcRows = 5/], ['index', 0, -3, /index\[0\] = -3/]],
   },
@@ -133,7 +133,7 @@ export const CASES: Case[] = [
     op: OPS.linear,
     args: {
       x: f32(3 * DIM), w: bf16(64 * DIM), b: f32(VOCAB), y: f32(2 * 44 + VOCAB),
-      count: 0, countFrom: 0, rows: 3, n: VOCAB, k: DIM, ldx: DIM, ldy: 44, dtype: 1, accumulate: 0,
+      count: 0, countFrom: 0, rows: 3, n: VOCAB, k: DIM, ldx: DIM, ldy: 44, dtype: 1, accumulate: 0, xType: 0,
     },
     wrong: [],
   },
@@ -166,7 +166,7 @@ export const CASES: Case[] = [
     args: {
       q: f32(ROWS * 4 * HEAD), out: f32(ROWS * 4 * HEAD), positions, segments, pages, arena,
       count: 0, rows: ROWS, segmentCount: 0, heads: 4, kvHeads: 2, dim: HEAD, width: 4 * HEAD, ldq: 4 * HEAD, ldo: 4 * HEAD, ...kv,
-      window: 0, scale: 0.35, softcap: 0,
+      window: 0, scale: 0.35, softcap: 0, outType: 0,
     },
     wrong: [
       ['positions', 0, 32, /positions\[0\] = 32/], ['positions', 4, -1, /positions\[4\] = -1/],
@@ -178,12 +178,12 @@ export const CASES: Case[] = [
   },
   {
     op: OPS.gatedAct,
-    args: { x: f32(3 * 2 * DIM), y: f32(3 * DIM), count: 0, rows: 3, dim: DIM, dim2: 2 * DIM, ldx: 2 * DIM, ldy: DIM, act: 1 },
+    args: { x: f32(3 * 2 * DIM), y: f32(3 * DIM), count: 0, rows: 3, dim: DIM, dim2: 2 * DIM, ldx: 2 * DIM, ldy: DIM, act: 1, yType: 0 },
     wrong: [],
   },
   {
     op: OPS.loraShrink,
-    args: { x: f32(ROWS * D_IN), u: f32(3 * 2 * PART_STRIDE), groups, groupRows, tables, arena, ...lora, dIn: D_IN, ldx: D_IN },
+    args: { x: f32(ROWS * D_IN), u: f32(3 * 2 * PART_STRIDE), groups, groupRows, tables, arena, ...lora, dIn: D_IN, ldx: D_IN, xType: 0 },
     wrong: [...wrongGroups, ...wrongRun(Half.a, 0)],
   },
   {
@@ -217,7 +217,7 @@ export const CASES: Case[] = [
   },
   {
     op: OPS.copyRows,
-    args: { from: f32(2 * 20 + DIM), to: f32(3 * DIM), count: 0, rows: 3, dim: DIM, ldFrom: 20, ldTo: DIM },
+    args: { from: f32(2 * 20 + DIM), to: f32(3 * DIM), count: 0, countFrom: 0, rows: 3, dim: DIM, ldFrom: 20, ldTo: DIM, toType: 0 },
     wrong: [],
   },
   {

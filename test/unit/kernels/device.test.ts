@@ -12,13 +12,13 @@ afterEach(() => open.splice(0).forEach(d => d.close()));
 
 const floats = (d: Device, buffer: DeviceBuffer): Float32Array => new Float32Array(d.host(buffer));
 const copy = (list: CommandList, from: DeviceBuffer, to: DeviceBuffer, values: number): CommandList =>
-  list.add(copyRows, { from: at(from), to: at(to), count: 0, rows: 1, dim: values, ldFrom: values, ldTo: values });
+  list.add(copyRows, { from: at(from), to: at(to), count: 0, countFrom: 0, rows: 1, dim: values, ldFrom: values, ldTo: values, toType: 0 });
 
 /** A list that takes about `ms` on one thread. */
 function slowList(d: Device, ms: number): CommandList {
   const n = 1024, x = d.alloc(n * 4, 'x'), w = d.alloc(n * n * 4, 'w'), y = d.alloc(n * 4, 'y');
   const list = new CommandList();
-  for (let i = 0; i < ms * 4; i++) list.add(linear, { x: at(x), w: at(w), y: at(y), count: 0, countFrom: 0, rows: 1, n, k: n, ldx: n, ldy: n, dtype: 0, accumulate: 0 });
+  for (let i = 0; i < ms * 4; i++) list.add(linear, { x: at(x), w: at(w), y: at(y), count: 0, countFrom: 0, rows: 1, n, k: n, ldx: n, ldy: n, dtype: 0, accumulate: 0, xType: 0 });
   return list;
 }
 

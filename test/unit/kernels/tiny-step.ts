@@ -78,12 +78,12 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
       rows: ROWS, ldu: 3 * MAX_RANK, partStride: MAX_RANK, maxGroups: 4, maxGroupRows: ROWS, nSlots: ADAPTERS, slotWords: SLOT_TABLE_WORDS,
       nPages: PAGES, pageBytes: PAGE_BYTES, layer, nSites: SITES.length, site, parts: outs.length,
     };
-    list.add(OPS.loraShrink, { ...common, x, dIn, ldx: dIn });
+    list.add(OPS.loraShrink, { ...common, x, dIn, ldx: dIn, xType: 0 });
     const [d0, d1 = 0, d2 = 0] = outs as [number, number?, number?];
     list.add(OPS.loraExpand, { ...common, y, dOut, ldy: dOut, outOffset0: 0, dOut0: d0, outOffset1: d0, dOut1: d1, outOffset2: d0 + d1, dOut2: d2 });
   };
   const linear = (x: Ref, k: number, w: Ref, y: Ref, n: number): void => {
-    list.add(OPS.linear, { x, w, y, ...rows, countFrom: 0, n, k, ldx: k, ldy: n, dtype: 1, accumulate: 0 });
+    list.add(OPS.linear, { x, w, y, ...rows, countFrom: 0, n, k, ldx: k, ldy: n, dtype: 1, accumulate: 0, xType: 0 });
   };
 
   list.add(OPS.copyPages, { pairs: section('pagePairs'), arena: at(arena), count: Header.pagePairs, maxPairs: 2, nPages: PAGES, pageBytes: PAGE_BYTES });
@@ -93,7 +93,7 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
   });
   list.add(OPS.embed, { table: head, tokens, x: residual, ...rows, vocab: VOCAB, dim: DIM, dtype: 1, layout: 0, ldx: DIM, scale: 1 });
   for (let layer = 0; layer < LAYERS; layer++) {
-    const norms = { r: residual, w: norm, y: normed, ...rows, srcRows: ROWS, dim: DIM, ldr: DIM, ldAdd: DIM, ldy: DIM, eps: 1e-5, plusOne: 0 };
+    const norms = { r: residual, w: norm, y: normed, ...rows, srcRows: ROWS, dim: DIM, ldr: DIM, ldAdd: DIM, ldy: DIM, eps: 1e-5, plusOne: 0, yType: 0 };
     list.add(OPS.rmsNorm, { ...norms, add: layer ? delta : null });
     linear(normed, DIM, weight(QKV, DIM, `qkv ${layer}`), qkv, QKV);
     lora(layer, normed, DIM, qkv, QKV, 0, [DIM, 16, 16]);
@@ -101,23 +101,23 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
     list.add(OPS.rope, { x: qkv, positions, cosSin, ...rows, heads: HEADS + KV_HEADS, dim: HEAD, width: (HEADS + KV_HEADS) * HEAD, ldx: QKV, rotary: HEAD, interleaved: 0, maxPos: MAX_LEN });
     const paged = { positions, segments: section('segments'), pages: section('pages'), arena: at(arena), ...rows, ...kv, layerOffset: layer * LAYER, kvHeads: KV_HEADS, dim: HEAD };
     list.add(OPS.kvWrite, { ...paged, k: column(qkv, DIM), v: column(qkv, DIM + 16), rowSegments: section('rowSegments'), width: 16, ldk: QKV, ldv: QKV });
-    list.add(OPS.attention, { ...paged, q: qkv, out: mixed, segmentCount: Header.segments, heads: HEADS, width: DIM, ldq: QKV, ldo: DIM, window: 0, scale: 0.35, softcap: 0 });
+    list.add(OPS.attention, { ...paged, q: qkv, out: mixed, segmentCount: Header.segments, heads: HEADS, width: DIM, ldq: QKV, ldo: DIM, window: 0, scale: 0.35, softcap: 0, outType: 0 });
     linear(mixed, DIM, weight(DIM, DIM, `o ${layer}`), delta, DIM);
     lora(layer, mixed, DIM, delta, DIM, 3, [DIM]);
     list.add(OPS.allReduce, { x: delta, ...rows, dim: DIM, ldx: DIM, rank: 0, size: 1 });
     list.add(OPS.rmsNorm, { ...norms, add: delta });
     linear(normed, DIM, weight(2 * INTER, DIM, `gateUp ${layer}`), gateUp, 2 * INTER);
     lora(layer, normed, DIM, gateUp, 2 * INTER, 4, [INTER, INTER]);
-    list.add(OPS.gatedAct, { x: gateUp, y: acted, ...rows, dim: INTER, dim2: 2 * INTER, ldx: 2 * INTER, ldy: INTER, act: 0 });
+    list.add(OPS.gatedAct, { x: gateUp, y: acted, ...rows, dim: INTER, dim2: 2 * INTER, ldx: 2 * INTER, ldy: INTER, act: 0, yType: 0 });
     linear(acted, INTER, weight(DIM, INTER, `down ${layer}`), delta, DIM);
     lora(layer, acted, INTER, delta, DIM, 6, [DIM]);
   }
   list.add(OPS.rmsNorm, {
     r: residual, add: delta, w: norm, y: last, index: section('logitRows'), count: Header.logits, rows: LOGITS, srcRows: ROWS, dim: DIM,
-    ldr: DIM, ldAdd: DIM, ldy: DIM, eps: 1e-5, plusOne: 0,
+    ldr: DIM, ldAdd: DIM, ldy: DIM, eps: 1e-5, plusOne: 0, yType: 0,
   });
-  list.add(OPS.copyRows, { from: last, to: bound('hidden'), count: Header.logits, rows: LOGITS, dim: DIM, ldFrom: DIM, ldTo: DIM });
-  list.add(OPS.linear, { x: last, w: head, y: logits, count: Header.logits, countFrom: 0, rows: LOGITS, n: VOCAB, k: DIM, ldx: DIM, ldy: VOCAB, dtype: 1, accumulate: 0 });
+  list.add(OPS.copyRows, { from: last, to: bound('hidden'), count: Header.logits, countFrom: 0, rows: LOGITS, dim: DIM, ldFrom: DIM, ldTo: DIM, toType: 0 });
+  list.add(OPS.linear, { x: last, w: head, y: logits, count: Header.logits, countFrom: 0, rows: LOGITS, n: VOCAB, k: DIM, ldx: DIM, ldy: VOCAB, dtype: 1, accumulate: 0, xType: 0 });
   list.add(OPS.sample, {
     logits, records: section('samples'), bias: section('bias'), slots: at(slots), history: at(history), results: bound('results'), count: Header.logits,
     firstRow: 0, tileRows: LOGITS, vocab: VOCAB, ldl: VOCAB, maxLogits: LOGITS, biasWords: 8, maskRows: 0, maskWords: 3, nSlots: SLOTS, maxLen: MAX_LEN,

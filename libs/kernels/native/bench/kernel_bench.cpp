@@ -30,11 +30,13 @@ std::vector<float> values(size_t n) {
   return v;
 }
 
+uint8_t* raw(std::vector<float>& v) { return reinterpret_cast<uint8_t*>(v.data()); }
+
 void benchLinear(Machine& m, uint32_t rows, uint32_t n, uint32_t k) {
   auto x = values(size_t{rows} * k), y = values(size_t{rows} * n);
   const size_t bytes = size_t{(n + 31) / 32} * 32 * k * 2, copies = kArenaBytes / bytes;
   const double ns = best([&](int i) {
-    LinearArgs a{x.data(), m.arena + (i % copies) * bytes, nullptr, y.data(), rows, 0, rows, n, k, k, n, kDTypeBf16, 0};
+    LinearArgs a{raw(x), m.arena + (i % copies) * bytes, nullptr, y.data(), rows, 0, rows, n, k, k, n, kDTypeBf16, 0, kDTypeF32};
     m.run(kOpLinear, a);
   });
   char name[64];
@@ -54,7 +56,7 @@ void benchModel(Machine& m, const char* model, uint32_t rows, uint32_t layers, u
     auto linear = [&](uint32_t count, Shape s) {
       const size_t size = size_t{(s.n + 31) / 32} * 32 * s.k * 2;
       if (at + size > kArenaBytes) at = 0;
-      LinearArgs a{x.data(), m.arena + at, nullptr, y.data(), count, 0, count, s.n, s.k, s.k, s.n, kDTypeBf16, 0};
+      LinearArgs a{raw(x), m.arena + at, nullptr, y.data(), count, 0, count, s.n, s.k, s.k, s.n, kDTypeBf16, 0, kDTypeF32};
       m.run(kOpLinear, a);
       at += size;
       bytes += double(size);
@@ -87,8 +89,8 @@ void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t conte
   std::mt19937 random(3);
   const double ns = best([&](int i) {
     if (i % runs == 0) for (int32_t& page : pages) page = int(random() % nPages);
-    AttentionArgs a{q.data(), out.data(), positions.data(), table.data(), pages.data(), m.arena, total, total, segments, heads, kvHeads, dim,
-                    width, width, width, segments, uint32_t(pages.size()), nPages, pageBytes, 0, planeStride, headStride, 0, 0, 0.125f, 0};
+    AttentionArgs a{q.data(), raw(out), positions.data(), table.data(), pages.data(), m.arena, total, total, segments, heads, kvHeads, dim,
+                    width, width, width, segments, uint32_t(pages.size()), nPages, pageBytes, 0, planeStride, headStride, 0, 0, 0.125f, 0, kDTypeF32};
     m.run(kOpAttention, a);
   });
   char name[64];
@@ -157,8 +159,8 @@ void benchLora(Machine& m, uint32_t groups, uint32_t rows, std::vector<uint32_t>
   auto out = [&](uint32_t p) { return p < parts ? outs[p] : 0; };
   auto shrink = [&](int) {
     bind();
-    LoraShrinkArgs a{x.data(), u.data(), groupTable.data(), groupRows.data(), tables.data(), m.arena, groups, total, total, dIn, dIn, ldu,
-                     maxRank, groups, total, groups, slotWords, uint32_t(kArenaBytes / pageBytes), pageBytes, 0, parts, 0, parts};
+    LoraShrinkArgs a{raw(x), u.data(), groupTable.data(), groupRows.data(), tables.data(), m.arena, groups, total, total, dIn, dIn, ldu,
+                     maxRank, groups, total, groups, slotWords, uint32_t(kArenaBytes / pageBytes), pageBytes, 0, parts, 0, parts, kDTypeF32};
     return nanoseconds([&] { m.run(kOpLoraShrink, a); });
   };
   auto expand = [&](int) {
@@ -209,13 +211,13 @@ void benchRows(Machine& m, uint32_t rows, uint32_t dim) {
   for (float& x : add) x *= 1e-6f;
   char name[64];
   double ns = best([&](int) {
-    RmsNormArgs a{r.data(), add.data(), w.data(), y.data(), nullptr, rows, rows, rows, dim, dim, dim, dim, 1e-5f, 0};
+    RmsNormArgs a{r.data(), add.data(), w.data(), raw(y), nullptr, rows, rows, rows, dim, dim, dim, dim, 1e-5f, 0, kDTypeF32};
     m.run(kOpRmsNorm, a);
   });
   snprintf(name, sizeof name, "rmsNorm %u x %u", rows, dim);
   m.report(name, ns, 20.0 * rows * dim, 0);
   ns = best([&](int) {
-    GatedActArgs a{r.data(), y.data(), rows, rows, dim, 2 * dim, 2 * dim, dim, kActivationSilu};
+    GatedActArgs a{r.data(), raw(y), rows, rows, dim, 2 * dim, 2 * dim, dim, kActivationSilu, kDTypeF32};
     m.run(kOpGatedAct, a);
   });
   snprintf(name, sizeof name, "gatedAct silu %u x %u", rows, dim);

@@ -25,7 +25,7 @@ struct OperandInfo {
   Access access;
   bool optional;
   DimInfo rows, cols, ld;
-  int16_t dtype, layout;  // packed: params that hold them, or kNoParam
+  int16_t dtype, layout;  // params that hold them, or kNoParam
 };
 
 // A count is recorded as the index of a header word of the frame; capacity and from are indices of params.

@@ -154,7 +154,7 @@ struct RmsNormArgs {
   float* r;
   float* add;  // or nullptr
   float* w;
-  float* y;
+  uint8_t* y;
   int32_t* index;  // or nullptr
   uint32_t count;
   uint32_t rows;
@@ -165,6 +165,7 @@ struct RmsNormArgs {
   uint32_t ldy;
   float eps;
   uint32_t plusOne;
+  uint32_t yType;
 };
 
 struct HeadNormArgs {
@@ -181,7 +182,7 @@ struct HeadNormArgs {
 };
 
 struct LinearArgs {
-  float* x;
+  uint8_t* x;
   uint8_t* w;
   float* b;  // or nullptr
   float* y;
@@ -194,6 +195,7 @@ struct LinearArgs {
   uint32_t ldy;
   uint32_t dtype;
   uint32_t accumulate;
+  uint32_t xType;
 };
 
 struct RopeArgs {
@@ -238,7 +240,7 @@ struct KvWriteArgs {
 
 struct AttentionArgs {
   float* q;
-  float* out;
+  uint8_t* out;
   int32_t* positions;
   int32_t* segments;
   int32_t* pages;
@@ -263,11 +265,12 @@ struct AttentionArgs {
   uint32_t window;
   float scale;
   float softcap;
+  uint32_t outType;
 };
 
 struct GatedActArgs {
   float* x;
-  float* y;
+  uint8_t* y;
   uint32_t count;
   uint32_t rows;
   uint32_t dim;
@@ -275,10 +278,11 @@ struct GatedActArgs {
   uint32_t ldx;
   uint32_t ldy;
   uint32_t act;
+  uint32_t yType;
 };
 
 struct LoraShrinkArgs {
-  float* x;
+  uint8_t* x;
   float* u;
   int32_t* groups;
   int32_t* groupRows;
@@ -301,6 +305,7 @@ struct LoraShrinkArgs {
   uint32_t nSites;
   uint32_t site;
   uint32_t parts;
+  uint32_t xType;
 };
 
 struct LoraExpandArgs {
@@ -358,12 +363,14 @@ struct SampleArgs {
 
 struct CopyRowsArgs {
   float* from;
-  float* to;
+  uint8_t* to;
   uint32_t count;
+  uint32_t countFrom;
   uint32_t rows;
   uint32_t dim;
   uint32_t ldFrom;
   uint32_t ldTo;
+  uint32_t toType;
 };
 
 struct CopyPagesArgs {
@@ -422,7 +429,7 @@ inline constexpr OperandInfo kRmsNormOperands[] = {
     {"r", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
     {"add", OperandKind::kRows, Elem::kF32, Access::kIn, true, {2, 0}, {3, 0}, {5, 0}, kNoParam, kNoParam},
     {"w", OperandKind::kRows, Elem::kF32, Access::kIn, false, {3, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
-    {"y", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {3, 0}, {6, 0}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kByte, Access::kOut, false, {1, 0}, {3, 0}, {6, 0}, 9, kNoParam},
     {"index", OperandKind::kRows, Elem::kI32, Access::kIn, true, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
 };
 inline constexpr ParamInfo kRmsNormParams[] = {
@@ -435,6 +442,7 @@ inline constexpr ParamInfo kRmsNormParams[] = {
     {"ldy", ParamKind::kU32, kNoParam, kNoParam},
     {"eps", ParamKind::kF32, kNoParam, kNoParam},
     {"plusOne", ParamKind::kU32, kNoParam, kNoParam},
+    {"yType", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kHeadNormOperands[] = {
@@ -453,7 +461,7 @@ inline constexpr ParamInfo kHeadNormParams[] = {
 };
 
 inline constexpr OperandInfo kLinearOperands[] = {
-    {"x", OperandKind::kRows, Elem::kF32, Access::kIn, false, {2, 0}, {4, 0}, {5, 0}, kNoParam, kNoParam},
+    {"x", OperandKind::kRows, Elem::kByte, Access::kIn, false, {2, 0}, {4, 0}, {5, 0}, 9, kNoParam},
     {"w", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {3, 0}, {4, 0}, {4, 0}, 7, kNoParam},
     {"b", OperandKind::kRows, Elem::kF32, Access::kIn, true, {3, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"y", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {3, 0}, {6, 0}, kNoParam, kNoParam},
@@ -468,6 +476,7 @@ inline constexpr ParamInfo kLinearParams[] = {
     {"ldy", ParamKind::kU32, kNoParam, kNoParam},
     {"dtype", ParamKind::kU32, kNoParam, kNoParam},
     {"accumulate", ParamKind::kU32, kNoParam, kNoParam},
+    {"xType", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kRopeOperands[] = {
@@ -516,7 +525,7 @@ inline constexpr ParamInfo kKvWriteParams[] = {
 
 inline constexpr OperandInfo kAttentionOperands[] = {
     {"q", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {6, 0}, {7, 0}, kNoParam, kNoParam},
-    {"out", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {6, 0}, {8, 0}, kNoParam, kNoParam},
+    {"out", OperandKind::kRows, Elem::kByte, Access::kOut, false, {1, 0}, {6, 0}, {8, 0}, 20, kNoParam},
     {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {9, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
     {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {10, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
@@ -543,11 +552,12 @@ inline constexpr ParamInfo kAttentionParams[] = {
     {"window", ParamKind::kU32, kNoParam, kNoParam},
     {"scale", ParamKind::kF32, kNoParam, kNoParam},
     {"softcap", ParamKind::kF32, kNoParam, kNoParam},
+    {"outType", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kGatedActOperands[] = {
     {"x", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
-    {"y", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {2, 0}, {5, 0}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kByte, Access::kOut, false, {1, 0}, {2, 0}, {5, 0}, 7, kNoParam},
 };
 inline constexpr ParamInfo kGatedActParams[] = {
     {"count", ParamKind::kCount, 1, kNoParam},
@@ -557,10 +567,11 @@ inline constexpr ParamInfo kGatedActParams[] = {
     {"ldx", ParamKind::kU32, kNoParam, kNoParam},
     {"ldy", ParamKind::kU32, kNoParam, kNoParam},
     {"act", ParamKind::kU32, kNoParam, kNoParam},
+    {"yType", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kLoraShrinkOperands[] = {
-    {"x", OperandKind::kRows, Elem::kF32, Access::kIn, false, {2, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
+    {"x", OperandKind::kRows, Elem::kByte, Access::kIn, false, {2, 0}, {3, 0}, {4, 0}, 17, kNoParam},
     {"u", OperandKind::kRows, Elem::kF32, Access::kOut, false, {8, 0}, {5, 0}, {5, 0}, kNoParam, kNoParam},
     {"groups", OperandKind::kRows, Elem::kI32, Access::kIn, false, {7, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
     {"groupRows", OperandKind::kRows, Elem::kI32, Access::kIn, false, {8, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
@@ -585,6 +596,7 @@ inline constexpr ParamInfo kLoraShrinkParams[] = {
     {"nSites", ParamKind::kU32, kNoParam, kNoParam},
     {"site", ParamKind::kU32, kNoParam, kNoParam},
     {"parts", ParamKind::kU32, kNoParam, kNoParam},
+    {"xType", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kLoraExpandOperands[] = {
@@ -645,15 +657,17 @@ inline constexpr ParamInfo kSampleParams[] = {
 };
 
 inline constexpr OperandInfo kCopyRowsOperands[] = {
-    {"from", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {2, 0}, {3, 0}, kNoParam, kNoParam},
-    {"to", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {2, 0}, {4, 0}, kNoParam, kNoParam},
+    {"from", OperandKind::kRows, Elem::kF32, Access::kIn, false, {2, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
+    {"to", OperandKind::kRows, Elem::kByte, Access::kOut, false, {2, 0}, {3, 0}, {5, 0}, 6, kNoParam},
 };
 inline constexpr ParamInfo kCopyRowsParams[] = {
-    {"count", ParamKind::kCount, 1, kNoParam},
+    {"count", ParamKind::kCount, 2, 1},
+    {"countFrom", ParamKind::kU32, kNoParam, kNoParam},
     {"rows", ParamKind::kU32, kNoParam, kNoParam},
     {"dim", ParamKind::kU32, kNoParam, kNoParam},
     {"ldFrom", ParamKind::kU32, kNoParam, kNoParam},
     {"ldTo", ParamKind::kU32, kNoParam, kNoParam},
+    {"toType", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kCopyPagesOperands[] = {
@@ -683,17 +697,17 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {nullptr, 0, 0, 0, nullptr, nullptr},
     {"resolve", 7, 5, sizeof(ResolveArgs), kResolveOperands, kResolveParams},
     {"embed", 3, 8, sizeof(EmbedArgs), kEmbedOperands, kEmbedParams},
-    {"rmsNorm", 5, 9, sizeof(RmsNormArgs), kRmsNormOperands, kRmsNormParams},
+    {"rmsNorm", 5, 10, sizeof(RmsNormArgs), kRmsNormOperands, kRmsNormParams},
     {"headNorm", 2, 8, sizeof(HeadNormArgs), kHeadNormOperands, kHeadNormParams},
-    {"linear", 4, 9, sizeof(LinearArgs), kLinearOperands, kLinearParams},
+    {"linear", 4, 10, sizeof(LinearArgs), kLinearOperands, kLinearParams},
     {"rope", 3, 9, sizeof(RopeArgs), kRopeOperands, kRopeParams},
     {"kvWrite", 7, 15, sizeof(KvWriteArgs), kKvWriteOperands, kKvWriteParams},
-    {"attention", 6, 20, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},
-    {"gatedAct", 2, 7, sizeof(GatedActArgs), kGatedActOperands, kGatedActParams},
-    {"loraShrink", 6, 17, sizeof(LoraShrinkArgs), kLoraShrinkOperands, kLoraShrinkParams},
+    {"attention", 6, 21, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},
+    {"gatedAct", 2, 8, sizeof(GatedActArgs), kGatedActOperands, kGatedActParams},
+    {"loraShrink", 6, 18, sizeof(LoraShrinkArgs), kLoraShrinkOperands, kLoraShrinkParams},
     {"loraExpand", 6, 23, sizeof(LoraExpandArgs), kLoraExpandOperands, kLoraExpandParams},
     {"sample", 7, 11, sizeof(SampleArgs), kSampleOperands, kSampleParams},
-    {"copyRows", 2, 5, sizeof(CopyRowsArgs), kCopyRowsOperands, kCopyRowsParams},
+    {"copyRows", 2, 7, sizeof(CopyRowsArgs), kCopyRowsOperands, kCopyRowsParams},
     {"copyPages", 2, 4, sizeof(CopyPagesArgs), kCopyPagesOperands, kCopyPagesParams},
     {"allReduce", 1, 6, sizeof(AllReduceArgs), kAllReduceOperands, kAllReduceParams},
 };

@@ -31,6 +31,15 @@ uint128_t packedBytes(uint64_t n, uint64_t k, uint32_t dtype, bool plain) {
   return (uint128_t)padded * k * kDTypeBytes[dtype];
 }
 
+// Bytes of a value of rows: f32, or bf16 where a param says so.
+uint32_t rowValueBytes(const OperandInfo& operand, uint64_t ld, const uint32_t* params, const OpInfo& op, const OpSite& site) {
+  const uint32_t type = operand.dtype == kNoParam ? uint32_t{kDTypeF32} : params[operand.dtype];
+  if (type == kDTypeF32) return 4;
+  if (type != kDTypeBf16) site.fail(format("%s = %u is no type of rows: %s is f32 or bf16", op.params[operand.dtype].name, type, operand.name));
+  if (ld % 2) site.fail(format("%s = %llu is odd: rows of bf16 begin at multiples of 4 bytes", op.params[operand.ld.param].name, (unsigned long long)ld));
+  return 2;
+}
+
 // Bytes from an operand's first to its last value.
 uint128_t extentOf(const OperandInfo& operand, const uint32_t* params, const OpInfo& op, const OpSite& site) {
   const uint64_t rows = valueOf(operand.rows, params, op.params, site), cols = valueOf(operand.cols, params, op.params, site);
@@ -41,7 +50,7 @@ uint128_t extentOf(const OperandInfo& operand, const uint32_t* params, const OpI
         site.fail(format("%s of %s = %llu is less than its %llu columns", op.params[operand.ld.param].name, operand.name,
                          (unsigned long long)ld, (unsigned long long)cols));
       }
-      return ((uint128_t)(rows - 1) * ld + cols) * 4;
+      return ((uint128_t)(rows - 1) * ld + cols) * rowValueBytes(operand, ld, params, op, site);
     }
     case OperandKind::kPacked: {
       const uint32_t dtype = params[operand.dtype];

@@ -78,6 +78,18 @@ WEFT_INLINE void inOrder(F& even, F& odd) {
   odd = _mm256_permute2f128_ps(low, high, 0x31);
 }
 
+WEFT_INLINE void storeBf16(uint16_t* p, F a) {
+  const __m256i u = _mm256_castps_si256(a), high = _mm256_srli_epi32(u, 16);
+  const __m256i bias = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), _mm256_and_si256(high, _mm256_set1_epi32(1)));
+  const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(u, bias), 16), quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+  const __m256i half = _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)));
+  _mm_storeu_si128((__m128i*)p, _mm_packus_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1)));
+}
+WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) {
+  uint16_t values[8];
+  storeBf16(values, a);
+  for (int i = 0; i < n; i++) p[i] = values[i];
+}
 WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

@@ -73,6 +73,14 @@ WEFT_INLINE void inOrder(F& even, F& odd) {
   even = a;
 }
 
+WEFT_INLINE __m256i bf16Of(F a) {
+  const __m512i u = _mm512_castps_si512(a), high = _mm512_srli_epi32(u, 16);
+  const __m512i bias = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), _mm512_and_si512(high, _mm512_set1_epi32(1)));
+  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, bias), 16), quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+  return _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), rounded, quiet));
+}
+WEFT_INLINE void storeBf16(uint16_t* p, F a) { _mm256_storeu_si256((__m256i*)p, bf16Of(a)); }
+WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { _mm256_mask_storeu_epi16(p, firstLanes(n), bf16Of(a)); }
 WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

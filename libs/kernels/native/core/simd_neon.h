@@ -71,6 +71,16 @@ WEFT_INLINE void inOrder(F& even, F& odd) {
   even = low;
 }
 
+WEFT_INLINE void storeBf16(uint16_t* p, F a) {
+  const uint32x4_t u = vreinterpretq_u32_f32(a), high = vshrq_n_u32(u, 16);
+  const uint32x4_t rounded = vshrq_n_u32(vaddq_u32(u, vaddq_u32(vdupq_n_u32(0x7fff), vandq_u32(high, vdupq_n_u32(1)))), 16);
+  vst1_u16(p, vmovn_u32(vbslq_u32(vceqq_f32(a, a), rounded, vorrq_u32(high, vdupq_n_u32(0x40)))));
+}
+WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) {
+  uint16_t v[4];
+  storeBf16(v, a);
+  for (int i = 0; i < n; i++) p[i] = v[i];
+}
 WEFT_INLINE void storeF16(uint16_t* p, F a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
 }  // namespace WEFT_ISA

@@ -9,6 +9,7 @@
 //   ifLess(a, b, x, y)   a < b ? x : y            anyGreater(a, b)     some lane of a above b
 //   sumOf(a), maxOver(a) over lanes, in a fixed tree
 //   loadN, storeN, …     the first n lanes only: what lies behind is neither read nor written (lanes read as 0)
+//   storeBf16            rounds to nearest, ties to even; NaN stays NaN
 //   bf16Pair             2·kLanes bf16 values as two vectors in the set's cheapest order; inOrder puts a pair right
 #pragma once
 #include <math.h>
@@ -103,6 +104,13 @@ WEFT_INLINE uint16_t toF16(float value) {
   }
   return (uint16_t)(sign | ((a - 0x38000000 + 0xfff + ((a >> 13) & 1)) >> 13));
 }
+WEFT_INLINE uint16_t toBf16(float value) {
+  uint32_t u;
+  memcpy(&u, &value, 4);
+  return (uint16_t)((u & 0x7fffffff) > 0x7f800000 ? u >> 16 | 0x40 : (u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { for (int i = 0; i < n; i++) p[i] = toBf16(a[i]); }
+WEFT_INLINE void storeBf16(uint16_t* p, F a) { storeBf16N(p, a, kLanes); }
 WEFT_INLINE void storeF16(uint16_t* p, F a) { for (int i = 0; i < kLanes; i++) p[i] = toF16(a[i]); }
 
 }  // namespace WEFT_ISA

@@ -34,6 +34,7 @@ Values valuesAt(uint32_t format, const uint8_t* found, const uint8_t* expected, 
   switch (format) {
     case Recording::kF32: return {at<float>(found, i), at<float>(expected, i), true};
     case Recording::kF16: return {f16ToF32(at<uint16_t>(found, i)), f16ToF32(at<uint16_t>(expected, i)), true};
+    case Recording::kBf16: return {bf16ToF32(at<uint16_t>(found, i)), bf16ToF32(at<uint16_t>(expected, i)), true};
     default: return wordValues(at<uint32_t>(found, i), at<uint32_t>(expected, i));
   }
 }
@@ -45,7 +46,7 @@ Comparison compare(const Recording& recording, const Session& session) {
   for (const auto& e : recording.expectations) {
     const uint8_t* found = session.buffer(e.buffer)->data() + e.offset;
     const uint8_t* expected = recording.expected(e);
-    const uint64_t size = e.format == Recording::kF16 ? 2 : 4;
+    const uint64_t size = e.format == Recording::kF16 || e.format == Recording::kBf16 ? 2 : 4;
     for (uint64_t i = 0; i < e.bytes / size; i++) {
       result.values++;
       if (memcmp(found + i * size, expected + i * size, size) == 0) {

@@ -106,7 +106,7 @@ Recording Recording::read(const std::string& path) {
     e.relative = reader.take<float>();
     requireInside(e.buffer, e.offset, e.bytes);
     reader.at(e.place, e.bytes);
-    if (e.format > kF16) reader.fail("has an unknown format");
+    if (e.format > kBf16) reader.fail("has an unknown format");
     r.expectations.push_back(e);
   }
   return r;

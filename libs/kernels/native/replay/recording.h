@@ -7,7 +7,7 @@
 namespace weft {
 
 struct Recording {
-  enum Format : uint32_t { kWords = 0, kF32 = 1, kF16 = 2 };
+  enum Format : uint32_t { kWords = 0, kF32 = 1, kF16 = 2, kBf16 = 3 };
 
   struct BufferInfo { uint32_t id; uint64_t bytes; std::string label; };
   struct BindingInfo { uint32_t binding, buffer; };

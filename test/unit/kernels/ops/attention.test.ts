@@ -38,7 +38,7 @@ async function attend(variant: Variant, s: Setup, chunks = s.chunks, q = s.q): P
   const { out } = await runOp(deviceOf(variant), attention, {
     q, out: new Float32Array(rows * width), positions: frame.positions, segments: frame.segments, pages: frame.pages, arena: s.arena,
     count: 0, rows, segmentCount: 0, ...s.heads, width, ldq: width, ldo: width, nSegments: chunks.length, tableSize: frame.pages.length,
-    ...s.layout, kvGroup: s.kvGroup, window: s.window, scale: s.scale, softcap: s.softcap,
+    ...s.layout, kvGroup: s.kvGroup, window: s.window, scale: s.scale, softcap: s.softcap, outType: 0,
   });
   return out;
 }

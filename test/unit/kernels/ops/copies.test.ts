@@ -8,7 +8,7 @@ describe.each(variants)('copies: $isa, $threads threads', variant => {
 
   test('rows of any length, and nothing between them', async () => {
     const random = new Random(41), rows = 23, dim = 77, from = random.normals(rows * 80);
-    const { to } = await runOp(device, copyRows, { from, to: new Float32Array(rows * 90).fill(7), count: 0, rows, dim, ldFrom: 80, ldTo: 90 });
+    const { to } = await runOp(device, copyRows, { from, to: new Float32Array(rows * 90).fill(7), count: 0, countFrom: 0, rows, dim, ldFrom: 80, ldTo: 90, toType: 0 });
     expectSameBits(to, Float32Array.from(to, (_, i) => i % 90 < dim ? from[Math.floor(i / 90) * 80 + i % 90]! : 7), 'to');
   });
 

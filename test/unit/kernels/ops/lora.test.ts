@@ -22,7 +22,7 @@ async function apply(variant: Variant, s: Setup, groups: RowGroup[]): Promise<Fl
     layer: PLACE.layer, nSites: PLACE.nSites, site: PLACE.site, parts,
   };
   const header = { groups: groups.length, groupRows: groups.reduce((sum, group) => sum + group.rows.length, 0) };
-  const { u } = await runOp(device, loraShrink, { ...shared, x: s.x, u: new Float32Array(maxGroupRows * shared.ldu).fill(NaN), dIn: site.dIn, ldx: site.dIn }, header);
+  const { u } = await runOp(device, loraShrink, { ...shared, x: s.x, u: new Float32Array(maxGroupRows * shared.ldu).fill(NaN), dIn: site.dIn, ldx: site.dIn, xType: 0 }, header);
   const [o0 = 0, o1 = 0, o2 = 0] = site.outs;
   const { y } = await runOp(device, loraExpand, {
     ...shared, u, y: s.y, dOut, ldy: dOut, outOffset0: 0, dOut0: o0, outOffset1: o0, dOut1: o1, outOffset2: o0 + o1, dOut2: o2,

@@ -12,7 +12,7 @@ describe.each(variants)('ops on rows: $isa, $threads threads', variant => {
     const random = new Random(31), ldr = dim + 2, ldAdd = dim + 1, ldy = dim + 3;
     const r = random.normals(rows * ldr), add = random.normals(rows * ldAdd), w = random.normals(dim);
     for (const plusOne of [0, 1]) {
-      const out = await runOp(device, rmsNorm, { r, add, w, y: new Float32Array(rows * ldy), count: 0, rows, srcRows: rows, dim, ldr, ldAdd, ldy, eps: 1e-5, plusOne });
+      const out = await runOp(device, rmsNorm, { r, add, w, y: new Float32Array(rows * ldy), count: 0, rows, srcRows: rows, dim, ldr, ldAdd, ldy, eps: 1e-5, plusOne, yType: 0 });
       for (let t = 0; t < rows; t++) {
         const sum = Float32Array.from({ length: dim }, (_, i) => r[t * ldr + i]! + add[t * ldAdd + i]!);
         expectSameBits(out.r.slice(t * ldr, t * ldr + dim), sum, `residual ${t}`);
@@ -23,7 +23,7 @@ describe.each(variants)('ops on rows: $isa, $threads threads', variant => {
 
   test('rmsNorm of indexed rows leaves the residual as it is', async () => {
     const random = new Random(32), dim = 45, r = random.normals(6 * dim), add = random.normals(6 * dim), w = random.normals(dim), index = Int32Array.of(5, 0, 5);
-    const args = { r, add, w, index, y: new Float32Array(3 * dim), count: Header.logits, rows: 3, srcRows: 6, dim, ldr: dim, ldAdd: dim, ldy: dim, eps: 1e-6, plusOne: 0 };
+    const args = { r, add, w, index, y: new Float32Array(3 * dim), count: Header.logits, rows: 3, srcRows: 6, dim, ldr: dim, ldAdd: dim, ldy: dim, eps: 1e-6, plusOne: 0, yType: 0 };
     const out = await runOp(device, rmsNorm, args, { logits: 2 });
     expectSameBits(out.r, r, 'residual');
     const of = (t: number): Float64Array => rmsNormReference(Float32Array.from({ length: dim }, (_, i) => r[t * dim + i]! + add[t * dim + i]!), w, 1e-6, 0);
@@ -35,7 +35,7 @@ describe.each(variants)('ops on rows: $isa, $threads threads', variant => {
   test('rmsNorm: the same bits alone and among others; NaN stays in its row', async () => {
     const random = new Random(33), dim = 90, r = random.normals(40 * dim), w = random.normals(dim);
     const norm = async (rows: number, values: Float32Array): Promise<Float32Array> =>
-      (await runOp(device, rmsNorm, { r: values, w, y: new Float32Array(rows * dim), count: 0, rows, srcRows: rows, dim, ldr: dim, ldAdd: dim, ldy: dim, eps: 1e-5, plusOne: 0 })).y;
+      (await runOp(device, rmsNorm, { r: values, w, y: new Float32Array(rows * dim), count: 0, rows, srcRows: rows, dim, ldr: dim, ldAdd: dim, ldy: dim, eps: 1e-5, plusOne: 0, yType: 0 })).y;
     const all = await norm(40, r);
     expectSameBits(all.slice(17 * dim, 18 * dim), await norm(1, r.slice(17 * dim, 18 * dim)), 'row 17');
     r[3 * dim + 8] = NaN;
@@ -70,7 +70,7 @@ describe.each(variants)('ops on rows: $isa, $threads threads', variant => {
   test.each(Object.entries(Activation))('gatedAct %s', async (_, act) => {
     const random = new Random(36), rows = 6, dim = 213, ldx = 2 * dim + 3, ldy = dim + 2, x = random.normals(rows * ldx, 4);
     x.set([0, -0, 30, -30, 88, -88, 104, -104, 1e-30, 3e38, -3e38], 0);
-    const { y } = await runOp(device, gatedAct, { x, y: new Float32Array(rows * ldy), count: 0, rows, dim, dim2: 2 * dim, ldx, ldy, act });
+    const { y } = await runOp(device, gatedAct, { x, y: new Float32Array(rows * ldy), count: 0, rows, dim, dim2: 2 * dim, ldx, ldy, act, yType: 0 });
     const expected = new Float64Array(rows * ldy);
     for (let t = 0; t < rows; t++) for (let i = 0; i < dim; i++) {
       const gate = x[t * ldx + i]!, value = activations[act]!(gate);
@@ -81,7 +81,7 @@ describe.each(variants)('ops on rows: $isa, $threads threads', variant => {
 
   test('gatedAct passes NaN on', async () => {
     for (const act of Object.values(Activation)) {
-      const { y } = await runOp(device, gatedAct, { x: Float32Array.of(NaN, 1, 1, 1, NaN, 2), y: new Float32Array(3), count: 0, rows: 1, dim: 3, dim2: 6, ldx: 6, ldy: 3, act });
+      const { y } = await runOp(device, gatedAct, { x: Float32Array.of(NaN, 1, 1, 1, NaN, 2), y: new Float32Array(3), count: 0, rows: 1, dim: 3, dim2: 6, ldx: 6, ldy: 3, act, yType: 0 });
       expect([Number.isNaN(y[0]), Number.isNaN(y[1]), Number.isNaN(y[2])]).toEqual([true, true, false]);
     }
   });

@@ -4,11 +4,11 @@
 namespace weft {
 namespace WEFT_ISA {
 
-template <class Act>
-WEFT_INLINE void gatedRow(const float* x, float* y, uint32_t dim, Act act) {
+template <class T, class Act>
+WEFT_INLINE void gatedRow(const float* x, typename T::Stored* y, uint32_t dim, Act act) {
   uint32_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) store(y + i, mul(act(load(x + i)), load(x + dim + i)));
-  if (i < dim) storeN(y + i, mul(act(loadN(x + i, dim - i)), loadN(x + dim + i, dim - i)), dim - i);
+  for (; i + kLanes <= dim; i += kLanes) T::put(y + i, mul(act(load(x + i)), load(x + dim + i)));
+  if (i < dim) T::putN(y + i, mul(act(loadN(x + i, dim - i)), loadN(x + dim + i, dim - i)), dim - i);
 }
 
 static uint32_t gatedActTiles(const void* p, uint32_t threads) {
@@ -19,13 +19,16 @@ static uint32_t gatedActTiles(const void* p, uint32_t threads) {
 static void gatedActRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
   const GatedActArgs& a = *static_cast<const GatedActArgs*>(p);
   Split split(a.count, a.dim * 8.0 / kLanes, threads);
-  for (size_t t = split.begin(tile); t < split.end(tile); t++) {
-    const float* x = a.x + t * a.ldx;
-    float* y = a.y + t * a.ldy;
-    if (a.act == kActivationSilu) gatedRow(x, y, a.dim, [](F v) { return siluOf(v); });
-    else if (a.act == kActivationGeluTanh) gatedRow(x, y, a.dim, [](F v) { return geluTanhOf(v); });
-    else gatedRow(x, y, a.dim, [](F v) { return geluOf(v); });
-  }
+  withRowType(a.yType, [&](auto type) {
+    using T = decltype(type);
+    for (size_t t = split.begin(tile); t < split.end(tile); t++) {
+      const float* x = a.x + t * a.ldx;
+      auto* y = rowOf<T>(a.y, t, a.ldy);
+      if (a.act == kActivationSilu) gatedRow<T>(x, y, a.dim, [](F v) { return siluOf(v); });
+      else if (a.act == kActivationGeluTanh) gatedRow<T>(x, y, a.dim, [](F v) { return geluTanhOf(v); });
+      else gatedRow<T>(x, y, a.dim, [](F v) { return geluOf(v); });
+    }
+  });
 }
 
 }  // namespace WEFT_ISA

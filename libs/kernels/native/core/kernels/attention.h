@@ -197,14 +197,15 @@ struct AttentionState {
     }
   }
 
-  void finish(uint32_t m, float* out) const {
+  template <class T>
+  void finish(uint32_t m, typename T::Stored* out) const {
     F total = load(sum + m * kBlockTokens);
     for (int v = 1; v < kTokenVectors; v++) total = add(total, load(sum + m * kBlockTokens + v * kLanes));
     const F l = splat(sumOf(total));
     for (uint32_t i = 0; i < dim; i += kLanes) {
       const F value = divide(load(acc + m * ld + i), l);
-      if (dim - i < (uint32_t)kLanes) storeN(out + i, value, dim - i);
-      else store(out + i, value);
+      if (dim - i < (uint32_t)kLanes) T::putN(out + i, value, dim - i);
+      else T::put(out + i, value);
     }
   }
 };
@@ -263,9 +264,12 @@ static void attentionTile(const AttentionArgs& a, const int32_t* segment, uint32
       attentionBlock<F32>(a, state, positions, heads, block, state.keys, state.values, ahead);
     }
   }
-  for (uint32_t m = 0; m < pairs; m++) {
-    state.finish(m, a.out + (size_t)(row + m / heads) * a.ldo + (kvHead * heads + m % heads) * a.dim);
-  }
+  withRowType(a.outType, [&](auto type) {
+    using T = decltype(type);
+    for (uint32_t m = 0; m < pairs; m++) {
+      state.finish<T>(m, rowOf<T>(a.out, row + m / heads, a.ldo) + (kvHead * heads + m % heads) * a.dim);
+    }
+  });
 }
 
 // How a segment is cut: for each kv head into chunks of `step` rows, each of about `ns`.

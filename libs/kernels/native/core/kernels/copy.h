@@ -12,7 +12,11 @@ static uint32_t copyRowsTiles(const void* p, uint32_t threads) {
 static void copyRowsRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
   const CopyRowsArgs& a = *static_cast<const CopyRowsArgs*>(p);
   Split split(a.count, a.dim * 8 / kBytesPerNs, threads);
-  for (size_t t = split.begin(tile); t < split.end(tile); t++) memcpy(a.to + t * a.ldTo, a.from + t * a.ldFrom, a.dim * 4);
+  for (size_t t = split.begin(tile); t < split.end(tile); t++) {
+    const float* from = a.from + t * a.ldFrom;
+    if (a.toType == kDTypeBf16) roundRow(from, rowOf<Bf16>(a.to, t, a.ldTo), a.dim);
+    else memcpy(rowOf<F32>(a.to, t, a.ldTo), from, a.dim * 4);
+  }
 }
 
 // Pairs are copied in order and one may read what another wrote, so a tile is a slice of the page, for all pairs.

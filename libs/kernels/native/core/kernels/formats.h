@@ -12,6 +12,8 @@ struct Bf16 {
   WEFT_INLINE void order(F& a, F& b) { inOrder(a, b); }
   WEFT_INLINE F vector(const Stored* p) { return loadBf16(p); }
   WEFT_INLINE F vectorN(const Stored* p, int n) { return loadBf16N(p, n); }
+  WEFT_INLINE void put(Stored* p, F a) { storeBf16(p, a); }
+  WEFT_INLINE void putN(Stored* p, F a, int n) { storeBf16N(p, a, n); }
 };
 struct F16 {
   using Stored = uint16_t;
@@ -26,6 +28,8 @@ struct F32 {
   WEFT_INLINE void order(F&, F&) {}
   WEFT_INLINE F vector(const Stored* p) { return load(p); }
   WEFT_INLINE F vectorN(const Stored* p, int n) { return loadN(p, n); }
+  WEFT_INLINE void put(Stored* p, F a) { store(p, a); }
+  WEFT_INLINE void putN(Stored* p, F a, int n) { storeN(p, a, n); }
 };
 
 // Calls use(Format{}) with the format that `dtype` names.
@@ -35,6 +39,28 @@ WEFT_INLINE void withFormat(uint32_t dtype, Use use) {
   else if (dtype == kDTypeF16) use(F16{});
   else use(F32{});
 }
+
+// The same for rows of activations, which are f32 or bf16.
+template <class Use>
+WEFT_INLINE void withRowType(uint32_t type, Use use) {
+  if (type == kDTypeBf16) use(Bf16{});
+  else use(F32{});
+}
+
+WEFT_INLINE void widenRow(const uint16_t* from, float* to, uint32_t dim) {
+  uint32_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) store(to + i, loadBf16(from + i));
+  if (i < dim) storeN(to + i, loadBf16N(from + i, dim - i), dim - i);
+}
+WEFT_INLINE void roundRow(const float* from, uint16_t* to, uint32_t dim) {
+  uint32_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) storeBf16(to + i, load(from + i));
+  if (i < dim) storeBf16N(to + i, loadN(from + i, dim - i), dim - i);
+}
+
+// Row `row` of rows of T that lie `ld` values apart.
+template <class T>
+WEFT_INLINE typename T::Stored* rowOf(uint8_t* rows, size_t row, size_t ld) { return reinterpret_cast<typename T::Stored*>(rows) + row * ld; }
 
 }  // namespace WEFT_ISA
 }  // namespace weft

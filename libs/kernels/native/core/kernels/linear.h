@@ -58,7 +58,7 @@ static void linearTile(const LinearArgs& a, size_t row, size_t block, int pair, 
   using Stored = typename W::Stored;
   const size_t k = a.k, blockStride = k * kOuts;
   const Stored* w = reinterpret_cast<const Stored*>(a.w) + block * blockStride + pair * 2 * kLanes;
-  const float* x = a.x + row * a.ldx;
+  const float* x = rowOf<F32>(a.x, row, a.ldx);
   const size_t ldx = a.ldx;
 
   F acc[R][B][P][2];
@@ -158,11 +158,28 @@ static uint32_t linearTiles(const void* p, uint32_t threads) {
   return plan.chunks * plan.blocks.tiles();
 }
 
-static void linearRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
-  const LinearArgs& a = *static_cast<const LinearArgs*>(p);
-  LinearPlan plan(a, threads);
+// The op for rows [begin, begin + rows) alone, with x in f32: bf16 is widened once for all blocks of a tile.
+static LinearArgs linearChunk(LinearArgs a, size_t begin, uint32_t rows, Scratch& scratch) {
+  a.y += begin * a.ldy;
+  a.count = rows;
+  if (a.xType == kDTypeF32) {
+    a.x = reinterpret_cast<uint8_t*>(rowOf<F32>(a.x, begin, a.ldx));
+    return a;
+  }
+  const size_t ld = (a.k + 15) / 16 * 16;
+  float* wide = static_cast<float*>(scratch.take(rows * ld * sizeof(float)));
+  for (uint32_t r = 0; r < rows; r++) widenRow(rowOf<Bf16>(a.x, begin + r, a.ldx), wide + r * ld, a.k);
+  a.x = reinterpret_cast<uint8_t*>(wide);
+  a.ldx = (uint32_t)ld;
+  return a;
+}
+
+static void linearRun(const void* p, uint32_t tile, uint32_t threads, Scratch& scratch) {
+  const LinearArgs& whole = *static_cast<const LinearArgs*>(p);
+  LinearPlan plan(whole, threads);
   const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
-  const uint32_t begin = evenBegin(a.count, plan.chunks, chunk), rows = evenBegin(a.count, plan.chunks, chunk + 1) - begin;
+  const uint32_t begin = evenBegin(whole.count, plan.chunks, chunk), rows = evenBegin(whole.count, plan.chunks, chunk + 1) - begin;
+  const LinearArgs a = linearChunk(whole, begin, rows, scratch);
   const uint32_t parts = ceilDiv(rows, kRowTile), step = parts == 1 ? blocksFor((int)rows) : 1;
   uint32_t passCount = 0;
   for (uint32_t i = 0; i < parts; i++) passCount += kPairs / pairsFor((int)(evenBegin(rows, parts, i + 1) - evenBegin(rows, parts, i)));
@@ -176,7 +193,7 @@ static void linearRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) 
       Passes passes(bytes, block + step < end ? bytes + blockBytes : nullptr, a.k, rowBytes, passCount);
       for (uint32_t i = 0; i < parts; i++) {
         const uint32_t from = evenBegin(rows, parts, i), to = evenBegin(rows, parts, i + 1);
-        linearDispatch<W>(a, begin + from, to - from, block, blocks, passes);
+        linearDispatch<W>(a, from, to - from, block, blocks, passes);
       }
     }
   });

@@ -15,8 +15,8 @@ constexpr uint32_t kShrinkRanks = 8;                     // rank rows of a work 
 constexpr uint32_t kShrinkRows = 48;                     // rows of x of a work item: 48·dIn·4 bytes stay in L2
 constexpr int shrinkRowsFor(int ranks) { return kAccumulators / ranks < 6 ? kAccumulators / ranks : 6; }
 
-template <class W, int J, int R>
-static void shrinkTile(const uint8_t* const* units, const float* const* x, uint32_t dIn, float* const* u, const uint8_t* const* ahead) {
+template <class W, class X, int J, int R>
+static void shrinkTile(const uint8_t* const* units, const typename X::Stored* const* x, uint32_t dIn, float* const* u, const uint8_t* const* ahead) {
   F acc[J][R];
 #pragma GCC unroll 8
   for (int j = 0; j < J; j++)
@@ -36,8 +36,8 @@ static void shrinkTile(const uint8_t* const* units, const float* const* x, uint3
     }
   };
   uint32_t k = 0;
-  for (; k + kLanes <= dIn; k += kLanes) step(k, [](const float* p) __attribute__((always_inline)) { return load(p); });
-  if (k < dIn) step(k, [n = (int)(dIn - k)](const float* p) __attribute__((always_inline)) { return loadN(p, n); });
+  for (; k + kLanes <= dIn; k += kLanes) step(k, [](const typename X::Stored* p) __attribute__((always_inline)) { return X::vector(p); });
+  if (k < dIn) step(k, [n = (int)(dIn - k)](const typename X::Stored* p) __attribute__((always_inline)) { return X::vectorN(p, n); });
 
 #pragma GCC unroll 8
   for (int j = 0; j < J; j++)
@@ -45,11 +45,11 @@ static void shrinkTile(const uint8_t* const* units, const float* const* x, uint3
     for (int r = 0; r < R; r++) u[r][j] = sumOf(acc[j][r]);
 }
 
-template <class W, int J, int R = shrinkRowsFor(J)>
-static void shrinkDispatch(uint32_t rows, const uint8_t* const* units, const float* const* x, uint32_t dIn, float* const* u, const uint8_t* const* ahead) {
+template <class W, class X, int J, int R = shrinkRowsFor(J)>
+static void shrinkDispatch(uint32_t rows, const uint8_t* const* units, const typename X::Stored* const* x, uint32_t dIn, float* const* u, const uint8_t* const* ahead) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) shrinkTile<W, J, R>(units, x, dIn, u, ahead);
-    else shrinkDispatch<W, J, R - 1>(rows, units, x, dIn, u, ahead);
+    if (rows == (uint32_t)R) shrinkTile<W, X, J, R>(units, x, dIn, u, ahead);
+    else shrinkDispatch<W, X, J, R - 1>(rows, units, x, dIn, u, ahead);
   }
 }
 
@@ -61,36 +61,38 @@ struct ShrinkItem {
 
 // Its rank rows j … j + J - 1. The next item is asked for meanwhile: adapters of one row are read at the speed of memory,
 // and where each begins no processor can guess.
-template <class W, int J>
+template <class W, class X, int J>
 static void shrinkRanks(const LoraShrinkArgs& a, const ShrinkItem& item, uint32_t j, const ShrinkItem& next) {
   constexpr uint32_t kRows = shrinkRowsFor(J);
   const uint8_t* const* ahead = next.units + j;
   for (uint32_t i = item.from; i < item.to;) {
     const uint32_t parts = ceilDiv(item.to - i, kRows), rows = ceilDiv(item.to - i, parts);
-    const float* x[kRows] = {};
+    const typename X::Stored* x[kRows] = {};
     float* u[kRows] = {};
     for (uint32_t r = 0; r < rows; r++) {
-      x[r] = a.x + (size_t)a.groupRows[i + r] * a.ldx;
+      x[r] = rowOf<X>(a.x, a.groupRows[i + r], a.ldx);
       u[r] = a.u + (size_t)(i + r) * a.ldu + item.column + j;
     }
-    shrinkDispatch<W, J>(rows, item.units + j, x, a.dIn, u, ahead);
+    shrinkDispatch<W, X, J>(rows, item.units + j, x, a.dIn, u, ahead);
     ahead = item.units + j;
     i += rows;
   }
 }
 
-template <class W>
+template <class W, class X>
 static void shrinkItem(const LoraShrinkArgs& a, const ShrinkItem& item, const ShrinkItem& next) {
   uint32_t j = 0;
-  if (item.to - item.from == 1 && item.ranks == 8) return shrinkRanks<W, 8>(a, item, 0, next);
-  for (; j + 4 <= item.ranks; j += 4) shrinkRanks<W, 4>(a, item, j, next);
-  for (; j + 2 <= item.ranks; j += 2) shrinkRanks<W, 2>(a, item, j, next);
-  if (j < item.ranks) shrinkRanks<W, 1>(a, item, j, next);
+  if (item.to - item.from == 1 && item.ranks == 8) return shrinkRanks<W, X, 8>(a, item, 0, next);
+  for (; j + 4 <= item.ranks; j += 4) shrinkRanks<W, X, 4>(a, item, j, next);
+  for (; j + 2 <= item.ranks; j += 2) shrinkRanks<W, X, 2>(a, item, j, next);
+  if (j < item.ranks) shrinkRanks<W, X, 1>(a, item, j, next);
 }
 
 static void shrinkItem(const LoraShrinkArgs& a, const ShrinkItem& item, const ShrinkItem& next) {
-  if (item.dtype == kDTypeBf16) shrinkItem<Bf16>(a, item, next);
-  else shrinkItem<F16>(a, item, next);
+  withRowType(a.xType, [&](auto type) {
+    if (item.dtype == kDTypeBf16) shrinkItem<Bf16, decltype(type)>(a, item, next);
+    else shrinkItem<F16, decltype(type)>(a, item, next);
+  });
 }
 
 WEFT_INLINE uint64_t shrinkNs(const LoraShrinkArgs& a, uint32_t ranks, uint32_t rows) {

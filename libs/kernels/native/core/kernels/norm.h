@@ -25,14 +25,15 @@ WEFT_INLINE float sumOfSquares(const float* x, uint32_t dim) {
   return sumOf(add(add(s0, s1), add(s2, s3)));
 }
 
-// y = (w + plus) · x · factor; y may be x.
-WEFT_INLINE void scaleRow(const float* x, const float* w, float plus, float factor, float* y, uint32_t dim) {
+// y = (w + plus) · x · factor, stored as T; y may be x.
+template <class T>
+WEFT_INLINE void scaleRow(const float* x, const float* w, float plus, float factor, typename T::Stored* y, uint32_t dim) {
   const F f = splat(factor), one = splat(plus);
   uint32_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) store(y + i, mul(add(load(w + i), one), mul(load(x + i), f)));
+  for (; i + kLanes <= dim; i += kLanes) T::put(y + i, mul(add(load(w + i), one), mul(load(x + i), f)));
   if (i < dim) {
     const int n = dim - i;
-    storeN(y + i, mul(add(loadN(w + i, n), one), mul(loadN(x + i, n), f)), n);
+    T::putN(y + i, mul(add(loadN(w + i, n), one), mul(loadN(x + i, n), f)), n);
   }
 }
 
@@ -49,22 +50,25 @@ static uint32_t rmsNormTiles(const void* p, uint32_t threads) {
   return Split(a.count, a.dim * 0.3, threads).tiles();
 }
 
-static void rmsNormRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
+static void rmsNormRun(const void* p, uint32_t tile, uint32_t threads, Scratch& scratch) {
   const RmsNormArgs& a = *static_cast<const RmsNormArgs*>(p);
   Split split(a.count, a.dim * 0.3, threads);
   const float plus = a.plusOne ? 1.0f : 0.0f;
-  for (size_t t = split.begin(tile); t < split.end(tile); t++) {
-    const size_t source = a.index ? (size_t)a.index[t] : t;
-    float* y = a.y + t * a.ldy;
-    float* r = a.r + source * a.ldr;
-    const float* x = r;
-    if (a.add) {
-      float* sum = a.index ? y : r;                      // with an index r belongs to other readers too: sum into y
-      addRows(r, a.add + source * a.ldAdd, sum, a.dim);
-      x = sum;
+  float* aside = a.add && a.index ? static_cast<float*>(scratch.take(a.dim * sizeof(float))) : nullptr;
+  withRowType(a.yType, [&](auto type) {
+    using T = decltype(type);
+    for (size_t t = split.begin(tile); t < split.end(tile); t++) {
+      const size_t source = a.index ? (size_t)a.index[t] : t;
+      float* r = a.r + source * a.ldr;
+      const float* x = r;
+      if (a.add) {
+        float* sum = a.index ? aside : r;                // with an index r belongs to other readers too
+        addRows(r, a.add + source * a.ldAdd, sum, a.dim);
+        x = sum;
+      }
+      scaleRow<T>(x, a.w, plus, normFactor(sumOfSquares(x, a.dim), a.dim, a.eps), rowOf<T>(a.y, t, a.ldy), a.dim);
     }
-    scaleRow(x, a.w, plus, normFactor(sumOfSquares(x, a.dim), a.dim, a.eps), y, a.dim);
-  }
+  });
 }
 
 // The same for each head of a row, in place.
@@ -79,7 +83,7 @@ static void headNormRun(const void* p, uint32_t tile, uint32_t threads, Scratch&
   for (size_t t = split.begin(tile); t < split.end(tile); t++) {
     for (uint32_t h = 0; h < a.heads; h++) {
       float* x = a.x + t * a.ldx + h * a.dim;
-      scaleRow(x, a.w, a.plusOne ? 1.0f : 0.0f, normFactor(sumOfSquares(x, a.dim), a.dim, a.eps), x, a.dim);
+      scaleRow<F32>(x, a.w, a.plusOne ? 1.0f : 0.0f, normFactor(sumOfSquares(x, a.dim), a.dim, a.eps), x, a.dim);
     }
   }
 }
