@@ -21,6 +21,7 @@ export interface ExecutorConfig {
   poolBytes: number | undefined;
   maxModelLen: number | undefined;
   weights: 'bf16' | 'f16' | 'f32' | undefined;
+  activations: 'f32' | 'bf16' | undefined;
   traceFile: string | undefined;
   drainTimeoutMs: number;
 }
@@ -50,6 +51,7 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<ExecutorConfi
     poolBytes: env.integer('WEFT_POOL_BYTES', { min: 1 }),
     maxModelLen: env.integer('WEFT_MAX_MODEL_LEN', { min: 1 }),
     weights: env.oneOf('WEFT_WEIGHTS', ['bf16', 'f16', 'f32']),
+    activations: env.oneOf('WEFT_ACTIVATIONS', ['f32', 'bf16']),
     traceFile: env.optional('WEFT_TRACE'),
     drainTimeoutMs: (env.integer('WEFT_DRAIN_TIMEOUT', { min: 0, max: 86_400 }) ?? DEFAULT_DRAIN_S) * 1000,
   });

@@ -10,7 +10,7 @@ import { Engine } from './engine.js';
 import { ImageLoader } from './loader.js';
 import { availableMemoryBytes, planPool } from './memory.js';
 import { loadModel } from './models/index.js';
-import type { Model } from './models/types.js';
+import type { Activations, Model } from './models/types.js';
 import { PagePool } from './page-pool.js';
 import type { EngineListener } from './request.js';
 import { DeviceRunner } from './runner.js';
@@ -28,6 +28,8 @@ export interface EngineOptions {
   threads?: number;
   isa?: string;
   weights?: 'bf16' | 'f16' | 'f32';
+  /** What linear maps read: f32, or rounded to bf16, which is faster where the processor multiplies bf16. */
+  activations?: Activations;
   poolBytes?: number;
   maxModelLen?: number;
   /** Rows of a step. */
@@ -73,7 +75,8 @@ export async function createEngine(options: EngineOptions): Promise<EngineHost> 
   const device = createCpuDevice({ ...(options.threads && { threads: options.threads }), ...(options.isa && { isa: options.isa }) });
   try {
     return await assemble(options, device, await loadModel(device, checkpoint, {
-      ...(options.weights && { weights: options.weights }), ...(options.maxModelLen && { maxModelLen: options.maxModelLen }),
+      ...(options.weights && { weights: options.weights }), ...(options.activations && { activations: options.activations }),
+      ...(options.maxModelLen && { maxModelLen: options.maxModelLen }),
       partition: { rank: 0, size: 1 }, digestCacheDir: options.adapterCacheDir, log,
     }), await readBaseText(options.modelDir), log);
   } catch (error) {

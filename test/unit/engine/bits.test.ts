@@ -7,6 +7,7 @@
 import { blocksFor, type EngineRequest } from '@weft/engine';
 import { expect, test } from 'vitest';
 import { Random } from '../../sim/clock.js';
+import { isas } from '../kernels/harness.js';
 import { Subject, type Setting } from './subject.js';
 
 const MIXES = 200, PER_MODEL = 40;
@@ -27,8 +28,12 @@ function requestOf(random: Random, id: string, digests: string[], vocab: number)
   };
 }
 
-test.each(models)('%s: each row answers with the same bits alone and in any batch', { timeout: 120_000 }, async model => {
-  const alone = await new Subject().open(model, { threads: 1, depth: 1, stepTokens: 64 });
+/** The arithmetic differs between them; in each of them it is the same for any batch. */
+const modes = isas.flatMap(isa => (['f32', 'bf16'] as const).map(activations => ({ isa, activations })));
+const cases = modes.flatMap(mode => models.map(model => ({ ...mode, model })));
+
+test.each(cases)('$model, $isa, $activations: each row answers with the same bits alone and in any batch', { timeout: 120_000 }, async ({ model, ...mode }) => {
+  const alone = await new Subject().open(model, { ...mode, threads: 1, depth: 1, stepTokens: 64 });
   // The largest request, its two adapters, and one page.
   const largest = [...alone.host.engine.adapters.entries()].map(a => a.pageCount).sort((a, b) => b - a);
   const poolBytes = (largest[0]! + (largest[1] ?? 0) + blocksFor(120 + 40) + 1) * alone.host.pool.pageBytes;
@@ -36,7 +41,7 @@ test.each(models)('%s: each row answers with the same bits alone and in any batc
     { threads: 2, depth: 2, stepTokens: 512 }, { threads: 1, depth: 2, stepTokens: 24 }, { threads: 2, depth: 1, stepTokens: 64 },
     { threads: 2, depth: 2, stepTokens: 96, poolBytes }, { threads: 1, depth: 1, stepTokens: 17, poolBytes },
   ];
-  const subjects = await Promise.all(settings.map(setting => new Subject().open(model, setting)));
+  const subjects = await Promise.all(settings.map(setting => new Subject().open(model, { ...mode, ...setting })));
   const random = new Random(models.indexOf(model) + 1);
   const vocab = alone.host.model.config.vocab;
   let compared = 0;

@@ -8,10 +8,16 @@ test('where it listens is where it is reached, unless that is said', () => {
   expect(readConfig({ ...needed, WEFT_EXECUTOR_LISTEN: '0.0.0.0:7001', WEFT_EXECUTOR_ADVERTISE: 'executor-0:7001' })).toMatchObject({ listenHost: '0.0.0.0', advertise: 'executor-0:7001' });
 });
 
+test('weights and activations are types that there are', () => {
+  expect(readConfig({ ...needed, WEFT_WEIGHTS: 'f16', WEFT_ACTIVATIONS: 'bf16' })).toMatchObject({ weights: 'f16', activations: 'bf16' });
+  expect(readConfig(needed)).toMatchObject({ weights: undefined, activations: undefined });
+});
+
 test.each<[string, Record<string, string>, string]>([
   ['no registry', { WEFT_REGISTRY_ADDRESS: '' }, 'WEFT_REGISTRY_ADDRESS'],
   ['a registry without a port', { WEFT_REGISTRY_ADDRESS: 'registry' }, 'WEFT_REGISTRY_ADDRESS'],
   ['an address that nobody can call', { WEFT_EXECUTOR_LISTEN: '0.0.0.0:7001' }, 'WEFT_EXECUTOR_ADVERTISE'],
+  ['activations of no type', { WEFT_ACTIVATIONS: 'f16' }, 'WEFT_ACTIVATIONS'],
   ['a port beyond the last', { WEFT_EXECUTOR_ADVERTISE: 'executor:70000' }, 'WEFT_EXECUTOR_ADVERTISE'],
 ])('%s is refused by its variable', (_, change, field) => {
   expect(() => readConfig({ ...needed, ...change })).toThrow(expect.objectContaining({ code: 'option_invalid', details: { field } }));

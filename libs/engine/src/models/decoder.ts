@@ -4,16 +4,16 @@
  *   forward   resolve · embed · per layer: norm → qkv → rope → KV → attention → o, norm → gate|up → act → down · final norm
  *   sample    per tile of 64 logit rows: head · sample
  *
- * After each linear map stand the two LoRA ops of its site; without groups in the frame they cost nothing. The residual
- * stream `r` stays f32. A sublayer's output is added to it by the norm that follows: one pass over r, not two.
+ * After each linear map stand the two LoRA ops of its site; without groups in the frame they cost nothing. Inputs of
+ * linear maps are f32, or bf16 where asked for; all other rows, the residual stream `r` among them, stay f32. A sublayer's output is added to it by the norm that follows: one pass over r, not two.
  */
 import type { BaseGeometry, Site } from '@weft/adapters';
 import {
   Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameSection, type Ref,
-  attention, copyPages, embed, gatedAct, headNorm, kvWrite, linear, loraExpand, loraShrink, resolve, rmsNorm, rope, sample,
+  attention, copyPages, copyRows, embed, gatedAct, headNorm, kvWrite, linear, loraExpand, loraShrink, resolve, rmsNorm, rope, sample,
 } from '@weft/kernels';
 import { fillRopeTable } from './rope.js';
-import type { KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
+import type { Activations, KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
 import type { DecoderWeights, LayerWeights } from './weights.js';
 
 /** [rows, cols] on the device. */
@@ -32,22 +32,24 @@ export function kvView({ layers, kvHeads, headDim }: ModelConfig): KvView {
   return { headStride, planeStride, layerStride, pageBytes: roundUp(layers * layerStride, 4096) };
 }
 
-/** Rows of f32 in a buffer, from a column on. */
-interface Rows { buffer: DeviceBuffer; ld: number; column: number }
+const ROW_BYTES: Readonly<Record<Activations, number>> = { f32: F32_BYTES, bf16: 2 };
 
-const ref = (rows: Rows): Ref => at(rows.buffer, rows.column * F32_BYTES);
+/** Rows in a buffer, from a column on. */
+interface Rows { buffer: DeviceBuffer; ld: number; column: number; type: Activations }
+
+const ref = (rows: Rows): Ref => at(rows.buffer, rows.column * ROW_BYTES[rows.type]);
 const fromColumn = (rows: Rows, column: number): Rows => ({ ...rows, column: rows.column + column });
 
 /** Distance between rows: whole cache lines, and never a multiple of 4 KiB, where all rows would meet in one cache set. */
-function stride(width: number): number {
-  const ld = roundUp(width, 16);
-  return ld % 1024 === 0 ? ld + 16 : ld;
+function stride(width: number, valueBytes: number): number {
+  const line = 64 / valueBytes, ld = roundUp(width, line);
+  return ld * valueBytes % 4096 === 0 ? ld + line : ld;
 }
 
 export class DenseDecoder implements Model {
   constructor(
     readonly device: Device, readonly config: ModelConfig, readonly geometry: BaseGeometry, readonly kv: KvView,
-    readonly weights: DecoderWeights<PackedMatrix, DeviceBuffer>, readonly weightBytes: number,
+    readonly weights: DecoderWeights<PackedMatrix, DeviceBuffer>, readonly weightBytes: number, readonly activations: Activations,
   ) {}
 
   record(context: StepContext): StepLists { return new Recorder(this, context).lists(); }
@@ -75,22 +77,26 @@ class Recorder {
   /** A x of all parts of a site, one row per row of a group. */
   readonly #shrunk: Rows;
   readonly #partStride: number;
+  /** Hidden rows of a tile of logits, where the head does not read them as f32. */
+  readonly #headInput: Rows | null;
   readonly #logits: Rows;
 
   constructor(readonly model: DenseDecoder, readonly context: StepContext) {
-    const { config } = model;
+    const { config, activations } = model;
     const { capacity } = context.frame;
     const qWidth = config.heads * config.headDim, kvWidth = config.kvHeads * config.headDim;
     this.#tokens = this.#alloc(capacity.tokens * F32_BYTES, 'tokens');
     this.#positions = this.#alloc(capacity.tokens * F32_BYTES, 'positions');
     this.#residual = this.#rows(capacity.tokens, config.hidden, 'residual');
-    this.#normed = this.#rows(capacity.tokens, config.hidden, 'normed');
+    this.#normed = this.#rows(capacity.tokens, config.hidden, 'normed', activations);
     this.#delta = this.#rows(capacity.tokens, config.hidden, 'delta');
     this.#wide = this.#rows(capacity.tokens, Math.max(qWidth + 2 * kvWidth, 2 * config.intermediate), 'qkv, gate|up');
-    this.#inner = this.#rows(capacity.tokens, Math.max(qWidth, config.intermediate), 'attention, activation');
+    this.#inner = this.#rows(capacity.tokens, Math.max(qWidth, config.intermediate), 'attention, activation', activations);
     this.#partStride = roundUp(context.maxRank, 16);
     this.#shrunk = this.#rows(capacity.groupRows, 3 * this.#partStride, 'LoRA');
-    this.#logits = this.#rows(Math.min(LOGIT_TILE, capacity.logits), config.vocab, 'logits');
+    const tileRows = Math.min(LOGIT_TILE, capacity.logits);
+    this.#headInput = activations === 'f32' ? null : this.#rows(tileRows, config.hidden, 'head input', activations);
+    this.#logits = this.#rows(tileRows, config.vocab, 'logits');
     this.#cosSin = this.#alloc(context.maxLen * config.rope.rotary * F32_BYTES, 'RoPE');
     fillRopeTable(config.rope, context.maxLen, new Float32Array(model.device.host(this.#cosSin)));
   }
@@ -143,7 +149,7 @@ class Recorder {
     this.#forward.add(rmsNorm, {
       r: ref(this.#residual), add: add && ref(add), w: at(weight), y: ref(this.#normed), index: null,
       count: Header.tokens, rows: tokens, srcRows: tokens, dim: this.model.config.hidden,
-      ldr: this.#residual.ld, ldAdd: add?.ld ?? 0, ldy: this.#normed.ld, eps: this.model.config.normEps, plusOne: 0,
+      ldr: this.#residual.ld, ldAdd: add?.ld ?? 0, ldy: this.#normed.ld, eps: this.model.config.normEps, plusOne: 0, yType: DType[this.#normed.type],
     });
   }
 
@@ -154,7 +160,7 @@ class Recorder {
     this.#forward.add(rmsNorm, {
       r: ref(this.#residual), add: ref(this.#delta), w: at(this.model.weights.norm), y: bound('hidden'), index: this.#frame('logitRows'),
       count: Header.logits, rows: logits, srcRows: tokens, dim: hidden,
-      ldr: this.#residual.ld, ldAdd: this.#delta.ld, ldy: hidden, eps: normEps, plusOne: 0,
+      ldr: this.#residual.ld, ldAdd: this.#delta.ld, ldy: hidden, eps: normEps, plusOne: 0, yType: DType.f32,
     });
   }
 
@@ -180,7 +186,7 @@ class Recorder {
     this.#forward.add(attention, {
       q: ref(q), out: ref(this.#inner), positions: at(this.#positions), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
       count: Header.tokens, rows: frame.capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: q.ld, ldo: this.#inner.ld, ...kv,
-      window: slidingWindow, scale: headDim ** -0.5, softcap: 0,
+      window: slidingWindow, scale: headDim ** -0.5, softcap: 0, outType: DType[this.#inner.type],
     });
     this.#linear(weights.o, weights.oBias, this.#inner, this.#delta);
     this.#lora(['o'], layer, this.#inner, this.#delta);
@@ -200,7 +206,7 @@ class Recorder {
     this.#lora(['gate', 'up'], layer, this.#normed, this.#wide);
     this.#forward.add(gatedAct, {
       x: ref(this.#wide), y: ref(this.#inner), count: Header.tokens, rows: this.context.frame.capacity.tokens,
-      dim: intermediate, dim2: 2 * intermediate, ldx: this.#wide.ld, ldy: this.#inner.ld, act: Activation[activation],
+      dim: intermediate, dim2: 2 * intermediate, ldx: this.#wide.ld, ldy: this.#inner.ld, act: Activation[activation], yType: DType[this.#inner.type],
     });
     this.#linear(weights.down, weights.downBias, this.#inner, this.#delta);
     this.#lora(['down'], layer, this.#inner, this.#delta);
@@ -209,7 +215,7 @@ class Recorder {
   #linear(w: PackedMatrix, b: DeviceBuffer | null, x: Rows, y: Rows): void {
     this.#forward.add(linear, {
       x: ref(x), w: at(w.buffer), b: b && at(b), y: ref(y), count: Header.tokens, countFrom: 0, rows: this.context.frame.capacity.tokens,
-      n: w.rows, k: w.cols, ldx: x.ld, ldy: y.ld, dtype: w.dtype, accumulate: 0,
+      n: w.rows, k: w.cols, ldx: x.ld, ldy: y.ld, dtype: w.dtype, accumulate: 0, xType: DType[x.type],
     });
   }
 
@@ -226,7 +232,7 @@ class Recorder {
       layer, nSites: all.length, site: sites[0]!.index, parts: sites.length,
     };
     const width = (part: number): number => sites[part]?.dOut ?? 0;
-    this.#forward.add(loraShrink, { x: ref(x), u: ref(this.#shrunk), dIn: sites[0]!.dIn, ldx: x.ld, ...shared });
+    this.#forward.add(loraShrink, { x: ref(x), u: ref(this.#shrunk), dIn: sites[0]!.dIn, ldx: x.ld, xType: DType[x.type], ...shared });
     this.#forward.add(loraExpand, {
       u: ref(this.#shrunk), y: ref(y), dOut: width(0) + width(1) + width(2), ldy: y.ld, ...shared,
       outOffset0: 0, dOut0: width(0), outOffset1: width(0), dOut1: width(1), outOffset2: width(0) + width(1), dOut2: width(2),
@@ -240,9 +246,12 @@ class Recorder {
     const { hidden, vocab } = this.model.config;
     const { head } = this.model.weights;
     const tileRows = Math.min(LOGIT_TILE, maxLogits - firstRow);
+    const hiddenRows = bound('hidden', firstRow * hidden * F32_BYTES), rows = { count: Header.logits, countFrom: firstRow, rows: tileRows };
+    const x = this.#headInput;
+    if (x) this.#sample.add(copyRows, { from: hiddenRows, to: ref(x), ...rows, dim: hidden, ldFrom: hidden, ldTo: x.ld, toType: DType[x.type] });
     this.#sample.add(linear, {
-      x: bound('hidden', firstRow * hidden * F32_BYTES), w: at(head.buffer), b: null, y: ref(this.#logits),
-      count: Header.logits, countFrom: firstRow, rows: tileRows, n: vocab, k: hidden, ldx: hidden, ldy: this.#logits.ld, dtype: head.dtype, accumulate: 0,
+      x: x ? ref(x) : hiddenRows, w: at(head.buffer), b: null, y: ref(this.#logits), ...rows,
+      n: vocab, k: hidden, ldx: x?.ld ?? hidden, ldy: this.#logits.ld, dtype: head.dtype, accumulate: 0, xType: DType[x?.type ?? 'f32'],
     });
     this.#sample.add(sample, {
       logits: ref(this.#logits), records: this.#frame('samples'), bias: this.#frame('bias'), masks: maskRows > 0 ? bound('masks') : null,
@@ -253,9 +262,9 @@ class Recorder {
 
   #frame(section: FrameSection): Ref { return bound('frame', this.context.frame.at[section] * F32_BYTES); }
 
-  #rows(rows: number, width: number, label: string): Rows {
-    const ld = stride(width);
-    return { buffer: this.#alloc(rows * ld * F32_BYTES, label), ld, column: 0 };
+  #rows(rows: number, width: number, label: string, type: Activations = 'f32'): Rows {
+    const ld = stride(width, ROW_BYTES[type]);
+    return { buffer: this.#alloc(rows * ld * ROW_BYTES[type], label), ld, column: 0, type };
   }
 
   #alloc(bytes: number, label: string): DeviceBuffer {

@@ -8,7 +8,7 @@ import { ARCHITECTURES } from './architectures.js';
 import { parseConfig } from './config.js';
 import { DenseDecoder, kvView, type PackedMatrix } from './decoder.js';
 import { baseGeometry } from './sites.js';
-import type { KvView, Model, ModelConfig } from './types.js';
+import type { Activations, KvView, Model, ModelConfig } from './types.js';
 import { planWeights, type DecoderWeights, type LayerWeights, type Stack } from './weights.js';
 
 export type WeightDtype = TensorSource['dtype'];
@@ -16,6 +16,8 @@ export type WeightDtype = TensorSource['dtype'];
 export interface LoadOptions {
   /** What matrices are stored as; what the checkpoint stores if it is not given. Norms and biases are f32. */
   weights?: WeightDtype;
+  /** What linear maps read; f32 if it is not given. */
+  activations?: Activations;
   /** Longest context that will be asked for, in tokens. */
   maxModelLen?: number;
   partition: { rank: number; size: number };
@@ -48,7 +50,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
     const [digest, weights] = await settled(checkpoint.digest(options.digestCacheDir), packing.pack(plan));
     const geometry = baseGeometry(config, architecture.sites(config), checkpoint.names, digest);
     options.log?.(`model: ${config.architecture}, ${mib(packing.bytes)} of weights (${packing.dtypes()}) in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
-    return new DenseDecoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes);
+    return new DenseDecoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes, options.activations ?? 'f32');
   } catch (error) {
     packing.free();
     throw error;

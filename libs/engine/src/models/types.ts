@@ -43,6 +43,9 @@ export interface Architecture {
   sites(config: ModelConfig): Site[];
 }
 
+/** What inputs of linear maps are stored as: f32, or rounded to bf16, where every instruction set has its own way of multiplying. */
+export type Activations = 'f32' | 'bf16';
+
 /** How one page holds 16 tokens of all layers: [layer][K, V][kvHead]; all in bytes. */
 export interface KvView {
   pageBytes: number;          // rounded up to 4 KiB
