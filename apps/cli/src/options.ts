@@ -18,6 +18,7 @@ export interface UpOptions {
   poolBytes: number | undefined;
   maxModelLen: number | undefined;
   weights: string | undefined;
+  packedCache: string | undefined;
   apiKey: string | undefined;
   adminKey: string | undefined;
   corsOrigins: string | undefined;
@@ -54,6 +55,7 @@ export function upOptions(): Option[] {
     new Option('--pool-bytes <bytes>', 'memory for KV and adapters (default: half of what is free)').argParser(integer('pool-bytes', 1)),
     new Option('--max-model-len <tokens>', 'longest context (default: what model and pool allow)').argParser(integer('max-model-len', 1)),
     new Option('--weights <type>', 'how weights are kept in memory (default: as stored)').choices(['bf16', 'f16', 'f32']),
+    new Option('--packed-cache <on|off>', 'keep packed weights for the next start (default: on)').choices(['on', 'off']),
     new Option('--api-key <key>', 'the tenant key (default: the last one of this data directory, or a new one)').argParser(key('api-key')),
     new Option('--admin-key <key>', 'the admin key (default: likewise)').argParser(key('admin-key')),
     new Option('--cors-origins <origins>', 'origins that browsers may call from, with commas; * for any'),
