@@ -13,7 +13,7 @@ export interface ExecutorConfig {
   /** A folder with a Hugging Face checkpoint, and how people call it. */
   modelDir: string;
   modelName: string | undefined;
-  /** Packed adapters are kept below it. */
+  /** Packed adapters and weights are kept below it. */
   dataDir: string;
   threads: number | undefined;
   /** cpu: instruction set other than the best one. */
@@ -22,6 +22,8 @@ export interface ExecutorConfig {
   maxModelLen: number | undefined;
   weights: 'bf16' | 'f16' | 'f32' | undefined;
   activations: 'f32' | 'bf16' | undefined;
+  /** Whether packed weights are kept for the next start. */
+  packedCache: boolean;
   traceFile: string | undefined;
   drainTimeoutMs: number;
 }
@@ -52,6 +54,7 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<ExecutorConfi
     maxModelLen: env.integer('WEFT_MAX_MODEL_LEN', { min: 1 }),
     weights: env.oneOf('WEFT_WEIGHTS', ['bf16', 'f16', 'f32']),
     activations: env.oneOf('WEFT_ACTIVATIONS', ['f32', 'bf16']),
+    packedCache: env.oneOf('WEFT_PACKED_CACHE', ['on', 'off']) !== 'off',
     traceFile: env.optional('WEFT_TRACE'),
     drainTimeoutMs: (env.integer('WEFT_DRAIN_TIMEOUT', { min: 0, max: 86_400 }) ?? DEFAULT_DRAIN_S) * 1000,
   });

@@ -9,7 +9,7 @@ import { systemClock } from './clock.js';
 import { Engine } from './engine.js';
 import { ImageLoader } from './loader.js';
 import { availableMemoryBytes, planPool } from './memory.js';
-import { loadModel } from './models/index.js';
+import { loadModel, PackedCache } from './models/index.js';
 import type { Activations, Model } from './models/types.js';
 import { PagePool } from './page-pool.js';
 import type { EngineListener } from './request.js';
@@ -24,6 +24,8 @@ export interface EngineOptions {
   modelNames?: string[];
   /** Where packed adapters are kept between starts. */
   adapterCacheDir: string;
+  /** Where packed weights are kept between starts; they are packed at every start if it is not given. */
+  packedCacheDir?: string;
   listener: EngineListener;
   threads?: number;
   isa?: string;
@@ -73,19 +75,26 @@ export async function createEngine(options: EngineOptions): Promise<EngineHost> 
   const log = options.log ?? (() => undefined);
   const checkpoint = await openCheckpoint(options.modelDir);
   const device = createCpuDevice({ ...(options.threads && { threads: options.threads }), ...(options.isa && { isa: options.isa }) });
+  const packedCache = options.packedCacheDir === undefined ? undefined : new PackedCache(options.packedCacheDir, log);
+  const release = async (): Promise<void> => {
+    await packedCache?.close();
+    device.close();
+  };
   try {
     return await assemble(options, device, await loadModel(device, checkpoint, {
       ...(options.weights && { weights: options.weights }), ...(options.activations && { activations: options.activations }),
       ...(options.maxModelLen && { maxModelLen: options.maxModelLen }),
-      partition: { rank: 0, size: 1 }, digestCacheDir: options.adapterCacheDir, log,
-    }), await readBaseText(options.modelDir), log);
+      partition: { rank: 0, size: 1 }, digestCacheDir: options.adapterCacheDir, packedCache, log,
+    }), await readBaseText(options.modelDir), log, release);
   } catch (error) {
-    device.close();
+    await release();
     throw error;
   }
 }
 
-async function assemble(options: EngineOptions, device: Device, model: Model, baseText: BaseText, log: (line: string) => void): Promise<EngineHost> {
+async function assemble(
+  options: EngineOptions, device: Device, model: Model, baseText: BaseText, log: (line: string) => void, release: () => Promise<void>,
+): Promise<EngineHost> {
   const stepTokens = options.stepTokens ?? DEFAULT_STEP_TOKENS;
   const maxSequences = Math.min(options.maxSequences ?? DEFAULT_MAX_SEQUENCES, stepTokens);
   const pages = planPool(model.kv.pageBytes, options.poolBytes, availableMemoryBytes(), log);
@@ -127,7 +136,7 @@ async function assemble(options: EngineOptions, device: Device, model: Model, ba
       await engine.stop();
       await tracer?.close();
       runner.close();
-      device.close();
+      await release();
     },
   };
 }

@@ -27,6 +27,7 @@ class CpuDevice implements Device {
   readonly name = 'cpu';
   readonly isa: string;
   readonly threads: number;
+  readonly packing: string;
   readonly #native: NativeDevice;
   readonly #buffers = new Map<number, DeviceBuffer>();
   readonly #compiled = new WeakMap<CommandList, Compiled>();
@@ -38,6 +39,7 @@ class CpuDevice implements Device {
     this.#native = device;
     this.isa = device.isa;
     this.threads = device.threads;
+    this.packing = `v${nativeModule().packLayoutVersion}-${device.isa}`;
     this.#collected = new FinalizationRegistry(program => device.release(program));
   }
 
@@ -79,6 +81,14 @@ class CpuDevice implements Device {
       ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols }));
     const id = await this.#settled(() => this.#native.pack(nativeSources, DType[target], layout, label));
     return this.#note(id, rows * sources[0]!.cols * (target === 'f32' ? 4 : 2), label);
+  }
+
+  async loadBuffer(path: string, fileOffset: number, bytes: number, spanBytes: number, crc32c: Uint32Array, label: string): Promise<DeviceBuffer> {
+    return this.#note(await this.#settled(() => this.#native.loadBuffer(path, fileOffset, bytes, spanBytes, crc32c, label)), bytes, label);
+  }
+
+  storeSpan(buffer: DeviceBuffer, offset: number, bytes: number, path: string, fileOffset: number): Promise<number> {
+    return this.#settled(() => this.#native.storeSpan(buffer.id, offset, bytes, path, fileOffset));
   }
 
   loadPages(path: string, fileOffset: number, totalBytes: number, arena: DeviceBuffer, pageBytes: number, pages: Int32Array, crc32c: Uint32Array): Promise<void> {

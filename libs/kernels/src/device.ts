@@ -31,6 +31,8 @@ export interface Device {
   readonly name: string;              // 'cpu'
   readonly isa: string;               // 'avx512', 'avx2', 'portable', 'neon'
   readonly threads: number;
+  /** Names how packed weights lie in memory: what one device packed another of the same `packing` can load. */
+  readonly packing: string;
 
   /** Zeroed, aligned to 4 KiB; for the arena and large buffers backed lazily by huge pages. WeftError out_of_memory. */
   alloc(bytes: number, label: string): DeviceBuffer;
@@ -55,6 +57,18 @@ export interface Device {
   packRows(source: TensorSource, target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer>;
   /** Vectors (norm weights, biases) as f32. */
   packVector(sources: TensorSource[], label: string): Promise<DeviceBuffer>;
+
+  /**
+   * A new buffer with a file's bytes [fileOffset, fileOffset + bytes), read by all threads, in turn with submitted lists.
+   * crc32c: of each span of spanBytes, the last of which may be short. Rejects with WeftError image_corrupt when one differs
+   * or the file is too short, io_error, out_of_memory.
+   */
+  loadBuffer(path: string, fileOffset: number, bytes: number, spanBytes: number, crc32c: Uint32Array, label: string): Promise<DeviceBuffer>;
+  /**
+   * Writes bytes [offset, offset + bytes) of a buffer at `fileOffset` of a file that is there, beside submitted lists; their
+   * CRC-32C. Rejects with WeftError insufficient_storage when the disk is full, io_error.
+   */
+  storeSpan(buffer: DeviceBuffer, offset: number, bytes: number, path: string, fileOffset: number): Promise<number>;
 
   /**
    * Reads a file's bytes [fileOffset, fileOffset + totalBytes) straight into the arena, in spans of pageBytes: span i to

@@ -24,6 +24,8 @@ export interface NativeDevice {
   /** bindings: a buffer at the index of each binding, 0 for none. */
   submit(program: number, bindings: Uint32Array, timed: boolean): Promise<SubmitResult>;
   pack(sources: NativeSource[], target: number, layout: number, label: string): Promise<number>;
+  loadBuffer(path: string, fileOffset: number, bytes: number, spanBytes: number, crc32c: Uint32Array, label: string): Promise<number>;
+  storeSpan(buffer: number, offset: number, bytes: number, path: string, fileOffset: number): Promise<number>;
   loadPages(path: string, fileOffset: number, totalBytes: number, arena: number, pageBytes: number, pages: Int32Array, crc32c: Uint32Array): Promise<void>;
   stats(): DeviceStats;
   /** Waits for the list at work; those behind it reject. */
@@ -33,6 +35,8 @@ export interface NativeDevice {
 export interface NativeModule {
   /** threads 0: as many as this process may use. isa '': the best of this processor. */
   CpuDevice: new (threads: number, isa: string) => NativeDevice;
+  /** Names what `pack` makes of a matrix. */
+  packLayoutVersion: number;
   crc32c(bytes: Uint8Array): number;
 }
 

@@ -6,7 +6,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { CHECKPOINT_LIMITS, openSafetensors, type TensorRef } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { baseDigest } from './digest.js';
+import { baseDigest, knownDigest } from './digest.js';
 import { isObject } from './fields.js';
 
 /** A config is a few KB; the index of a checkpoint with 200,000 tensors some 20 MB. Both are read into memory whole. */
@@ -28,6 +28,8 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorRef>;
   /** sha256 of the base, see digest.ts. Reads every byte unless `cacheDir` remembers the files. */
   digest(cacheDir?: string): Promise<string>;
+  /** The same, if `cacheDir` remembers every file; else null. */
+  knownDigest(cacheDir: string): Promise<string | null>;
 }
 
 /**
@@ -41,11 +43,13 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const config = await readObject(join(root, 'config.json'), CONFIG_BYTES_MAX);
   const generation = files.has('generation_config.json') ? await readObject(join(root, 'generation_config.json'), CONFIG_BYTES_MAX) : null;
   const { tensors, names } = await openWeights(root, files);
+  const weightFiles = names.map(name => ({ name, path: join(root, name) }));
   const spelled = config['_name_or_path'];
   return {
     dir: root, config, generation, tensors,
     names: [...new Set([typeof spelled === 'string' ? spelled : '', dir, root, basename(root)])].filter(Boolean),
-    digest: cacheDir => baseDigest(config, names.map(name => ({ name, path: join(root, name) })), cacheDir),
+    digest: cacheDir => baseDigest(config, weightFiles, cacheDir),
+    knownDigest: cacheDir => knownDigest(config, weightFiles, cacheDir),
   };
 }
 

@@ -26,11 +26,24 @@ export function canonicalJson(value: unknown): string {
   return `{${Object.keys(value).sort().map(key => `${JSON.stringify(key)}:${canonicalJson(value[key])}`).join(',')}}`;
 }
 
+export interface WeightFile { name: string; path: string }
+
 /** Identity of a checkpoint whose config.json is `config` and whose weights are in `files`. Throws what the file system throws. */
-export async function baseDigest(config: unknown, files: readonly { name: string; path: string }[], cacheDir?: string): Promise<string> {
+export async function baseDigest(config: unknown, files: readonly WeightFile[], cacheDir?: string): Promise<string> {
+  return (await digestOf(config, files, path => (cacheDir === undefined ? hashFile(path) : cachedHash(path, cacheDir))))!;
+}
+
+/** The same, as far as it is remembered; null where a file would have to be hashed. */
+export function knownDigest(config: unknown, files: readonly WeightFile[], cacheDir: string): Promise<string | null> {
+  return digestOf(config, files, async path => rememberedHash(await entryOf(path, cacheDir)));
+}
+
+async function digestOf(config: unknown, files: readonly WeightFile[], hashOf: (path: string) => Promise<string | null>): Promise<string | null> {
   const weights: [string, string][] = [];
   for (const { name, path } of [...files].sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    weights.push([name, await (cacheDir === undefined ? hashFile(path) : cachedHash(path, cacheDir))]);
+    const hash = await hashOf(path);
+    if (hash === null) return null;
+    weights.push([name, hash]);
   }
   return sha256(canonicalJson({ config, weights }));
 }
@@ -62,14 +75,23 @@ async function hashFile(path: string): Promise<string> {
   }
 }
 
-async function cachedHash(path: string, cacheDir: string): Promise<string> {
+/** Where the hash of a file as it is now is kept. */
+async function entryOf(path: string, cacheDir: string): Promise<string> {
   const real = await realpath(path);
   const { size, mtimeNs, ctimeNs, ino, dev } = await stat(real, { bigint: true });
-  const key = sha256(canonicalJson([real, `${size} ${mtimeNs} ${ctimeNs} ${ino} ${dev}`]));
-  const entry = join(cacheDir, `${key}.sha256`);
+  return join(cacheDir, `${sha256(canonicalJson([real, `${size} ${mtimeNs} ${ctimeNs} ${ino} ${dev}`]))}.sha256`);
+}
+
+async function rememberedHash(entry: string): Promise<string | null> {
   const known = await readFile(entry, 'utf8').catch(() => '');                // not there yet
-  if (/^[0-9a-f]{64}$/.test(known)) return known;
-  const hash = await hashFile(real);
+  return /^[0-9a-f]{64}$/.test(known) ? known : null;
+}
+
+async function cachedHash(path: string, cacheDir: string): Promise<string> {
+  const entry = await entryOf(path, cacheDir);
+  const known = await rememberedHash(entry);
+  if (known !== null) return known;
+  const hash = await hashFile(path);
   await mkdir(cacheDir, { recursive: true });
   // Renamed into place: a start that dies here leaves no half entry.
   const draft = `${entry}.${process.pid}`;

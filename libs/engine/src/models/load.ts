@@ -7,6 +7,8 @@ import { availableMemoryBytes } from '../memory.js';
 import { ARCHITECTURES } from './architectures.js';
 import { parseConfig } from './config.js';
 import { DenseDecoder, kvView, type PackedMatrix } from './decoder.js';
+import type { PackedCache } from './packed-cache.js';
+import { PackedRecord, type PackedKey, type Packer } from './packed-file.js';
 import { baseGeometry } from './sites.js';
 import type { Activations, KvView, Model, ModelConfig } from './types.js';
 import { planWeights, type DecoderWeights, type LayerWeights, type Stack } from './weights.js';
@@ -25,6 +27,8 @@ export interface LoadOptions {
   availableBytes?: number;
   /** Where hashes of weight files are kept between starts (see checkpoint/digest.ts). */
   digestCacheDir?: string;
+  /** Packed weights of earlier starts. Used where the checkpoint's digest is remembered too. */
+  packedCache?: PackedCache | undefined;
   log?: (line: string) => void;
 }
 
@@ -40,17 +44,55 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   checkOptions(config, options);
   const { weights: plan, tied } = await planWeights(config, checkpoint.tensors);
   if (config.tiedHead && !tied) options.log?.('lm_head.weight differs from the embedding although tie_word_embeddings is true: both are kept, as transformers does');
-  const packing = new Packing(device, options.weights);
   const kv = kvView(config);
-  checkMemory(config, kv, packing.bytesOf(plan), options);
+  checkMemory(config, kv, new Packing(device, options.weights).bytesOf(plan), options);
 
   const startedAt = performance.now();
+  const { digest, packing, weights, record } = await restore(device, checkpoint, plan, options) ?? await pack(device, checkpoint, plan, options);
+  try {
+    const geometry = baseGeometry(config, architecture.sites(config), checkpoint.names, digest);
+    options.log?.(`model: ${config.architecture}, ${mib(packing.bytes)} of weights (${packing.dtypes()}) in ${((performance.now() - startedAt) / 1000).toFixed(1)} s${record ? '' : ' (packed cache)'}`);
+    const model = new DenseDecoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes, options.activations ?? 'f32');
+    if (record) options.packedCache?.store(device, keyOf(device, digest, options), record.buffers);
+    return model;
+  } catch (error) {
+    packing.free();
+    throw error;
+  }
+}
+
+type Plan = DecoderWeights<Stack, Stack>;
+/** record: what was packed; null where it came from the cache. */
+interface Packed { digest: string; packing: Packing; weights: DecoderWeights<PackedMatrix, DeviceBuffer>; record: PackedRecord | null }
+
+const keyOf = (device: Device, digest: string, { weights, partition }: LoadOptions): PackedKey =>
+  ({ digest, packing: device.packing, weights: weights ?? 'stored', partition: { rank: partition.rank, size: partition.size } });
+
+/** From the cache; null where it has nothing for these files, or what it has is of no use. */
+async function restore(device: Device, checkpoint: Checkpoint, plan: Plan, options: LoadOptions): Promise<Packed | null> {
+  const { packedCache: cache, digestCacheDir } = options;
+  if (!cache || digestCacheDir === undefined) return null;
+  const digest = await checkpoint.knownDigest(digestCacheDir);
+  const reader = digest === null ? null : await cache.open(device, keyOf(device, digest, options));
+  if (digest === null || !reader) return null;
+  const packing = new Packing(device, options.weights, reader);
+  try {
+    return { digest, packing, weights: await packing.pack(plan), record: null };
+  } catch (error) {
+    packing.free();
+    await cache.refuse(reader.path, error);
+    return null;
+  }
+}
+
+/** From the checkpoint. */
+async function pack(device: Device, checkpoint: Checkpoint, plan: Plan, options: LoadOptions): Promise<Packed> {
+  const record = new PackedRecord(device);
+  const packing = new Packing(device, options.weights, record);
   try {
     // Both read the same files: what one brings into the page cache the other finds there.
     const [digest, weights] = await settled(checkpoint.digest(options.digestCacheDir), packing.pack(plan));
-    const geometry = baseGeometry(config, architecture.sites(config), checkpoint.names, digest);
-    options.log?.(`model: ${config.architecture}, ${mib(packing.bytes)} of weights (${packing.dtypes()}) in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
-    return new DenseDecoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes, options.activations ?? 'f32');
+    return { digest, packing, weights, record };
   } catch (error) {
     packing.free();
     throw error;
@@ -98,7 +140,7 @@ const sourceOf = (tensor: TensorRef): TensorSource =>
 class Packing {
   readonly #buffers: DeviceBuffer[] = [];
   readonly #dtypes = new Set<WeightDtype>();
-  constructor(readonly device: Device, readonly target: WeightDtype | undefined) {}
+  constructor(readonly device: Device, readonly target: WeightDtype | undefined, readonly packer: Packer = device) {}
 
   get bytes(): number { return this.#buffers.reduce((sum, { bytes }) => sum + bytes, 0); }
   dtypes(): string { return [...this.#dtypes].join(', '); }
@@ -141,15 +183,15 @@ class Packing {
 
   async #matrix(stack: Stack, label: string): Promise<PackedMatrix> {
     const dtype = this.#dtype(stack);
-    const buffer = await this.device.packLinear(stack.map(sourceOf), dtype, label);
+    const buffer = await this.packer.packLinear(stack.map(sourceOf), dtype, label);
     return this.#keep(buffer, dtype, rowsOf(stack), stack[0]!.shape[1]!);
   }
   async #rows(tensor: TensorRef, label: string): Promise<PackedMatrix> {
     const dtype = this.#dtype([tensor]);
-    return this.#keep(await this.device.packRows(sourceOf(tensor), dtype, label), dtype, tensor.shape[0]!, tensor.shape[1]!);
+    return this.#keep(await this.packer.packRows(sourceOf(tensor), dtype, label), dtype, tensor.shape[0]!, tensor.shape[1]!);
   }
   async #vector(stack: Stack, label: string): Promise<DeviceBuffer> {
-    const buffer = await this.device.packVector(stack.map(sourceOf), label);
+    const buffer = await this.packer.packVector(stack.map(sourceOf), label);
     this.#buffers.push(buffer);
     return buffer;
   }

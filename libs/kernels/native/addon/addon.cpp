@@ -18,6 +18,7 @@ Napi::Value crc32c(const Napi::CallbackInfo& info) {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("CpuDevice", weft::DeviceObject::define(env));
+  exports.Set("packLayoutVersion", Napi::Number::New(env, weft::kPackLayoutVersion));
   exports.Set("crc32c", Napi::Function::New(env, crc32c, "crc32c"));
   return exports;
 }

@@ -1,6 +1,7 @@
 #include "device_object.h"
 
 #include "core/page_loader.h"
+#include "core/span_file.h"
 
 namespace weft {
 namespace {
@@ -36,6 +37,8 @@ Napi::Function DeviceObject::define(Napi::Env env) {
     InstanceMethod<&DeviceObject::release>("release"),
     InstanceMethod<&DeviceObject::submit>("submit"),
     InstanceMethod<&DeviceObject::pack>("pack"),
+    InstanceMethod<&DeviceObject::loadBuffer>("loadBuffer"),
+    InstanceMethod<&DeviceObject::storeSpan>("storeSpan"),
     InstanceMethod<&DeviceObject::loadPages>("loadPages"),
     InstanceMethod<&DeviceObject::stats>("stats"),
     InstanceMethod<&DeviceObject::close>("close"),
@@ -151,12 +154,34 @@ Napi::Value DeviceObject::pack(const Napi::CallbackInfo& info) {
     const auto target = static_cast<uint32_t>(toInteger(info[1], "target", kDTypeF16));
     const auto layout = toInteger(info[2], "layout", 1) == 0 ? PackLayout::kPanels : PackLayout::kRows;
     const BufferRef out = allocate(packedBytes(sources, target, layout), toString(info[3], "label"));
-    return run(info.Env(), *lists_, [this, out, sources = std::move(sources), target, layout](Completions::Open& open) {
+    return filled(info.Env(), out, [this, out, sources = std::move(sources), target, layout] {
       weft::pack(device_->pool(), sources, target, layout, out->data());
-      open.value = [this, out](Napi::Env env) -> Napi::Value {
-        requireOpen();
-        return publish(env, out);
-      };
+    });
+  });
+}
+
+Napi::Value DeviceObject::loadBuffer(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    requireOpen();
+    BufferFile file{toString(info[0], "path"), toInteger(info[1], "fileOffset"), toInteger(info[2], "bytes"), toU32(info[3], "spanBytes"),
+                    toVector<uint32_t>(info[4], "crc32c", napi_uint32_array)};
+    checkBufferFile(file);
+    const BufferRef out = allocate(file.bytes, toString(info[5], "label"));
+    return filled(info.Env(), out, [this, out, file = std::move(file)] { weft::loadBuffer(device_->pool(), file, out->data()); });
+  });
+}
+
+Napi::Value DeviceObject::storeSpan(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    requireOpen();
+    const BufferRef from = buffer(info[0], "buffer");
+    const uint64_t offset = toInteger(info[1], "offset"), bytes = toInteger(info[2], "bytes");
+    if (offset > from->bytes || bytes > from->bytes - offset) throw wrongArgument("bytes", "they reach beyond the buffer's end.");
+    std::string path = toString(info[3], "path");
+    const uint64_t fileOffset = toInteger(info[4], "fileOffset");
+    return run(info.Env(), *files_, [from, offset, bytes, path = std::move(path), fileOffset](Completions::Open& open) {
+      const uint32_t checksum = weft::storeSpan(path, fileOffset, from->data() + offset, bytes);
+      open.value = [checksum](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, checksum); };
     });
   });
 }
@@ -207,6 +232,16 @@ BufferRef DeviceObject::allocate(uint64_t bytes, const std::string& label) {
 Napi::Value DeviceObject::publish(Napi::Env env, const BufferRef& buffer) {
   buffers_[buffer->id].buffer = buffer;
   return Napi::Number::New(env, buffer->id);
+}
+
+Napi::Value DeviceObject::filled(Napi::Env env, const BufferRef& out, std::function<void()> fill) {
+  return run(env, *lists_, [this, out, fill = std::move(fill)](Completions::Open& open) {
+    fill();
+    open.value = [this, out](Napi::Env env) -> Napi::Value {
+      requireOpen();
+      return publish(env, out);
+    };
+  });
 }
 
 const BufferRef& DeviceObject::buffer(const Napi::Value& id, const char* name) const {

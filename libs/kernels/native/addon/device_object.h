@@ -35,6 +35,8 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   Napi::Value release(const Napi::CallbackInfo& info);
   Napi::Value submit(const Napi::CallbackInfo& info);
   Napi::Value pack(const Napi::CallbackInfo& info);
+  Napi::Value loadBuffer(const Napi::CallbackInfo& info);
+  Napi::Value storeSpan(const Napi::CallbackInfo& info);
   Napi::Value loadPages(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   Napi::Value close(const Napi::CallbackInfo& info);
@@ -42,6 +44,8 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   void requireOpen() const;
   BufferRef allocate(uint64_t bytes, const std::string& label);
   Napi::Value publish(Napi::Env env, const BufferRef& buffer);
+  // A buffer that `fill` fills on the native thread: JavaScript gets it when it is full.
+  Napi::Value filled(Napi::Env env, const BufferRef& out, std::function<void()> fill);
   const BufferRef& buffer(const Napi::Value& id, const char* name) const;
   void forget(Slot& slot);
   void stop();

@@ -13,8 +13,8 @@
 namespace weft {
 namespace {
 
-// The largest read that every system accepts in one call.
-constexpr uint64_t kMaxRead = 1u << 30;
+// The largest read or write that every system accepts in one call.
+constexpr uint64_t kMaxTransfer = 1u << 30;
 
 [[noreturn]] void fail(const char* code, const std::string& path, int error) {
   Error failure(code, path + ": " + std::strerror(error) + ".");
@@ -40,7 +40,7 @@ File::~File() { ::close(descriptor_); }
 bool File::read(void* to, uint64_t bytes, uint64_t offset) const {
   uint8_t* at = static_cast<uint8_t*>(to);
   while (bytes > 0) {
-    const ssize_t got = pread(descriptor_, at, std::min(bytes, kMaxRead), static_cast<off_t>(offset));
+    const ssize_t got = pread(descriptor_, at, std::min(bytes, kMaxTransfer), static_cast<off_t>(offset));
     if (got == 0) return false;
     if (got < 0) {
       if (errno == EINTR) continue;
@@ -51,6 +51,25 @@ bool File::read(void* to, uint64_t bytes, uint64_t offset) const {
     bytes -= static_cast<uint64_t>(got);
   }
   return true;
+}
+
+void writeAt(const std::string& path, const void* from, uint64_t bytes, uint64_t offset) {
+  const int descriptor = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (descriptor < 0) fail("io_error", path, errno);
+  const uint8_t* at = static_cast<const uint8_t*>(from);
+  int error = 0;
+  while (bytes > 0 && !error) {
+    const ssize_t put = pwrite(descriptor, at, std::min(bytes, kMaxTransfer), static_cast<off_t>(offset));
+    if (put < 0) {
+      error = errno == EINTR ? 0 : errno;
+      continue;
+    }
+    at += put;
+    offset += static_cast<uint64_t>(put);
+    bytes -= static_cast<uint64_t>(put);
+  }
+  if (::close(descriptor) != 0 && !error) error = errno;
+  if (error) fail(error == ENOSPC || error == EDQUOT ? "insufficient_storage" : "io_error", path, error);
 }
 
 }  // namespace weft

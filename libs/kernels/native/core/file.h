@@ -1,4 +1,4 @@
-// A file, opened for reading at given places by several threads.
+// A file, opened for reading at given places by several threads; and writing at a place.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -23,5 +23,8 @@ class File {
   int descriptor_;
   uint64_t bytes_;
 };
+
+// Writes `bytes` at `offset` of a file that is there. Throws insufficient_storage when the disk is full, io_error.
+void writeAt(const std::string& path, const void* from, uint64_t bytes, uint64_t offset);
 
 }  // namespace weft

@@ -17,6 +17,9 @@ struct TensorSource {
   uint64_t rows, cols;
 };
 
+// Changes with the bytes that any layout gives for any matrix: packed forms are kept on disk. A test holds it against them.
+constexpr uint32_t kPackLayoutVersion = 1;
+
 enum class PackLayout {
   kPanels,   // [ceil(n/32)][k][32] over the rows of all sources, tail outputs zero (op `linear`)
   kRows,     // [n][k]
