@@ -5,7 +5,7 @@ import {
   Binding, FIRST_BUFFER_ID, type BindingName, type Device, type DeviceBuffer, type DeviceStats, type SubmitOptions, type SubmitResult, type TensorSource,
 } from './device.js';
 import { PackLayout, fromNative, native, nativeModule, type NativeDevice, type NativeSource } from './native.js';
-import { DType } from './ops.js';
+import { DType, panelBytes } from './ops.js';
 
 export interface CpuDeviceOptions {
   /** Threads that compute; as many as affinity and cgroup leave where it is not given. */
@@ -64,23 +64,23 @@ class CpuDevice implements Device {
 
   packLinear(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer> {
     const rows = sources.reduce((sum, source) => sum + source.rows, 0);
-    return this.#pack(sources, target, PackLayout.panels, Math.ceil(rows / 32) * 32, label);
+    return this.#pack(sources, target, PackLayout.panels, panelBytes(rows, sources[0]?.cols ?? 0, target), label);
   }
 
   packRows(source: TensorSource, target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer> {
-    return this.#pack([source], target, PackLayout.rows, source.rows, label);
+    return this.#pack([source], target, PackLayout.rows, source.rows * source.cols * (target === 'f32' ? 4 : 2), label);
   }
 
   packVector(sources: TensorSource[], label: string): Promise<DeviceBuffer> {
     const columns = sources.map(source => ({ ...source, rows: source.rows * source.cols, cols: 1 }));
-    return this.#pack(columns, 'f32', PackLayout.rows, columns.reduce((sum, source) => sum + source.rows, 0), label);
+    return this.#pack(columns, 'f32', PackLayout.rows, columns.reduce((sum, source) => sum + source.rows * 4, 0), label);
   }
 
-  async #pack(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', layout: number, rows: number, label: string): Promise<DeviceBuffer> {
+  async #pack(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', layout: number, bytes: number, label: string): Promise<DeviceBuffer> {
     const nativeSources = sources.map((source): NativeSource =>
       ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols }));
     const id = await this.#settled(() => this.#native.pack(nativeSources, DType[target], layout, label));
-    return this.#note(id, rows * sources[0]!.cols * (target === 'f32' ? 4 : 2), label);
+    return this.#note(id, bytes, label);
   }
 
   async loadBuffer(path: string, fileOffset: number, bytes: number, spanBytes: number, crc32c: Uint32Array, label: string): Promise<DeviceBuffer> {

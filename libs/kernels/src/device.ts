@@ -47,7 +47,7 @@ export interface Device {
   host(buffer: DeviceBuffer): ArrayBuffer;
 
   /**
-   * Packs rows of checkpoint matrices, one after another, into [ceil(n/32)][k][32] (see op `linear`), straight from the
+   * Packs rows of checkpoint matrices, one after another, into panels of 32 outputs (see op `linear`), straight from the
    * files, on native threads, in turn with submitted lists. n = Σ rows. target: the stored dtype. Rejects with a WeftError
    * that names the source: checkpoint_not_finite (NaN, infinity), checkpoint_tensor_dtype (a value that `target` cannot
    * hold exactly), checkpoint_file_missing, io_error.

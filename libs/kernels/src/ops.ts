@@ -61,8 +61,9 @@ export const headNorm = op(4, 'headNorm', {
 /**
  * y[t] = W x[t] + b, or y[t] += W x[t] + b with `accumulate`.
  *
- * W [n, k] is packed as [ceil(n/32)][k][32] of its dtype, tail outputs zero: outputs stand in lanes and K runs
- * sequentially in f32, so a row's bits don't depend on how many rows there are.
+ * W [n, k] is packed as [ceil(n/32)][k][32] of its dtype, bf16 as [ceil(n/32)][ceil(k/2)][32][2]; what is beyond n and k is
+ * zero. Outputs stand in lanes and K runs sequentially in f32, so a row's bits don't depend on how many rows there are.
+ * bf16 rows with bf16 weights are multiplied as the instruction set does best, in an order that K alone fixes.
  * Bytes: n·k·size once per step.  Flops: 2·rows·n·k.
  */
 export const linear = op(5, 'linear', {
@@ -71,6 +72,12 @@ export const linear = op(5, 'linear', {
 }, {
   count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, n: u32, k: u32, ldx: u32, ldy: u32, dtype: u32, accumulate: u32, xType: u32,
 });
+
+/** Bytes of W [n, k], packed. */
+export function panelBytes(n: number, k: number, dtype: 'f32' | 'bf16' | 'f16'): number {
+  const padded = Math.ceil(n / 32) * 32;
+  return dtype === 'bf16' ? padded * Math.ceil(k / 2) * 4 : padded * k * (dtype === 'f32' ? 4 : 2);
+}
 
 /**
  * Rotates `heads` heads of `dim` values in place by their position. cosSin [maxPos][rotary]: rotary/2 cosines, then

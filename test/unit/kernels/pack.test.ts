@@ -27,11 +27,12 @@ function encode(values: Float32Array, format: Format): Uint8Array {
   return new Uint8Array(Uint16Array.from(values, value => (format === 'bf16' ? f32Bits(value) >>> 16 : f16Bits(value))).buffer);
 }
 
-/** [n][k] → [ceil(n/32)][k][32]. */
-function panels(values: Float32Array, n: number, k: number): Float32Array {
-  const packed = new Float32Array(Math.ceil(n / 32) * 32 * k);
+/** [n][k] → [ceil(n/32)][k][32], for bf16 [ceil(n/32)][ceil(k/2)][32][2]. */
+function panels(values: Float32Array, n: number, k: number, to: Format): Float32Array {
+  const depth = to === 'bf16' ? 2 : 1, steps = Math.ceil(k / depth);
+  const packed = new Float32Array(Math.ceil(n / 32) * 32 * steps * depth);
   for (let row = 0; row < n; row++) {
-    for (let i = 0; i < k; i++) packed[(Math.floor(row / 32) * k + i) * 32 + row % 32] = values[row * k + i]!;
+    for (let i = 0; i < k; i++) packed[((Math.floor(row / 32) * steps + Math.floor(i / depth)) * 32 + row % 32) * depth + i % depth] = values[row * k + i]!;
   }
   return packed;
 }
@@ -61,15 +62,15 @@ describe.each(PAIRS)('$from to $to', ({ from, to }) => {
   test.each([[1, 1], [31, 7], [32, 64], [33, 65], [100, 3], [257, 129]])('panels of [%i, %i]', async (n, k) => {
     const values = numbers(n * k, n + k);
     const packed = await device.packLinear([await source(values, n, k, from)], to, 'w');
-    expect(packed.bytes).toBe(encode(panels(values, n, k), to).length);
-    expect(bytesOf(packed).equals(encode(panels(values, n, k), to))).toBe(true);
+    expect(packed.bytes).toBe(encode(panels(values, n, k, to), to).length);
+    expect(bytesOf(packed).equals(encode(panels(values, n, k, to), to))).toBe(true);
   });
 
   test('several sources stand one after another, also inside a panel', async () => {
     const k = 9, parts = [5, 40, 1, 64].map((n, i) => ({ n, values: numbers(n * k, i) }));
     const sources = await Promise.all(parts.map(({ n, values }) => source(values, n, k, from)));
     const all = Float32Array.from(parts.flatMap(({ values }) => [...values]));
-    expect(bytesOf(await device.packLinear(sources, to, 'qkv')).equals(encode(panels(all, 110, k), to))).toBe(true);
+    expect(bytesOf(await device.packLinear(sources, to, 'qkv')).equals(encode(panels(all, 110, k, to), to))).toBe(true);
   });
 
   test('rows', async () => {

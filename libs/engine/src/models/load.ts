@@ -1,7 +1,7 @@
 /** Checkpoint → model: claims every tensor, checks that there is memory for it, packs it on the device. */
 import type { TensorRef } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, DType, type Device, type DeviceBuffer, type TensorSource } from '@weft/kernels';
+import { BLOCK_TOKENS, DType, panelBytes, type Device, type DeviceBuffer, type TensorSource } from '@weft/kernels';
 import type { Checkpoint } from '../checkpoint/index.js';
 import { availableMemoryBytes } from '../memory.js';
 import { ARCHITECTURES } from './architectures.js';
@@ -127,8 +127,6 @@ function checkMemory(config: ModelConfig, kv: KvView, weightBytes: number, optio
     { limit: available });
 }
 
-const DTYPE_BYTES: Readonly<Record<WeightDtype, number>> = { bf16: 2, f16: 2, f32: 4 };
-
 const dtypeOf = (tensor: TensorRef): WeightDtype => tensor.dtype.toLowerCase() as WeightDtype;
 const rowsOf = (stack: Stack): number => stack.reduce((sum, { shape }) => sum + shape[0]!, 0);
 
@@ -153,7 +151,7 @@ class Packing {
   }
 
   bytesOf({ embed, layers, norm, head }: DecoderWeights<Stack, Stack>): number {
-    const matrix = (stack: Stack): number => Math.ceil(rowsOf(stack) / 32) * 32 * stack[0]!.shape[1]! * DTYPE_BYTES[this.#dtype(stack)];
+    const matrix = (stack: Stack): number => panelBytes(rowsOf(stack), stack[0]!.shape[1]!, this.#dtype(stack));
     const vector = (stack: Stack | null): number => (stack ? rowsOf(stack) * 4 : 0);
     return (embed ? matrix(embed) : 0) + matrix(head) + vector(norm) + layers.reduce((sum, l) => sum
       + matrix(l.qkv) + matrix(l.o) + matrix(l.gateUp) + matrix(l.down)

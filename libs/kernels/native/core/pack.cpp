@@ -19,6 +19,10 @@ constexpr uint32_t kLanes = 32;
 constexpr uint64_t kTileValues = 1 << 17;
 constexpr uint64_t kMaxValues = uint64_t{1} << 40;
 
+// Successive k that stand side by side in a panel.
+constexpr uint32_t depthOf(uint32_t dtype) { return dtype == kDTypeBf16 ? 2 : 1; }
+constexpr uint64_t panelCols(uint64_t cols, uint32_t dtype) { return (cols + depthOf(dtype) - 1) / depthOf(dtype) * depthOf(dtype); }
+
 constexpr uint32_t valueBytes(uint32_t dtype) { return dtype == kDTypeF32 ? 4 : 2; }
 
 const char* dtypeName(uint32_t dtype) { return dtype == kDTypeF32 ? "f32" : dtype == kDTypeBf16 ? "bf16" : "f16"; }
@@ -121,14 +125,14 @@ struct Job {
   }
 };
 
-// [lanes][cols] → [cols][32]. Eight columns at a time: 32 streams are read, one is written.
-template <typename Stored>
+// [lanes][cols] → [ceil(cols/Depth)][32][Depth]. Eight columns at a time: 32 streams are read, one is written.
+template <uint64_t Depth, typename Stored>
 void transpose(const Stored* rows, uint64_t lanes, uint64_t cols, Stored* panel) {
   constexpr uint64_t kStep = 8;
   for (uint64_t c = 0; c < cols; c += kStep) {
     const uint64_t width = std::min(kStep, cols - c);
     for (uint64_t lane = 0; lane < lanes; lane++) {
-      for (uint64_t i = 0; i < width; i++) panel[(c + i) * kLanes + lane] = rows[lane * cols + c + i];
+      for (uint64_t i = 0; i < width; i++) panel[((c + i) / Depth * kLanes + lane) * Depth + i % Depth] = rows[lane * cols + c + i];
     }
   }
 }
@@ -138,9 +142,12 @@ void packPanel(const void* context, uint32_t tile, Scratch& scratch) {
   const uint64_t begin = uint64_t{tile} * kLanes, end = std::min(begin + kLanes, job.rows());
   uint8_t* rows = static_cast<uint8_t*>(scratch.take(kLanes * job.cols * (valueBytes(job.target) + 4)));
   job.readRows(begin, end, rows + kLanes * job.rowBytes(), rows);
-  uint8_t* panel = job.out + uint64_t{tile} * kLanes * job.rowBytes();
-  if (job.target == kDTypeF32) transpose(reinterpret_cast<uint32_t*>(rows), end - begin, job.cols, reinterpret_cast<uint32_t*>(panel));
-  else transpose(reinterpret_cast<uint16_t*>(rows), end - begin, job.cols, reinterpret_cast<uint16_t*>(panel));
+  uint8_t* panel = job.out + uint64_t{tile} * kLanes * panelCols(job.cols, job.target) * valueBytes(job.target);
+  const auto *words = reinterpret_cast<const uint32_t*>(rows);
+  const auto *halves = reinterpret_cast<const uint16_t*>(rows);
+  if (job.target == kDTypeF32) transpose<1>(words, end - begin, job.cols, reinterpret_cast<uint32_t*>(panel));
+  else if (job.target == kDTypeBf16) transpose<2>(halves, end - begin, job.cols, reinterpret_cast<uint16_t*>(panel));
+  else transpose<1>(halves, end - begin, job.cols, reinterpret_cast<uint16_t*>(panel));
 }
 
 void packRowsTile(const void* context, uint32_t tile, Scratch& scratch) {
@@ -166,8 +173,9 @@ uint64_t packedBytes(const std::vector<TensorSource>& sources, uint32_t target, 
     rows += source.rows;
     if (rows > kMaxValues / source.cols) fail(source, "option_invalid", "with it the matrix becomes too large.");
   }
-  if (layout == PackLayout::kPanels) rows = (rows + kLanes - 1) / kLanes * kLanes;
-  return rows * sources[0].cols * valueBytes(target);
+  const uint64_t cols = sources[0].cols;
+  if (layout == PackLayout::kRows) return rows * cols * valueBytes(target);
+  return (rows + kLanes - 1) / kLanes * kLanes * panelCols(cols, target) * valueBytes(target);
 }
 
 void pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout, uint8_t* out) {

@@ -21,7 +21,8 @@ struct TensorSource {
 constexpr uint32_t kPackLayoutVersion = 1;
 
 enum class PackLayout {
-  kPanels,   // [ceil(n/32)][k][32] over the rows of all sources, tail outputs zero (op `linear`)
+  kPanels,   // [ceil(n/32)][k][32] over the rows of all sources, bf16 [ceil(n/32)][ceil(k/2)][32][2]; what is beyond n and k
+             // is zero (op `linear`)
   kRows,     // [n][k]
 };
 

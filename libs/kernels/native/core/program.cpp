@@ -27,8 +27,9 @@ uint64_t valueOf(const DimInfo& dim, const uint32_t* params, const ParamInfo* in
 }
 
 uint128_t packedBytes(uint64_t n, uint64_t k, uint32_t dtype, bool plain) {
-  const uint64_t padded = plain ? n : (n + kPanel - 1) / kPanel * kPanel;
-  return (uint128_t)padded * k * kDTypeBytes[dtype];
+  if (plain) return (uint128_t)n * k * kDTypeBytes[dtype];
+  const uint64_t depth = dtype == kDTypeBf16 ? 2 : 1;    // bf16 stands in pairs of k
+  return (uint128_t)((n + kPanel - 1) / kPanel * kPanel) * ((k + depth - 1) / depth * depth) * kDTypeBytes[dtype];
 }
 
 // Bytes of a value of rows: f32, or bf16 where a param says so.

@@ -30,6 +30,8 @@ WEFT_INLINE F sub(F a, F b) { return _mm256_sub_ps(a, b); }
 WEFT_INLINE F mul(F a, F b) { return _mm256_mul_ps(a, b); }
 WEFT_INLINE F divide(F a, F b) { return _mm256_div_ps(a, b); }
 WEFT_INLINE F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+// c += a·b, in place: GCC likes to overwrite a factor instead, and spills accumulators where they fill the registers.
+WEFT_INLINE void accumulate(F& c, F a, F b) { __asm__("vfmadd231ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b)); }
 WEFT_INLINE F ifLess(F a, F b, F x, F y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 WEFT_INLINE F maxOf(F a, F b) { return _mm256_max_ps(a, b); }
 WEFT_INLINE F minOf(F a, F b) { return _mm256_min_ps(a, b); }
@@ -66,11 +68,10 @@ WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return bf16Bits(load16N(p, n
 WEFT_INLINE F loadF16(const uint16_t* p) { return _mm256_cvtph_ps(load16(p)); }
 WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return _mm256_cvtph_ps(load16N(p, n)); }
 
-// Even and odd values: a shift and a mask instead of two widening shuffles.
-WEFT_INLINE void bf16Pair(const uint16_t* p, F& even, F& odd) {
-  __m256i w = _mm256_loadu_si256((const __m256i*)p);
-  even = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
-  odd = _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xffff0000)));
+// The first and the second value of kLanes pairs: a shift and a mask.
+WEFT_INLINE F bf16Low(const uint16_t* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i*)p), 16)); }
+WEFT_INLINE F bf16High(const uint16_t* p) {
+  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i*)p), _mm256_set1_epi32((int)0xffff0000)));
 }
 WEFT_INLINE void inOrder(F& even, F& odd) {
   F low = _mm256_unpacklo_ps(even, odd), high = _mm256_unpackhi_ps(even, odd);

@@ -30,6 +30,7 @@ WEFT_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
 WEFT_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
 WEFT_INLINE F divide(F a, F b) { return _mm512_div_ps(a, b); }
 WEFT_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+WEFT_INLINE void accumulate(F& c, F a, F b) { c = fma(a, b, c); }
 WEFT_INLINE F ifLess(F a, F b, F x, F y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
 WEFT_INLINE F maxOf(F a, F b) { return _mm512_max_ps(a, b); }
 WEFT_INLINE F minOf(F a, F b) { return _mm512_min_ps(a, b); }
@@ -59,11 +60,10 @@ WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return bf16Bits(load16N(p, n
 WEFT_INLINE F loadF16(const uint16_t* p) { return _mm512_cvtph_ps(load16(p)); }
 WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return _mm512_cvtph_ps(load16N(p, n)); }
 
-// Even and odd values: a shift and a mask instead of two widening shuffles.
-WEFT_INLINE void bf16Pair(const uint16_t* p, F& even, F& odd) {
-  __m512i w = _mm512_loadu_si512(p);
-  even = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
-  odd = _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32((int)0xffff0000)));
+// The first and the second value of kLanes pairs: a shift and a mask.
+WEFT_INLINE F bf16Low(const uint16_t* p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }
+WEFT_INLINE F bf16High(const uint16_t* p) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32((int)0xffff0000)));
 }
 WEFT_INLINE void inOrder(F& even, F& odd) {
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);

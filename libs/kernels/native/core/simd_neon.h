@@ -31,6 +31,7 @@ WEFT_INLINE F sub(F a, F b) { return vsubq_f32(a, b); }
 WEFT_INLINE F mul(F a, F b) { return vmulq_f32(a, b); }
 WEFT_INLINE F divide(F a, F b) { return vdivq_f32(a, b); }
 WEFT_INLINE F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
+WEFT_INLINE void accumulate(F& c, F a, F b) { c = fma(a, b, c); }
 WEFT_INLINE F ifLess(F a, F b, F x, F y) { return vbslq_f32(vcltq_f32(a, b), x, y); }
 WEFT_INLINE F maxOf(F a, F b) { return vmaxq_f32(a, b); }
 WEFT_INLINE F minOf(F a, F b) { return vminq_f32(a, b); }
@@ -60,10 +61,9 @@ WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return vreinterpretq_f32_u32
 WEFT_INLINE F loadF16(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return vcvt_f32_f16(vreinterpret_f16_u16(load16N(p, n))); }
 
-WEFT_INLINE void bf16Pair(const uint16_t* p, F& even, F& odd) {
-  uint32x4_t w = vreinterpretq_u32_u16(vld1q_u16(p));
-  even = vreinterpretq_f32_u32(vshlq_n_u32(w, 16));
-  odd = vreinterpretq_f32_u32(vandq_u32(w, vdupq_n_u32(0xffff0000u)));
+WEFT_INLINE F bf16Low(const uint16_t* p) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u16(vld1q_u16(p)), 16)); }
+WEFT_INLINE F bf16High(const uint16_t* p) {
+  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_u16(vld1q_u16(p)), vdupq_n_u32(0xffff0000u)));
 }
 WEFT_INLINE void inOrder(F& even, F& odd) {
   F low = vzip1q_f32(even, odd);

@@ -10,7 +10,8 @@
 //   sumOf(a), maxOver(a) over lanes, in a fixed tree
 //   loadN, storeN, …     the first n lanes only: what lies behind is neither read nor written (lanes read as 0)
 //   storeBf16            rounds to nearest, ties to even; NaN stays NaN
-//   bf16Pair             2·kLanes bf16 values as two vectors in the set's cheapest order; inOrder puts a pair right
+//   bf16Low, bf16High    the first, the second value of each of kLanes pairs of bf16; of values that are no pairs those of
+//                        even and of odd place, which inOrder puts right
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -43,6 +44,7 @@ WEFT_INLINE F sub(F a, F b) { return a - b; }
 WEFT_INLINE F mul(F a, F b) { return a * b; }
 WEFT_INLINE F divide(F a, F b) { return a / b; }
 WEFT_INLINE F fma(F a, F b, F c) { return a * b + c; }
+WEFT_INLINE void accumulate(F& c, F a, F b) { c = fma(a, b, c); }
 WEFT_INLINE F ifLess(F a, F b, F x, F y) { return (F)(((I)x & (a < b)) | ((I)y & ~(a < b))); }
 WEFT_INLINE F maxOf(F a, F b) { return (F)(((I)a & (a > b)) | ((I)b & ~(a > b))); }
 WEFT_INLINE F minOf(F a, F b) { return ifLess(a, b, a, b); }
@@ -76,12 +78,9 @@ WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return (F)(widenN(p, n) << 1
 WEFT_INLINE F loadF16(const uint16_t* p) { return f16Bits(widen(p)); }
 WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return f16Bits(widenN(p, n)); }
 
-WEFT_INLINE void bf16Pair(const uint16_t* p, F& even, F& odd) {
-  U w;
-  memcpy(&w, p, sizeof w);
-  even = (F)(w << 16);
-  odd = (F)(w & 0xffff0000u);
-}
+WEFT_INLINE U pairsAt(const uint16_t* p) { U w; memcpy(&w, p, sizeof w); return w; }
+WEFT_INLINE F bf16Low(const uint16_t* p) { return (F)(pairsAt(p) << 16); }
+WEFT_INLINE F bf16High(const uint16_t* p) { return (F)(pairsAt(p) & 0xffff0000u); }
 WEFT_INLINE void inOrder(F& even, F& odd) {
   F low = __builtin_shufflevector(even, odd, 0, 4, 1, 5), high = __builtin_shufflevector(even, odd, 2, 6, 3, 7);
   even = low;

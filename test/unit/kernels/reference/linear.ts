@@ -1,13 +1,14 @@
 /** y = W x + b in float64. */
-import type { DType } from '@weft/kernels';
+import { DType } from '@weft/kernels';
 import { stored, type Stored } from './numbers.js';
 
 const PANEL = 32;
 
-/** W [n][k] as [ceil(n/32)][k][32], tail outputs zero. `values` stays [n][k]. */
+/** W [n][k] as [ceil(n/32)][ceil(k/depth)][32][depth], what is beyond n and k zero. `values` stays [n][k]. */
 export function packPanels(weights: Float32Array, n: number, k: number, dtype: DType): Stored {
-  const panels = new Float32Array(Math.ceil(n / PANEL) * PANEL * k);
-  const place = (o: number, i: number): number => (Math.floor(o / PANEL) * k + i) * PANEL + (o % PANEL);
+  const depth = dtype === DType.bf16 ? 2 : 1, steps = Math.ceil(k / depth);
+  const panels = new Float32Array(Math.ceil(n / PANEL) * PANEL * steps * depth);
+  const place = (o: number, i: number): number => ((Math.floor(o / PANEL) * steps + Math.floor(i / depth)) * PANEL + o % PANEL) * depth + i % depth;
   for (let o = 0; o < n; o++) for (let i = 0; i < k; i++) panels[place(o, i)] = weights[o * k + i]!;
   const { bytes, values } = stored(panels, dtype);
   return { bytes, values: Float64Array.from(weights, (_, at) => values[place(Math.floor(at / k), at % k)]!) };

@@ -23,11 +23,12 @@ static void embedRow(const EmbedArgs& a, uint32_t token, float* x) {
     if (i < a.dim) storeN(x + i, mul(scale, W::vectorN(row + i, a.dim - i)), a.dim - i);
     return;
   }
-  const auto* column = table + (size_t)(token / 32) * a.dim * 32 + token % 32;
+  constexpr size_t D = W::kDepth;
+  const auto* column = table + (token / 32 * ((a.dim + D - 1) / D) * 32 + token % 32) * D;
   typename W::Stored values[kLanes] = {};
   for (uint32_t i = 0; i < a.dim; i += kLanes) {
     const int n = a.dim - i < (uint32_t)kLanes ? a.dim - i : kLanes;
-    for (int l = 0; l < n; l++) values[l] = column[(size_t)(i + l) * 32];
+    for (int l = 0; l < n; l++) values[l] = column[(i + l) / D * 32 * D + (i + l) % D];
     storeN(x + i, mul(scale, W::vector(values)), n);
   }
 }

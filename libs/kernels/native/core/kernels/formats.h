@@ -4,11 +4,15 @@
 namespace weft {
 namespace WEFT_ISA {
 
-// `pair` reads 2·kLanes consecutive values in whatever order is cheapest; `order` of two results of the same lanes
-// restores it, so a kernel that works lane by lane pays for the order once, when it stores.
+// A format's panel of 32 outputs is [ceil(k/kDepth)][32][kDepth]: `weight<d>` reads kLanes outputs' values of the d-th of
+// kDepth successive k. `pair` reads 2·kLanes consecutive values in whatever order is cheapest; `order` of two results of
+// the same lanes restores it, so a kernel that works lane by lane pays for the order once, when it stores. `put` stores what arithmetic made, rounded to nearest even.
 struct Bf16 {
   using Stored = uint16_t;
-  WEFT_INLINE void pair(const Stored* p, F& a, F& b) { bf16Pair(p, a, b); }
+  static constexpr int kDepth = 2;                       // a shift and a mask widen a pair, and VDPBF16PS takes pairs
+  template <int D>
+  WEFT_INLINE F weight(const Stored* p) { return D == 0 ? bf16Low(p) : bf16High(p); }
+  WEFT_INLINE void pair(const Stored* p, F& a, F& b) { a = bf16Low(p); b = bf16High(p); }
   WEFT_INLINE void order(F& a, F& b) { inOrder(a, b); }
   WEFT_INLINE F vector(const Stored* p) { return loadBf16(p); }
   WEFT_INLINE F vectorN(const Stored* p, int n) { return loadBf16N(p, n); }
@@ -17,6 +21,9 @@ struct Bf16 {
 };
 struct F16 {
   using Stored = uint16_t;
+  static constexpr int kDepth = 1;
+  template <int D>
+  WEFT_INLINE F weight(const Stored* p) { return loadF16(p); }
   WEFT_INLINE void pair(const Stored* p, F& a, F& b) { a = loadF16(p); b = loadF16(p + kLanes); }
   WEFT_INLINE void order(F&, F&) {}
   WEFT_INLINE F vector(const Stored* p) { return loadF16(p); }
@@ -24,8 +31,9 @@ struct F16 {
 };
 struct F32 {
   using Stored = float;
-  WEFT_INLINE void pair(const Stored* p, F& a, F& b) { a = load(p); b = load(p + kLanes); }
-  WEFT_INLINE void order(F&, F&) {}
+  static constexpr int kDepth = 1;
+  template <int D>
+  WEFT_INLINE F weight(const Stored* p) { return load(p); }
   WEFT_INLINE F vector(const Stored* p) { return load(p); }
   WEFT_INLINE F vectorN(const Stored* p, int n) { return loadN(p, n); }
   WEFT_INLINE void put(Stored* p, F a) { store(p, a); }

@@ -1,29 +1,30 @@
 // y[t] = W x[t] + b, or y[t] += W x[t] + b.
 //
-// W lies as [blocks][k][32]: outputs in lanes, K sequential, one fused multiply-add per weight and row into one
-// accumulator per output. Whatever shares out rows and blocks, an output is the same chain of additions.
+// W lies in panels of 32 outputs, [ceil(k/depth)][32][depth]: outputs in lanes, K sequential, one fused multiply-add per
+// weight and row into one accumulator per output. Whatever shares out rows and blocks, an output is the same chain of
+// additions.
 //
 // few rows    bound by memory: n·k·size bytes once. All rows of a tile pass over a block while it is in L1/L2; with one
 //             to three rows several blocks side by side keep enough additions in flight.
-// many rows   bound by flops: 2·rows·n·k. A register tile of kRowTile rows × 32 outputs (AVX-512: 24 accumulators)
-//             takes one load and two integer ops for 32 weights and one broadcast a row, for 24 multiply-adds.
+// many rows   bound by flops: 2·rows·n·k. A register tile of kRowTile rows (AVX-512: 12 × 32 outputs in 24 accumulators,
+//             AVX2: 6 × 16 in 12) takes one load and one integer op a vector of weights and one broadcast a row.
 #pragma once
 
 namespace weft {
 namespace WEFT_ISA {
 
 constexpr int kOuts = 32;
-constexpr int kPairs = kOuts / (2 * kLanes);             // pairs of vectors in a block
+constexpr int kVectors = kOuts / kLanes;                 // in a block
 
-// How much of a block a register tile of `rows` takes: whole blocks side by side, or some of the pairs of one.
-constexpr int pairsFor(int rows) {
-  int pairs = kPairs;
-  while (pairs > 1 && rows * pairs * 2 > kAccumulators) pairs /= 2;
-  return pairs;
+// How much of a block a register tile of `rows` takes: whole blocks side by side, or some of the vectors of one.
+constexpr int vectorsFor(int rows) {
+  int vectors = kVectors;
+  while (vectors > 2 && rows * vectors > kAccumulators) vectors /= 2;
+  return vectors;
 }
 constexpr int blocksFor(int rows) {
   int blocks = 1;
-  while (blocks < 4 && rows * 2 * blocks * kPairs * 2 <= kAccumulators) blocks *= 2;
+  while (blocks < 4 && rows * 2 * blocks * kVectors <= kAccumulators) blocks *= 2;
   return blocks;
 }
 
@@ -32,95 +33,110 @@ constexpr int blocksFor(int rows) {
 // the next block, so that memory is busy all the time.
 struct Ahead {
   const uint8_t* at;
-  size_t step;                                           // bytes per k
+  size_t step;                                           // bytes per row of the panel
 };
 
 class Passes {
  public:
-  Passes(const uint8_t* block, const uint8_t* next, size_t k, size_t rowBytes, uint32_t total)
-      : block_(block), next_(next), k_(k), rowBytes_(rowBytes), total_(total) {}
+  Passes(const uint8_t* block, const uint8_t* next, size_t steps, size_t rowBytes, uint32_t total)
+      : block_(block), next_(next), steps_(steps), rowBytes_(rowBytes), total_(total) {}
   Ahead take() {
     const uint32_t pass = done_++;
     if (pass == 0 || !next_) return {block_ + (pass == 0 ? kDistance : 0), rowBytes_};
     const size_t step = rowBytes_ / (total_ - 1);
-    return {next_ + (pass - 1) * k_ * step, step};
+    return {next_ + (pass - 1) * steps_ * step, step};
   }
 
  private:
   static constexpr size_t kDistance = 8192;              // twice the latency of memory at 12 rows
   const uint8_t *block_, *next_;                         // next_: null where another tile begins
-  size_t k_, rowBytes_;
+  size_t steps_, rowBytes_;
   uint32_t total_, done_ = 0;
 };
 
-template <class W, int R, int B, int P>
-static void linearTile(const LinearArgs& a, size_t row, size_t block, int pair, Ahead ahead) {
-  using Stored = typename W::Stored;
-  const size_t k = a.k, blockStride = k * kOuts;
-  const Stored* w = reinterpret_cast<const Stored*>(a.w) + block * blockStride + pair * 2 * kLanes;
-  const float* x = rowOf<F32>(a.x, row, a.ldx);
-  const size_t ldx = a.ldx;
+template <class W>
+constexpr size_t panelSteps(size_t k) { return (k + W::kDepth - 1) / W::kDepth; }
 
-  F acc[R][B][P][2];
-#pragma GCC unroll 12
-  for (int r = 0; r < R; r++)
+// One row of a panel, or its first Depth k: R rows × B blocks × V vectors of outputs.
+template <class W, int Depth, int R, int B, int V>
+WEFT_INLINE void linearStep(const typename W::Stored* w, size_t blockStride, const float* x, size_t ldx, F (&acc)[R][B][V]) {
+  auto one = [&](auto depth) __attribute__((always_inline)) {
+    constexpr int D = decltype(depth)::value;
+    F weights[B][V];
 #pragma GCC unroll 4
     for (int b = 0; b < B; b++)
-#pragma GCC unroll 4
-      for (int p = 0; p < P; p++) acc[r][b][p][0] = acc[r][b][p][1] = zero();
-
-  for (size_t i = 0; i < k; i++) {
-    if (R > 3) for (int b = 0; b < B; b++) __builtin_prefetch(ahead.at + b * blockStride * sizeof(Stored) + i * ahead.step);
-    F weights[B][P][2];
-#pragma GCC unroll 4
-    for (int b = 0; b < B; b++)
-#pragma GCC unroll 4
-      for (int p = 0; p < P; p++) W::pair(w + b * blockStride + p * 2 * kLanes, weights[b][p][0], weights[b][p][1]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; v++) weights[b][v] = W::template weight<D>(w + b * blockStride + v * kLanes * W::kDepth);
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
       const F value = splat(x[r * ldx]);
 #pragma GCC unroll 4
       for (int b = 0; b < B; b++)
-#pragma GCC unroll 4
-        for (int p = 0; p < P; p++) {
-          acc[r][b][p][0] = fma(value, weights[b][p][0], acc[r][b][p][0]);
-          acc[r][b][p][1] = fma(value, weights[b][p][1], acc[r][b][p][1]);
-        }
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++) accumulate(acc[r][b][v], value, weights[b][v]);
     }
-    w += kOuts;
+  };
+  one(std::integral_constant<int, 0>());
+  if constexpr (Depth > 1) {
+    // Both seem new to the compiler: pairs kept in registers would push accumulators out, and so would more addresses.
     x++;
+    __asm__("" : "+r"(w), "+r"(x));
+    one(std::integral_constant<int, 1>());
   }
+}
+
+template <class W, int R, int B, int V>
+static void linearTile(const LinearArgs& a, size_t row, size_t block, int vector, Ahead ahead) {
+  constexpr int kDepth = W::kDepth, kLines = kOuts * kDepth * sizeof(typename W::Stored) / 64;
+  const size_t rowValues = kOuts * kDepth, blockStride = panelSteps<W>(a.k) * rowValues, ldx = a.ldx;
+  const auto* w = reinterpret_cast<const typename W::Stored*>(a.w) + block * blockStride + vector * kLanes * kDepth;
+  const float* x = rowOf<F32>(a.x, row, ldx);
+
+  F acc[R][B][V];
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int b = 0; b < B; b++)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; v++) acc[r][b][v] = zero();
+
+  for (size_t i = 0; i < a.k / kDepth; i++) {
+    if (R > 3)
+      for (int b = 0; b < B; b++)
+        for (int line = 0; line < kLines; line++)
+          __builtin_prefetch(ahead.at + b * blockStride * sizeof *w + i * ahead.step + line * ahead.step / kLines);
+    linearStep<W, kDepth>(w, blockStride, x, ldx, acc);
+    w += rowValues;
+    x += kDepth;
+  }
+  if (a.k % kDepth) linearStep<W, 1>(w, blockStride, x, ldx, acc);
 
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
     for (int b = 0; b < B; b++)
-#pragma GCC unroll 4
-      for (int p = 0; p < P; p++) {
-        W::order(acc[r][b][p][0], acc[r][b][p][1]);
-#pragma GCC unroll 2
-        for (int h = 0; h < 2; h++) {
-          const size_t out = (block + b) * kOuts + (pair + p) * 2 * kLanes + h * kLanes;
-          if (out >= a.n) continue;
-          const int n = a.n - out < (size_t)kLanes ? (int)(a.n - out) : kLanes;
-          float* y = a.y + (row + r) * a.ldy + out;
-          F sum = acc[r][b][p][h];
-          if (a.b) sum = add(sum, loadN(a.b + out, n));
-          if (a.accumulate) sum = add(loadN(y, n), sum);
-          storeN(y, sum, n);
-        }
+#pragma GCC unroll 8
+      for (int v = 0; v < V; v++) {
+        const size_t out = (block + b) * kOuts + (vector + v) * kLanes;
+        if (out >= a.n) continue;
+        const int n = a.n - out < (size_t)kLanes ? (int)(a.n - out) : kLanes;
+        float* y = a.y + (row + r) * a.ldy + out;
+        F sum = acc[r][b][v];
+        if (a.b) sum = add(sum, loadN(a.b + out, n));
+        if (a.accumulate) sum = add(loadN(y, n), sum);
+        storeN(y, sum, n);
       }
 }
 
 // One register tile of R rows over `blocks` blocks (at most blocksFor(R)).
 template <class W, int R>
 static void linearRows(const LinearArgs& a, size_t row, size_t block, uint32_t blocks, Passes& passes) {
-  constexpr int P = pairsFor(R), B = blocksFor(R);
+  constexpr int V = vectorsFor(R), B = blocksFor(R);
   if (blocks == (uint32_t)B) {
-    for (int pair = 0; pair < kPairs; pair += P) linearTile<W, R, B, P>(a, row, block, pair, passes.take());
+    for (int v = 0; v < kVectors; v += V) linearTile<W, R, B, V>(a, row, block, v, passes.take());
   } else {
     for (uint32_t b = 0; b < blocks; b++)
-      for (int pair = 0; pair < kPairs; pair += P) linearTile<W, R, 1, P>(a, row, block + b, pair, passes.take());
+      for (int v = 0; v < kVectors; v += V) linearTile<W, R, 1, V>(a, row, block + b, v, passes.take());
   }
 }
 
@@ -182,15 +198,15 @@ static void linearRun(const void* p, uint32_t tile, uint32_t threads, Scratch& s
   const LinearArgs a = linearChunk(whole, begin, rows, scratch);
   const uint32_t parts = ceilDiv(rows, kRowTile), step = parts == 1 ? blocksFor((int)rows) : 1;
   uint32_t passCount = 0;
-  for (uint32_t i = 0; i < parts; i++) passCount += kPairs / pairsFor((int)(evenBegin(rows, parts, i + 1) - evenBegin(rows, parts, i)));
+  for (uint32_t i = 0; i < parts; i++) passCount += kVectors / vectorsFor((int)(evenBegin(rows, parts, i + 1) - evenBegin(rows, parts, i)));
   withFormat(a.dtype, [&](auto format) {
     using W = decltype(format);
-    const size_t rowBytes = kOuts * sizeof(typename W::Stored), blockBytes = a.k * rowBytes;
+    const size_t rowBytes = kOuts * W::kDepth * sizeof(typename W::Stored), steps = panelSteps<W>(a.k), blockBytes = steps * rowBytes;
     const uint32_t end = plan.blocks.end(run);
     for (uint32_t block = plan.blocks.begin(run); block < end; block += step) {
       const uint32_t blocks = end - block < step ? end - block : step;
       const uint8_t* bytes = a.w + block * blockBytes;
-      Passes passes(bytes, block + step < end ? bytes + blockBytes : nullptr, a.k, rowBytes, passCount);
+      Passes passes(bytes, block + step < end ? bytes + blockBytes : nullptr, steps, rowBytes, passCount);
       for (uint32_t i = 0; i < parts; i++) {
         const uint32_t from = evenBegin(rows, parts, i), to = evenBegin(rows, parts, i + 1);
         linearDispatch<W>(a, from, to - from, block, blocks, passes);
