@@ -269,13 +269,12 @@ int main(int argc, char** argv) {
     benchAttention(m, 1, 512, 512, 32, 8, 128, 400);
   }
   if (wanted("lora")) {
-    benchLora(m, 32, 1, {8, 16, 32, 64}, 576, {576, 192, 192});
-    benchLora(m, 32, 1, {8, 16, 32, 64}, 576, {1536, 1536});
-    benchLora(m, 32, 1, {8, 16, 32, 64}, 1536, {576});
+    struct Mix { uint32_t groups, rows; std::vector<uint32_t> ranks; };
+    struct Site { uint32_t dIn; std::vector<uint32_t> outs; };
+    const Mix mixes[] = {{32, 1, {8, 16, 32, 64}}, {8, 1, {8, 16, 32, 64}}, {4, 8, {8, 16, 32, 64}}, {1, 32, {8}}, {1, 32, {64}}, {1, 512, {16}}, {1, 512, {64}}};
+    const Site sites[] = {{576, {576, 192, 192}}, {576, {576}}, {576, {1536, 1536}}, {1536, {576}}};
+    for (const Mix& mix : mixes) for (const Site& site : sites) benchLora(m, mix.groups, mix.rows, mix.ranks, site.dIn, site.outs);
     benchLora(m, 32, 1, {16}, 4096, {4096});
-    benchLora(m, 1, 512, {16}, 576, {576, 192, 192});
-    benchLora(m, 1, 512, {64}, 576, {1536, 1536});
-    benchLora(m, 1, 512, {64}, 1536, {576});
   }
   if (wanted("sample")) {
     benchSample(m, 1, 49152, 0, 1, 4);

@@ -21,9 +21,18 @@ WEFT_INLINE F splat(float a) { return _mm256_set1_ps(a); }
 WEFT_INLINE F zero() { return _mm256_setzero_ps(); }
 WEFT_INLINE __m256i firstLanes(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 WEFT_INLINE F load(const float* p) { return _mm256_loadu_ps(p); }
+// For a value that is used more than once: GCC would rather read it again each time.
+WEFT_INLINE F inRegister(F a) {
+  __asm__("" : "+x"(a));
+  return a;
+}
 WEFT_INLINE void store(float* p, F a) { _mm256_storeu_ps(p, a); }
-WEFT_INLINE F loadN(const float* p, int n) { return _mm256_maskload_ps(p, firstLanes(n)); }
-WEFT_INLINE void storeN(float* p, F a, int n) { _mm256_maskstore_ps(p, firstLanes(n), a); }
+// Masked stores take a dozen cycles and more on some processors: only where there is a tail.
+WEFT_INLINE F loadN(const float* p, int n) { return n == kLanes ? load(p) : _mm256_maskload_ps(p, firstLanes(n)); }
+WEFT_INLINE void storeN(float* p, F a, int n) {
+  if (n == kLanes) store(p, a);
+  else _mm256_maskstore_ps(p, firstLanes(n), a);
+}
 
 WEFT_INLINE F add(F a, F b) { return _mm256_add_ps(a, b); }
 WEFT_INLINE F sub(F a, F b) { return _mm256_sub_ps(a, b); }

@@ -21,6 +21,7 @@ WEFT_INLINE F splat(float a) { return _mm512_set1_ps(a); }
 WEFT_INLINE F zero() { return _mm512_setzero_ps(); }
 WEFT_INLINE __mmask16 firstLanes(int n) { return (__mmask16)((1u << n) - 1); }
 WEFT_INLINE F load(const float* p) { return _mm512_loadu_ps(p); }
+WEFT_INLINE F inRegister(F a) { return a; }
 WEFT_INLINE void store(float* p, F a) { _mm512_storeu_ps(p, a); }
 WEFT_INLINE F loadN(const float* p, int n) { return _mm512_maskz_loadu_ps(firstLanes(n), p); }
 WEFT_INLINE void storeN(float* p, F a, int n) { _mm512_mask_storeu_ps(p, firstLanes(n), a); }

@@ -22,6 +22,7 @@ using F = float32x4_t;
 WEFT_INLINE F splat(float a) { return vdupq_n_f32(a); }
 WEFT_INLINE F zero() { return vdupq_n_f32(0); }
 WEFT_INLINE F load(const float* p) { return vld1q_f32(p); }
+WEFT_INLINE F inRegister(F a) { return a; }
 WEFT_INLINE void store(float* p, F a) { vst1q_f32(p, a); }
 WEFT_INLINE F loadN(const float* p, int n) { float v[4] = {}; for (int i = 0; i < n; i++) v[i] = p[i]; return load(v); }
 WEFT_INLINE void storeN(float* p, F a, int n) { float v[4]; store(v, a); for (int i = 0; i < n; i++) p[i] = v[i]; }

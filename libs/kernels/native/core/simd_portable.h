@@ -35,6 +35,7 @@ typedef uint16_t H __attribute__((vector_size(8)));
 WEFT_INLINE F splat(float a) { return F{a, a, a, a}; }
 WEFT_INLINE F zero() { return F{0, 0, 0, 0}; }
 WEFT_INLINE F load(const float* p) { F a; memcpy(&a, p, sizeof a); return a; }
+WEFT_INLINE F inRegister(F a) { return a; }
 WEFT_INLINE void store(float* p, F a) { memcpy(p, &a, sizeof a); }
 WEFT_INLINE F loadN(const float* p, int n) { F a = zero(); for (int i = 0; i < n; i++) a[i] = p[i]; return a; }
 WEFT_INLINE void storeN(float* p, F a, int n) { for (int i = 0; i < n; i++) p[i] = a[i]; }

@@ -78,7 +78,7 @@ describe.each(variants)('lora: $isa, $threads threads', variant => {
   });
 
   test('a row has the same bits alone and in a group of any size', async () => {
-    for (const rows of [2, 5, 6, 13, 200]) {
+    for (const rows of [2, 3, 4, 5, 6, 8, 13, 200]) {
       const s = setUp(25, qkv, [24, 9], rows, 0.2);
       const together = await apply(variant, s, [{ slot: 0, weight: 1, rows: all(rows) }, { slot: 1, weight: 0.3, rows: all(rows) }]);
       for (const row of [0, rows - 1]) {

@@ -5,7 +5,8 @@
 // inside a tile, so a row that stands in several groups adds them in that order.
 //
 // one row a group    bound by memory: dOut·rank·2 bytes.
-// many rows          bound by flops: 2·rows·rank·dOut. Up to six rows × 64 outputs in registers (AVX-512).
+// many rows          bound by flops: 2·rows·rank·dOut. Up to six rows × 64 outputs in registers (AVX-512), × 16 (AVX2).
+//                    Where ranks are low, by y: 8 bytes a value and group.
 #pragma once
 
 namespace weft {
@@ -90,7 +91,7 @@ class ExpandWalk {
   uint32_t from_, to_, partBegin_ = 0;
 };
 
-// Asks for the units to come, line by line and a fixed number of bytes ahead, whatever their ranks: adapters of one row
+// Asks for the units to come, line by line and a fixed number of bytes ahead, whatever their ranks: adapters of few rows
 // are read at the speed of memory, and where each begins no processor can guess.
 class ExpandAhead {
  public:
@@ -146,7 +147,7 @@ static void expandTile(const typename W::Stored* unit, uint32_t rank, const floa
 #pragma GCC unroll 4
       for (int p = 0; p < P; p++) acc[r][p][0] = acc[r][p][1] = zero();
     for (uint32_t j = 0; j < rank; j++, b += kUnitOuts) {
-      if (R <= 2 && pair == 0 && ahead) ahead->touch();   // more rows are bound by flops
+      if (pair == 0 && ahead) ahead->touch();
       F weights[P][2];
 #pragma GCC unroll 4
       for (int p = 0; p < P; p++) W::pair(b + p * 2 * kLanes, weights[p][0], weights[p][1]);

@@ -4,8 +4,8 @@
 // fixed tree, whatever tile it is part of.
 //
 // one row a group    bound by memory: rank·dIn·2 bytes. Eight rank rows side by side, each a sequential stream.
-// many rows          bound by flops: 2·rows·rank·dIn. Four rank rows × up to six rows of x in registers: A is read once
-//                    per chunk of rows, x once per four ranks, out of L2.
+// many rows          bound by flops: 2·rows·rank·dIn. Up to six rows of x × as many rank rows as there are registers for
+//                    (AVX2: 2, AVX-512: 4): a weight is widened once for six rows, and rows of x stay in L1 for eight ranks.
 #pragma once
 
 namespace weft {
@@ -13,9 +13,24 @@ namespace WEFT_ISA {
 
 constexpr uint32_t kShrinkRanks = 8;                     // rank rows of a work item
 constexpr uint32_t kShrinkRows = 48;                     // rows of x of a work item: 48·dIn·4 bytes stay in L2
-constexpr int shrinkRowsFor(int ranks) { return kAccumulators / ranks < 6 ? kAccumulators / ranks : 6; }
+constexpr int kShrinkRowTile = 6;
+constexpr uint32_t kShrinkStream = 1024;                 // rank rows up to this long end before a prefetcher has learned of them
 
-template <class W, class X, int J, int R>
+// Rank rows that `rows` rows of x meet at a time.
+constexpr int shrinkRanksFor(int rows) {
+  int ranks = kShrinkRanks;
+  while (ranks > 1 && rows * ranks > kAccumulators) ranks /= 2;
+  return ranks;
+}
+
+// Up to eight rank rows of one run for some rows of its group.
+struct ShrinkItem {
+  const uint8_t* units[kShrinkRanks];                    // all valid: the last one repeats
+  uint32_t ranks, dtype, from, to, column;
+};
+
+// Stream: the next units are asked for one after another, not side by side.
+template <class W, class X, int J, int R, bool Stream>
 static void shrinkTile(const uint8_t* const* units, const typename X::Stored* const* x, uint32_t dIn, float* const* u, const uint8_t* const* ahead) {
   F acc[J][R];
 #pragma GCC unroll 8
@@ -24,15 +39,18 @@ static void shrinkTile(const uint8_t* const* units, const typename X::Stored* co
     for (int r = 0; r < R; r++) acc[j][r] = zero();
 
   auto step = [&](uint32_t k, auto loadX) {
-    F values[R];
-#pragma GCC unroll 6
-    for (int r = 0; r < R; r++) values[r] = loadX(x[r] + k);
+    F weights[J];
 #pragma GCC unroll 8
     for (int j = 0; j < J; j++) {
-      if (R <= 2) __builtin_prefetch(ahead[j] + 2 * k);  // more rows are bound by flops
-      const F weights = W::vector(reinterpret_cast<const typename W::Stored*>(units[j]) + k);   // padded to 64 values
+      if (!Stream) __builtin_prefetch(ahead[j] + 2 * k);
+      else if (j % 4 == 0) __builtin_prefetch(ahead[0] + 2 * J * k + 16 * j);
+      weights[j] = W::vector(reinterpret_cast<const typename W::Stored*>(units[j]) + k);        // padded to 64 values
+    }
 #pragma GCC unroll 6
-      for (int r = 0; r < R; r++) acc[j][r] = fma(weights, values[r], acc[j][r]);
+    for (int r = 0; r < R; r++) {
+      const F value = inRegister(loadX(x[r] + k));
+#pragma GCC unroll 8
+      for (int j = 0; j < J; j++) acc[j][r] = fma(weights[j], value, acc[j][r]);
     }
   };
   uint32_t k = 0;
@@ -45,47 +63,45 @@ static void shrinkTile(const uint8_t* const* units, const typename X::Stored* co
     for (int r = 0; r < R; r++) u[r][j] = sumOf(acc[j][r]);
 }
 
-template <class W, class X, int J, int R = shrinkRowsFor(J)>
-static void shrinkDispatch(uint32_t rows, const uint8_t* const* units, const typename X::Stored* const* x, uint32_t dIn, float* const* u, const uint8_t* const* ahead) {
+// R rows of x and the item's rank rows j …, as many at a time as there are registers for.
+template <class W, class X, int R, int J = shrinkRanksFor(R)>
+static void shrinkRanks(const ShrinkItem& item, uint32_t j, const typename X::Stored* const* x, uint32_t dIn, float* const* u,
+                        const uint8_t* const* ahead) {
+  for (; j + J <= item.ranks; j += J) {
+    float* at[R];
+    for (int r = 0; r < R; r++) at[r] = u[r] + j;
+    if (R == 1 && dIn <= kShrinkStream) shrinkTile<W, X, J, R, R == 1>(item.units + j, x, dIn, at, ahead + j);
+    else shrinkTile<W, X, J, R, false>(item.units + j, x, dIn, at, ahead + j);
+  }
+  if constexpr (J > 1) {
+    if (j < item.ranks) shrinkRanks<W, X, R, J / 2>(item, j, x, dIn, u, ahead);
+  }
+}
+
+template <class W, class X, int R = kShrinkRowTile>
+static void shrinkDispatch(uint32_t rows, const ShrinkItem& item, const typename X::Stored* const* x, uint32_t dIn, float* const* u,
+                           const uint8_t* const* ahead) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) shrinkTile<W, X, J, R>(units, x, dIn, u, ahead);
-    else shrinkDispatch<W, X, J, R - 1>(rows, units, x, dIn, u, ahead);
+    if (rows == (uint32_t)R) shrinkRanks<W, X, R>(item, 0, x, dIn, u, ahead);
+    else shrinkDispatch<W, X, R - 1>(rows, item, x, dIn, u, ahead);
   }
 }
 
-// Up to eight rank rows of one run for some rows of its group.
-struct ShrinkItem {
-  const uint8_t* units[kShrinkRanks];                    // all valid: the last one repeats
-  uint32_t ranks, dtype, from, to, column;
-};
-
-// Its rank rows j … j + J - 1. The next item is asked for meanwhile: adapters of one row are read at the speed of memory,
-// and where each begins no processor can guess.
-template <class W, class X, int J>
-static void shrinkRanks(const LoraShrinkArgs& a, const ShrinkItem& item, uint32_t j, const ShrinkItem& next) {
-  constexpr uint32_t kRows = shrinkRowsFor(J);
-  const uint8_t* const* ahead = next.units + j;
-  for (uint32_t i = item.from; i < item.to;) {
-    const uint32_t parts = ceilDiv(item.to - i, kRows), rows = ceilDiv(item.to - i, parts);
-    const typename X::Stored* x[kRows] = {};
-    float* u[kRows] = {};
-    for (uint32_t r = 0; r < rows; r++) {
-      x[r] = rowOf<X>(a.x, a.groupRows[i + r], a.ldx);
-      u[r] = a.u + (size_t)(i + r) * a.ldu + item.column + j;
-    }
-    shrinkDispatch<W, X, J>(rows, item.units + j, x, a.dIn, u, ahead);
-    ahead = item.units + j;
-    i += rows;
-  }
-}
-
+// The next item is asked for meanwhile: adapters of one row are read at the speed of memory, and where each begins no
+// processor can guess.
 template <class W, class X>
 static void shrinkItem(const LoraShrinkArgs& a, const ShrinkItem& item, const ShrinkItem& next) {
-  uint32_t j = 0;
-  if (item.to - item.from == 1 && item.ranks == 8) return shrinkRanks<W, X, 8>(a, item, 0, next);
-  for (; j + 4 <= item.ranks; j += 4) shrinkRanks<W, X, 4>(a, item, j, next);
-  for (; j + 2 <= item.ranks; j += 2) shrinkRanks<W, X, 2>(a, item, j, next);
-  if (j < item.ranks) shrinkRanks<W, X, 1>(a, item, j, next);
+  const uint32_t count = item.to - item.from, tiles = ceilDiv(count, kShrinkRowTile);
+  for (uint32_t t = 0; t < tiles; t++) {
+    const uint32_t from = item.from + evenBegin(count, tiles, t), rows = item.from + evenBegin(count, tiles, t + 1) - from;
+    const typename X::Stored* x[kShrinkRowTile] = {};
+    float* u[kShrinkRowTile] = {};
+    for (uint32_t r = 0; r < rows; r++) {
+      x[r] = rowOf<X>(a.x, a.groupRows[from + r], a.ldx);
+      u[r] = a.u + (size_t)(from + r) * a.ldu + item.column;
+    }
+    shrinkDispatch<W, X>(rows, item, x, a.dIn, u, t == 0 ? next.units : item.units);
+  }
 }
 
 static void shrinkItem(const LoraShrinkArgs& a, const ShrinkItem& item, const ShrinkItem& next) {
