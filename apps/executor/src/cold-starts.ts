@@ -59,10 +59,7 @@ export class ColdStarts {
       await Promise.all(missing.map(digest => this.#artifacts.add(digest, abort.signal)));
       abort.signal.throwIfAborted();
       const fetchMs = waitedMs();
-      this.#engine.submit({ ...request, deadlineMs: deadlineMs && Math.max(deadlineMs - fetchMs, 1) }, {
-        onEvents: (step, events) => sink.onEvents(step, events),
-        onTerminal: terminal => sink.onTerminal({ ...terminal, queueMs: terminal.queueMs + fetchMs, coldStartMs: terminal.coldStartMs + fetchMs }),
-      });
+      this.#engine.submit({ ...request, deadlineMs: deadlineMs && Math.max(deadlineMs - fetchMs, 1) }, sink, fetchMs);
     } catch (error) {
       const { code } = toWeftError(error);
       const end: Pick<Terminal, 'reason' | 'error'> = code === 'cancelled' ? { reason: 'cancelled' } : { reason: 'error', error: this.#told(toWeftError(error), missing) };

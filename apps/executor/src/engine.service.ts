@@ -28,7 +28,7 @@ export class EngineService implements EngineListener, ProbedEngine {
   readonly #config: ExecutorConfig;
   readonly #executorId: string;
   readonly #openEngine: OpenEngine;
-  readonly #sinks = new Map<string, EventSink>();
+  readonly #requests = new Map<string, { sink: EventSink; fetchMs: number }>();
   #host: EngineHost | null = null;
   #description: executorV1.Description | null = null;
   #loaded!: () => void;
@@ -99,14 +99,17 @@ export class EngineService implements EngineListener, ProbedEngine {
     return toEngineRequest(submit);
   }
 
-  /** Throws what is wrong with the request. An accepted one ends in exactly one Terminal at its sink. */
-  submit(request: EngineRequest, sink: EventSink): void {
-    if (this.#sinks.has(request.id)) throw new WeftError('conflict', `request ${request.id} is running already`);
-    this.#sinks.set(request.id, sink);
+  /**
+   * `fetchMs`: what it has waited for its adapters before. Throws what is wrong with the request. An accepted one ends in
+   * exactly one Terminal at its sink.
+   */
+  submit(request: EngineRequest, sink: EventSink, fetchMs = 0): void {
+    if (this.#requests.has(request.id)) throw new WeftError('conflict', `request ${request.id} is running already`);
+    this.#requests.set(request.id, { sink, fetchMs });
     try {
       this.#serving.engine.submit(request);
     } catch (error) {
-      this.#sinks.delete(request.id);
+      this.#requests.delete(request.id);
       throw error;
     }
   }
@@ -144,7 +147,7 @@ export class EngineService implements EngineListener, ProbedEngine {
   onStep(step: number, events: TokenEvent[]): void {
     const bySink = new Map<EventSink, TokenEvent[]>();
     for (const event of events) {
-      const sink = this.#sinks.get(event.requestId);
+      const sink = this.#requests.get(event.requestId)?.sink;
       if (sink === undefined) continue;
       const list = bySink.get(sink);
       if (list === undefined) bySink.set(sink, [event]);
@@ -154,8 +157,10 @@ export class EngineService implements EngineListener, ProbedEngine {
   }
 
   onTerminal(terminal: Terminal): void {
-    const sink = this.#sinks.get(terminal.requestId);
-    this.#sinks.delete(terminal.requestId);
-    sink?.onTerminal(terminal);
+    const request = this.#requests.get(terminal.requestId);
+    if (request === undefined) return;
+    const { sink, fetchMs } = request;
+    this.#requests.delete(terminal.requestId);
+    sink.onTerminal({ ...terminal, queueMs: terminal.queueMs + fetchMs, coldStartMs: terminal.coldStartMs + fetchMs });
   }
 }

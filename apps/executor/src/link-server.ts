@@ -9,18 +9,25 @@ import type { ExecutorConfig } from './config.js';
 import { EngineService, type EventSink } from './engine.service.js';
 import { Terminals, type Origin } from './terminals.js';
 import { EXECUTOR_CONFIG } from './tokens.js';
-import { refusal, toEvent, toTerminal } from './wire.js';
+import { plainToken, refusal, toEvent, toTerminal } from './wire.js';
 
-/** How often load is looked at; it is told when it has changed. */
+/** How often load is looked at. What requests are placed by is told when it has changed. */
 const LOAD_MS = 100;
+/** How often the rest of it is told: pages and rates change with every step. */
+const LOAD_TOLD_MS = 1000;
 
 /** An attached gateway: where its requests' events go, and which of its requests run. */
 class Peer implements EventSink {
-  readonly running = new Map<string, Origin>();
+  readonly running = new Map<string, Origin & { firstLane: number }>();
   constructor(readonly attachment: Attachment, readonly terminals: Terminals) {}
 
   onEvents(step: number, events: TokenEvent[]): void {
-    for (const event of events) this.attachment.outbox.event(step, toEvent(event));
+    const { outbox } = this.attachment;
+    for (const event of events) {
+      const lane = this.running.get(event.requestId)?.firstLane ?? 0, token = plainToken(event);
+      if (lane > 0 && token !== undefined && outbox.token(step, lane + event.choice, token, event)) continue;
+      outbox.event(step, toEvent(event));
+    }
     this.attachment.flush();
   }
 
@@ -46,7 +53,7 @@ export class LinkServer implements AttachmentHandler {
   readonly #peers = new Map<Attachment, Peer>();
   readonly #requests: ColdStarts;
   readonly #terminals: Terminals;
-  #lastLoad = Buffer.alloc(0);
+  #told = { placement: '', bytes: Buffer.alloc(0), atMs: 0 };
   #timer: NodeJS.Timeout | undefined;
 
   constructor(@Inject(EXECUTOR_CONFIG) config: ExecutorConfig, engine: EngineService, requests: ColdStarts, terminals: Terminals) {
@@ -123,8 +130,8 @@ export class LinkServer implements AttachmentHandler {
   }
 
   #submit(peer: Peer, submit: executorV1.Submit): void {
-    const { requestId, tenant, adapters: [adapter], baseDigest } = submit;
-    const origin: Origin = { tenant, digest: adapter?.digest ?? baseDigest, submittedMs: Date.now() };
+    const { requestId, tenant, adapters: [adapter], baseDigest, firstLane } = submit;
+    const origin = { tenant, digest: adapter?.digest ?? baseDigest, submittedMs: Date.now(), firstLane };
     // Known before it runs: its end may come at once.
     const known = peer.running.get(requestId);
     peer.running.set(requestId, known ?? origin);
@@ -149,9 +156,11 @@ export class LinkServer implements AttachmentHandler {
   #tellLoad(): void {
     const load = this.#load();
     if (load === null) return;
+    const placement = `${load.waiting} ${load.running} ${load.draining} ${load.submits}`, atMs = performance.now();
+    if (placement === this.#told.placement && atMs - this.#told.atMs < LOAD_TOLD_MS) return;
     const bytes = Buffer.from(executorV1.Load.encode(load).finish());
-    if (bytes.equals(this.#lastLoad)) return;
-    this.#lastLoad = bytes;
+    if (bytes.equals(this.#told.bytes)) return;
+    this.#told = { placement, bytes, atMs };
     for (const attachment of this.#peers.keys()) {
       attachment.outbox.load(load);
       attachment.flush();

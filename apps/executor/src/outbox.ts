@@ -11,6 +11,9 @@ const FRAME_VALUES = 32_768;
 
 export class Outbox {
   #step = 0n;
+  /** Tokens that came with nothing else, and beside them their choices' lanes. They are older than any event of their choice. */
+  #lanes: number[] = [];
+  #tokens: number[] = [];
   /** By request and choice, in the order of their first event. */
   readonly #events = new Map<string, executorV1.TokenEvent>();
   readonly #terminals = new Map<string, executorV1.Terminal>();
@@ -24,9 +27,18 @@ export class Outbox {
   /** Follows all events of its request that were added before. */
   terminal(terminal: executorV1.Terminal): void { this.#terminals.set(terminal.requestId, terminal); }
 
+  /** A choice with a lane got a token, and nothing else. False: something else of it still waits, and the token must go with that. */
+  token(step: number, lane: number, token: number, choice: Pick<executorV1.TokenEvent, 'requestId' | 'choice'>): boolean {
+    if (this.#events.size > 0 && this.#events.has(keyOf(choice))) return false;
+    this.#step = BigInt(step);
+    this.#lanes.push(lane);
+    this.#tokens.push(token);
+    return true;
+  }
+
   event(step: number, event: executorV1.TokenEvent): void {
     this.#step = BigInt(step);
-    const key = `${event.choice} ${event.requestId}`;
+    const key = keyOf(event);
     const waiting = this.#events.get(key);
     this.#events.set(key, waiting === undefined ? event : merge(waiting, event));
   }
@@ -38,7 +50,7 @@ export class Outbox {
       this.#welcome = null;
       return { $case: 'welcome', value };
     }
-    if (this.#events.size > 0) return { $case: 'step', value: { step: this.#step, events: this.#takeEvents() } };
+    if (this.#lanes.length > 0 || this.#events.size > 0) return { $case: 'step', value: this.#takeStep() };
     for (const [id, value] of this.#terminals) {
       this.#terminals.delete(id);
       return { $case: 'terminal', value };
@@ -55,7 +67,15 @@ export class Outbox {
     return null;
   }
 
+  #takeStep(): executorV1.Step {
+    const [lanes, tokens] = [this.#lanes, this.#tokens];
+    this.#lanes = lanes.length > FRAME_VALUES ? lanes.splice(FRAME_VALUES) : [];
+    this.#tokens = tokens.length > FRAME_VALUES ? tokens.splice(FRAME_VALUES) : [];
+    return { step: this.#step, lanes, tokens, events: this.#lanes.length === 0 ? this.#takeEvents() : [] };
+  }
+
   #takeEvents(): executorV1.TokenEvent[] {
+    if (this.#events.size === 0) return [];
     const events: executorV1.TokenEvent[] = [];
     let values = 0;
     for (const [key, event] of this.#events) {
@@ -67,6 +87,8 @@ export class Outbox {
     return events;
   }
 }
+
+const keyOf = ({ choice, requestId }: Pick<executorV1.TokenEvent, 'requestId' | 'choice'>): string => `${choice} ${requestId}`;
 
 /** Two successive events of one choice as one. Prompt scores come in order and without gaps. */
 function merge(first: executorV1.TokenEvent, second: executorV1.TokenEvent): executorV1.TokenEvent {

@@ -22,6 +22,12 @@ export function toEngineRequest(submit: executorV1.Submit): EngineRequest {
   };
 }
 
+/** Its token, if an event says nothing else. */
+export function plainToken({ tokens, logprobs, promptLogprobs, hidden, finishReason }: TokenEvent): number | undefined {
+  const plain = tokens.length === 1 && logprobs === undefined && promptLogprobs === undefined && hidden === undefined && finishReason === undefined;
+  return plain ? tokens[0] : undefined;
+}
+
 export function toEvent(event: TokenEvent): executorV1.TokenEvent {
   return {
     requestId: event.requestId, choice: event.choice, tokens: event.tokens, logprobs: event.logprobs ?? [], top: event.top ?? [],

@@ -56,6 +56,13 @@ export class Choice {
   /** Tokens that were generated for this choice and not cut off behind a stop string. */
   get tokens(): number { return this.#tokens; }
 
+  /** A token and nothing else. Null: the choice has ended. */
+  token(id: number): Delta | null {
+    if (this.finishReason !== undefined) return null;
+    this.#tokens++;
+    return { index: this.index, text: this.#show(this.#detokenizer.push(id)), tokenIds: [id], logprobs: [] };
+  }
+
   /** Null: nothing to tell, or the choice has ended. */
   push(event: executorV1.TokenEvent): Delta | null {
     if (this.finishReason !== undefined) return null;

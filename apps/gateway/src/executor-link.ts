@@ -11,6 +11,8 @@ export type Acknowledge = () => void;
 
 /** What a request hears of the executor. After onEnd nothing more comes. */
 export interface RequestListener {
+  /** A choice got a token, and nothing else. */
+  onToken(choice: number, token: number): void;
   onEvent(event: executorV1.TokenEvent): void;
   /** Exactly once. */
   onEnd(terminal: executorV1.Terminal, acknowledge: Acknowledge): void;
@@ -32,6 +34,11 @@ export interface LinkOptions { address: string; gatewayId: string; linkToken: st
 const RECONNECT_MS = 200;
 /** What the last acknowledgements may take to leave. */
 const CLOSE_MS_MAX = 500;
+/** Then they begin again: what the protocol's field holds. */
+const LANES_MAX = 2 ** 31;
+
+/** A request that runs: its choices have the lanes from the first one on. */
+interface Running { listener: RequestListener; sequences: number; firstLane: number }
 
 export class ExecutorLink implements Candidate {
   readonly address: string;
@@ -39,7 +46,9 @@ export class ExecutorLink implements Candidate {
   readonly #options: LinkOptions;
   readonly #handler: LinkHandler;
   readonly #client: Client;
-  readonly #running = new Map<string, { listener: RequestListener; sequences: number }>();
+  readonly #running = new Map<string, Running>();
+  readonly #lanes = new Map<number, Running>();
+  #nextLane = 1;
   readonly #unacknowledged = new Set<string>();
   readonly #timer: NodeJS.Timeout;
   #stream: ClientDuplexStream<executorV1.Up, executorV1.Down> | null = null;
@@ -77,9 +86,11 @@ export class ExecutorLink implements Candidate {
   /** Throws executor_lost. */
   submit(submit: executorV1.Submit, listener: RequestListener): void {
     if (this.#stream === null || this.#description === null) throw executorLost();
-    this.#running.set(submit.requestId, { listener, sequences: submit.n });
+    const running = { listener, sequences: submit.n, firstLane: this.#takeLanes(submit.n) };
+    this.#running.set(submit.requestId, running);
+    for (let i = 0; i < submit.n; i++) this.#lanes.set(running.firstLane + i, running);
     this.#own += submit.n;
-    this.#send({ $case: 'submit', value: submit });
+    this.#send({ $case: 'submit', value: { ...submit, firstLane: running.firstLane } });
   }
 
   /** Its end follows, unless it has come already. */
@@ -143,7 +154,7 @@ export class ExecutorLink implements Candidate {
         this.#handler.onChange(this);
         break;
       case 'step':
-        for (const event of body.value.events) this.#running.get(event.requestId)?.listener.onEvent(event);
+        this.#onStep(body.value);
         break;
       case 'terminal':
         this.#onTerminal(body.value);
@@ -161,10 +172,19 @@ export class ExecutorLink implements Candidate {
     }
   }
 
+  #onStep({ lanes, tokens, events }: executorV1.Step): void {
+    for (let i = 0; i < lanes.length; i++) {
+      const lane = lanes[i]!, running = this.#lanes.get(lane);
+      running?.listener.onToken(lane - running.firstLane, tokens[i]!);
+    }
+    for (const event of events) this.#running.get(event.requestId)?.listener.onEvent(event);
+  }
+
   #onTerminal(terminal: executorV1.Terminal): void {
     const { requestId } = terminal;
     const running = this.#running.get(requestId);
     this.#running.delete(requestId);
+    for (let i = 0; i < (running?.sequences ?? 0); i++) this.#lanes.delete(running!.firstLane + i);
     this.#unacknowledged.add(requestId);
     const acknowledge = (): void => {
       this.#unacknowledged.delete(requestId);
@@ -174,6 +194,15 @@ export class ExecutorLink implements Candidate {
     if (running === undefined) return this.#handler.onLateEnd(terminal, acknowledge);
     this.#own -= running.sequences;
     running.listener.onEnd(terminal, acknowledge);
+  }
+
+  /** The first of as many in a row as nobody has. */
+  #takeLanes(count: number): number {
+    for (let free = 0; free < count;) {
+      if (this.#nextLane === LANES_MAX) { this.#nextLane = 1; free = 0; }
+      free = this.#lanes.has(this.#nextLane++) ? 0 : free + 1;
+    }
+    return this.#nextLane - count;
   }
 
   #send(body: NonNullable<executorV1.Up['body']>): void { this.#stream?.write({ body }); }
@@ -198,6 +227,7 @@ export class ExecutorLink implements Candidate {
     this.#load = null;
     this.#own = this.#ownInLoad = 0;
     this.#running.clear();
+    this.#lanes.clear();
     // What was not acknowledged is told again on the next stream.
     this.#unacknowledged.clear();
     this.#handler.onChange(this);

@@ -56,7 +56,7 @@ interface Part {
   end: executorV1.Terminal | null;
 }
 
-type Item = { part: Part; event: executorV1.TokenEvent } | { part: Part; end: executorV1.Terminal | WeftError };
+type Item = { part: Part; choice: number; token: number } | { part: Part; event: executorV1.TokenEvent } | { part: Part; end: executorV1.Terminal | WeftError };
 
 export class Generation {
   readonly #parts: Part[];
@@ -143,6 +143,7 @@ export class Generation {
 
   #listenerOf(part: Part, row: UsageRow): RequestListener {
     return {
+      onToken: (choice, token) => this.#put({ part, choice, token }),
       onEvent: event => this.#put({ part, event }),
       // The row hears of it even when nobody reads the items any more.
       onEnd: (end, acknowledge) => { row.end(end, acknowledge); this.#put({ part, end }); },
@@ -160,10 +161,18 @@ export class Generation {
     this.#wake = null;
     const deltas: Delta[] = [];
     for (const item of this.#items.splice(0)) {
-      if ('event' in item) this.#onEvent(item.part, item.event, deltas);
+      if ('token' in item) this.#onToken(item.part, item.part.choices[item.choice]!, item.token, deltas);
+      else if ('event' in item) this.#onEvent(item.part, item.event, deltas);
       else this.#onEnd(item.part, item.end, deltas);
     }
-    return joined(deltas);
+    return deltas.length > 1 ? joined(deltas) : deltas;
+  }
+
+  #onToken(part: Part, choice: Choice, token: number, deltas: Delta[]): void {
+    this.#echo(part, deltas);
+    const delta = choice.token(token);
+    if (delta !== null) deltas.push(delta);
+    this.#afterwards(part, choice, deltas);
   }
 
   #onEvent(part: Part, event: executorV1.TokenEvent, deltas: Delta[]): void {
@@ -173,6 +182,11 @@ export class Generation {
     // Scoring runs once for all choices of a prompt: they are the same.
     const delta = this.#scoring ? null : choice.push(event);
     if (delta !== null) deltas.push(delta);
+    this.#afterwards(part, choice, deltas);
+  }
+
+  /** A choice that has ended: the executor may not know, and its finish is told unless it is the last. */
+  #afterwards(part: Part, choice: Choice, deltas: Delta[]): void {
     if (choice.finishReason === undefined) return;
     const ended = part.choices.every(({ finishReason }) => finishReason !== undefined);
     if (ended && part.choices.some(({ cut }) => cut)) part.run!.link.cancel(part.submit.requestId);
@@ -215,7 +229,7 @@ export class Generation {
       prompt: prompt.ids, n: this.#scoring ? 1 : n, maxTokens: this.#scoring ? 0 : maxTokens, minTokens: this.#scoring ? 0 : minTokens,
       sampling: { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, seed: BigInt.asUintN(64, seed + BigInt(p)), randomOffset: 0, logitBias },
       emitted: [], stopIds: [...(params.ignoreEos ? [] : eosIds), ...params.stopTokenIds], logprobs, promptLogprobs: echo && logprobs >= 0,
-      grammar: '', priority: 0, objective: '', deadlineMs: 0,
+      grammar: '', priority: 0, objective: '', deadlineMs: 0, firstLane: 0,
     };
   }
 }

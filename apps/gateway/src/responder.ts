@@ -3,6 +3,7 @@ import { WeftError, type executorV1 } from '@weft/contracts';
 import type { Tokenizer } from '@weft/tokenizer';
 import type { FastifyReply } from 'fastify';
 import type { Delta } from './choice.js';
+import { Chunks } from './chunks.js';
 import { asWeftError } from './errors.js';
 import { Fleet } from './fleet.js';
 import { Generation, type GenerationJob, type Query } from './generation.js';
@@ -156,30 +157,29 @@ class Answer {
 
   async #stream({ generation, signal, settle }: Delivery, shape: ResponseShape, envelope: Envelope): Promise<void> {
     const { prompts, params } = generation.job;
-    // With include_usage every chunk has the field, and all but the last have null in it.
-    const chunk = (choices: object[], beside: object = {}): object =>
-      ({ ...envelope, object: shape.object.chunk, choices, ...(params.includeUsage && { usage: null }), ...beside });
+    const chunks = new Chunks(envelope, shape, params.includeUsage);
     let open = prompts.length * params.n;
     for await (const deltas of generation.deltas(signal)) {
-      const sse = this.#sse ?? await this.#begin(generation, signal, shape, chunk, open);
+      const sse = this.#sse ?? await this.#begin(generation, signal, shape, chunks, open);
       for (const delta of deltas) {
         this.#noteToken(delta);
         if (delta.finishReason !== undefined) open--;
-        await sse.send(chunk([shape.chunk(delta)], open === 0 ? { weft: weft(this.#served, generation.outcome) } : {}));
+        const last = open === 0 ? { weft: weft(this.#served, generation.outcome) } : undefined;
+        if (!sse.send(chunks.delta(delta, last))) await sse.drained();
       }
     }
-    const { outcome } = generation;
-    if (params.includeUsage) await this.#sse!.send({ ...envelope, object: shape.object.chunk, choices: [], usage: usage(outcome), weft: weft(this.#served, outcome) });
+    const sse = this.#sse!, { outcome } = generation;
+    if (params.includeUsage && !sse.send(JSON.stringify({ ...envelope, object: shape.object.chunk, choices: [], usage: usage(outcome), weft: weft(this.#served, outcome) }))) await sse.drained();
     await settle();
-    await this.#sse!.end();
+    await sse.end();
   }
 
   /** The head waits for the ledger, and for the first tokens: until then a failure is still a status. */
-  async #begin(generation: Generation, signal: AbortSignal, shape: ResponseShape, chunk: (choices: object[], beside: object) => object, choices: number): Promise<SseWriter> {
+  async #begin(generation: Generation, signal: AbortSignal, shape: ResponseShape, chunks: Chunks, choices: number): Promise<SseWriter> {
     await generation.opened();
     const sse = this.#sse = new SseWriter(this.#reply, signal);
     if (shape.first !== undefined) {
-      for (let index = 0; index < choices; index++) await sse.send(chunk([shape.first(index)], index === 0 ? shape.beside : {}));
+      for (let index = 0; index < choices; index++) if (!sse.send(chunks.choice(shape.first(index), index === 0 ? shape.beside : {}))) await sse.drained();
     }
     return sse;
   }

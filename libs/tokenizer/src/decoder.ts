@@ -116,13 +116,32 @@ function alphabetBytes(token: string): Uint8Array {
   return bytes;
 }
 
+/** The text of a token that is ASCII, as most are. */
+function asciiText(token: string): string | undefined {
+  let text = '';
+  for (let i = 0; i < token.length; i++) {
+    const byte = BYTE_OF_CHAR[token.charCodeAt(i)] ?? -1;
+    if (byte < 0 || byte > 0x7f) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}
+
 const byteLevel: Step = {
   inner: alphabetBytes,
   open: () => {
     const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+    /** The decoder holds nothing back. */
+    let clear = true;
     return {
-      push: (token, emit) => emit(decoder.decode(alphabetBytes(token), { stream: true })),
-      flush: emit => emit(decoder.decode()),
+      push: (token, emit) => {
+        const text = asciiText(token);
+        if (text !== undefined && clear) return emit(text);
+        emit(decoder.decode(alphabetBytes(token), { stream: true }));
+        // A byte of ASCII ends whatever came before it.
+        clear = text !== undefined && text !== '';
+      },
+      flush: emit => { emit(decoder.decode()); clear = true; },
     };
   },
 };

@@ -115,6 +115,21 @@ describe('the link', () => {
     third.hangUp();
   });
 
+  test('a token and nothing else comes by the lane of its choice', async () => {
+    const peer = await serving();
+    peer.submit('r', { n: 2, firstLane: 40 });
+    peer.submit('without');
+    await expect.poll(() => engine.submitted.length).toBe(2);
+    engine.options.listener.onStep(1, [{ requestId: 'r', choice: 0, tokens: [7] }, { requestId: 'without', choice: 0, tokens: [8] }, { requestId: 'r', choice: 1, tokens: [9] }]);
+    engine.options.listener.onStep(2, [{ requestId: 'r', choice: 1, tokens: [10], logprobs: [-1] }, { requestId: 'r', choice: 0, tokens: [11], finishReason: 'length' }]);
+    await expect.poll(() => peer.of('step').length).toBe(2);
+    expect(peer.of('step')).toMatchObject([
+      { step: 1n, lanes: [40, 41], tokens: [7, 9], events: [{ requestId: 'without', tokens: [8] }] },
+      { step: 2n, lanes: [], tokens: [], events: [{ requestId: 'r', choice: 1, tokens: [10], logprobs: [-1] }, { requestId: 'r', choice: 0, tokens: [11], finishReason: 'length' }] },
+    ]);
+    peer.hangUp();
+  });
+
   test('what the engine refuses, or can not be meant for it, ends in a terminal', async () => {
     const peer = await serving();
     engine.refuse = new WeftError('context_length_exceeded', 'maximum context length is 64 tokens', { param: 'max_tokens' });
@@ -162,9 +177,9 @@ describe('the link', () => {
     expect(performance.now() - began).toBeLessThan(5100);
   });
 
-  test('a gateway that reads slowly does not hold up the engine, and misses nothing', async () => {
+  test.each([['in events', 0], ['by its lane', 1]])('a gateway that reads slowly does not hold up the engine, and misses nothing, %s', async (_, firstLane) => {
     const peer = await serving();
-    peer.submit('r');
+    peer.submit('r', { firstLane });
     await expect.poll(() => engine.submitted.length).toBe(1);
     peer.stream.pause();
     const began = performance.now();
@@ -176,7 +191,7 @@ describe('the link', () => {
     await sleep(200);
     peer.stream.resume();
     await expect.poll(() => peer.of('terminal').length, { timeout: 5000 }).toBe(1);
-    const tokens = peer.of('step').flatMap(step => step.events.flatMap(event => event.tokens));
+    const tokens = peer.of('step').flatMap(step => [...step.tokens, ...step.events.flatMap(event => event.tokens)]);
     expect(tokens).toHaveLength(count);
     expect(tokens.every((token, i) => token === i)).toBe(true);
     expect(peer.of('step').length).toBeLessThan(5000);

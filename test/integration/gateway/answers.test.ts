@@ -1,3 +1,6 @@
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { EOS, type Submitted } from './executor-double.js';
 import { BASE, events, KEY, post, startStack, tokenizer, type Stack } from './harness.js';
@@ -9,6 +12,14 @@ afterAll(() => stack.close());
 beforeEach(() => { stack.double.script = request => request.answer([EOS], 'stop'); });
 
 const idsOf = (text: string): number[] => tokenizer.encode(text, { addSpecialTokens: false });
+/** The body that chunks make up. Throws where one is not as long as it says, or the last is missing. */
+function dechunked(chunks: string): string {
+  const size = parseInt(chunks, 16), start = chunks.indexOf('\r\n') + 2;
+  if (size === 0) return '';
+  expect(chunks.slice(start + size, start + size + 2)).toBe('\r\n');
+  return chunks.slice(start, start + size) + dechunked(chunks.slice(start + size + 2));
+}
+
 const last = (): Submitted => [...stack.double.requests.values()].at(-1)!;
 
 describe('completions', () => {
@@ -204,6 +215,49 @@ describe('streams', () => {
     expect(chunks.filter(chunk => chunk.weft !== undefined)).toEqual([chunks.at(-1)]);
     expect(chunks[0]!.choices[0]!.prompt_token_ids).toEqual(idsOf('x'));
     expect(chunks.at(-1)).toMatchObject({ weft: { adapter: 'Pirate@1', digest: 'a'.repeat(64) } });
+  });
+
+  test('tokens that come by lanes belong to their choices, and a stop string ends one of them', async () => {
+    const [a, b] = [idsOf('héllo wörld 🧵'), idsOf('one stop two')];
+    stack.double.script = async request => {
+      for (let i = 0; i < Math.max(a.length, b.length); i++) request.lanes([...i < a.length ? [[0, a[i]!]] as const : [], ...i < b.length ? [[1, b[i]!]] as const : []]);
+      request.event({ choice: 0, tokens: [EOS], finishReason: 'stop' });
+      await request.whenCancelled;
+      request.terminal({ reason: 'cancelled', generatedTokens: a.length + b.length + 1 });
+    };
+    const data = await events(await post(stack.url, '/v1/completions', { model: BASE, prompt: 'x', n: 2, max_tokens: 40, stop: ' stop', stream: true, return_token_ids: true }));
+    expect(data.pop()).toBe('[DONE]');
+    const choices = data.flatMap(text => (JSON.parse(text) as { choices: { index: number; text: string; finish_reason: string | null; token_ids: number[] }[] }).choices);
+    const of = (index: number): typeof choices => choices.filter(choice => choice.index === index);
+    expect([0, 1].map(index => of(index).map(({ text }) => text).join(''))).toEqual(['héllo wörld 🧵', 'one']);
+    expect(of(0).flatMap(choice => choice.token_ids)).toEqual([...a, EOS]);
+    expect([0, 1].map(index => of(index).at(-1)!.finish_reason)).toEqual(['stop', 'stop']);
+    const lanes = [...stack.double.requests.values()].map(({ submit }) => submit.firstLane);
+    expect(new Set(lanes).size).toBe(lanes.length);
+  });
+
+  test('a client without chunks, and requests one behind another on a connection, get their streams whole', async () => {
+    stack.double.script = async request => {
+      for (const id of idsOf('one two three')) { request.lanes([[0, id]]); await sleep(5); }
+      request.event({ tokens: [EOS], finishReason: 'stop' });
+      request.done();
+    };
+    const body = JSON.stringify({ model: BASE, prompt: 'x', max_tokens: 20, stream: true });
+    const head = (version: string): string => `POST /v1/completions HTTP/${version}\r\nhost: x\r\nauthorization: Bearer ${KEY}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n`;
+    const { hostname, port } = new URL(stack.url);
+    const exchange = async (bytes: string): Promise<string> => {
+      const socket = connect(Number(port), hostname);
+      socket.write(bytes);
+      return text(socket);
+    };
+    const textsOf = (raw: string): string => [...raw.matchAll(/"text":"([^"]*)"/g)].map(([, piece]) => piece).join('');
+    const old = await exchange(`${head('1.0')}\r\n${body}`);
+    expect(old).not.toMatch(/transfer-encoding/i);
+    expect([textsOf(old), old.endsWith('data: [DONE]\n\n')]).toEqual(['one two three', true]);
+    const two = await exchange(`${head('1.1')}\r\n${body}${head('1.1')}connection: close\r\n\r\n${body}`);
+    const answers = two.split(/^HTTP\/1.1 200 OK\r\n/m).slice(1).map(answer => dechunked(answer.slice(answer.indexOf('\r\n\r\n') + 4)));
+    expect(answers.map(textsOf)).toEqual(['one two three', 'one two three']);
+    expect(answers.every(answer => answer.endsWith('data: [DONE]\n\n'))).toBe(true);
   });
 
   test('chat with include_usage: role first, usage null, then usage alone', async () => {

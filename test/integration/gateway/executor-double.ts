@@ -20,7 +20,13 @@ export class Submitted {
 
   event(event: Partial<executorV1.TokenEvent>): boolean {
     const value = executorV1.TokenEvent.fromPartial({ requestId: this.submit.requestId, ...event });
-    return this.send({ $case: 'step', value: { step: ++this.#step, events: [value] } });
+    return this.send({ $case: 'step', value: { step: ++this.#step, lanes: [], tokens: [], events: [value] } });
+  }
+
+  /** Tokens of choices by their lanes, as an executor sends those that come with nothing else. */
+  lanes(tokens: readonly (readonly [choice: number, token: number])[]): boolean {
+    const lanes = tokens.map(([choice]) => this.submit.firstLane + choice);
+    return this.send({ $case: 'step', value: { step: ++this.#step, lanes, tokens: tokens.map(([, token]) => token), events: [] } });
   }
 
   terminal(terminal: Partial<executorV1.Terminal>): void {

@@ -41,6 +41,17 @@ describe.each(names)('%s', async name => {
   });
 });
 
+test('bytes of an alphabet are text as they come, whatever halves of characters lie between', async () => {
+  const tokenizer = await loadTokenizer(folder('chatml-digits'));
+  const ids = Array.from({ length: tokenizer.vocabSize }, (_, id) => id);
+  const halves = ids.filter(id => tokenizer.tokenBytes(id).some(byte => byte > 0x7f));
+  fc.assert(fc.property(fc.array(fc.oneof(fc.constantFrom(...ids), fc.constantFrom(...halves)), { maxLength: 40 }), sequence => {
+    const bytes = Buffer.concat(sequence.map(id => tokenizer.tokenBytes(id)));
+    const detokenizer = tokenizer.detokenizer({ skipSpecialTokens: false });
+    expect(sequence.map(id => detokenizer.push(id)).join('') + detokenizer.flush()).toBe(bytes.toString('utf8'));
+  }), { numRuns: 500 });
+});
+
 test('a flushed detokenizer starts anew, leading space and all', async () => {
   const tokenizer = await loadTokenizer(folder('metaspace-first'));
   const detokenizer = tokenizer.detokenizer();

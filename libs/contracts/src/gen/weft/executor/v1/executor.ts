@@ -93,6 +93,8 @@ export interface Submit {
   objective: string;
   /** from now; 0: none */
   deadlineMs: number;
+  /** n numbers from here on name its choices in Step.lanes, and no other's that runs; 0: none */
+  firstLane: number;
 }
 
 export interface Cancel {
@@ -139,6 +141,9 @@ export interface TokenEvent {
 export interface Step {
   step: bigint;
   events: TokenEvent[];
+  /** Choices that got a token and nothing else, by their lanes, and beside them the tokens. They come before the events. */
+  lanes: number[];
+  tokens: number[];
 }
 
 /** Exactly one for each Submit; kept until acknowledged. */
@@ -792,6 +797,7 @@ function createBaseSubmit(): Submit {
     priority: 0,
     objective: "",
     deadlineMs: 0,
+    firstLane: 0,
   };
 }
 
@@ -862,6 +868,9 @@ export const Submit: MessageFns<Submit> = {
     }
     if (message.deadlineMs !== 0) {
       writer.uint32(144).uint32(message.deadlineMs);
+    }
+    if (message.firstLane !== 0) {
+      writer.uint32(152).uint32(message.firstLane);
     }
     return writer;
   },
@@ -1053,6 +1062,14 @@ export const Submit: MessageFns<Submit> = {
             message.deadlineMs = reader.uint32();
             continue;
           }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.firstLane = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1090,6 +1107,7 @@ export const Submit: MessageFns<Submit> = {
     message.priority = object.priority ?? 0;
     message.objective = object.objective ?? "";
     message.deadlineMs = object.deadlineMs ?? 0;
+    message.firstLane = object.firstLane ?? 0;
     return message;
   },
 };
@@ -1616,7 +1634,7 @@ export const TokenEvent: MessageFns<TokenEvent> = {
 };
 
 function createBaseStep(): Step {
-  return { step: 0n, events: [] };
+  return { step: 0n, events: [], lanes: [], tokens: [] };
 }
 
 export const Step: MessageFns<Step> = {
@@ -1629,6 +1647,20 @@ export const Step: MessageFns<Step> = {
     }
     for (const v of message.events) {
       TokenEvent.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.lanes.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.lanes) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.tokens.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.tokens) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1662,6 +1694,42 @@ export const Step: MessageFns<Step> = {
             message.events.push(TokenEvent.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag === 24) {
+              message.lanes.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.lanes.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.tokens.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.tokens.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1681,6 +1749,8 @@ export const Step: MessageFns<Step> = {
     const message = createBaseStep();
     message.step = (object.step !== undefined && object.step !== null) ? BigInt(object.step) : 0n;
     message.events = object.events?.map((e) => TokenEvent.fromPartial(e)) || [];
+    message.lanes = object.lanes?.map((e) => e) || [];
+    message.tokens = object.tokens?.map((e) => e) || [];
     return message;
   },
 };
