@@ -9,7 +9,7 @@ import { systemClock } from './clock.js';
 import { Engine } from './engine.js';
 import { ImageLoader } from './loader.js';
 import { availableMemoryBytes, planPool } from './memory.js';
-import { loadModel, PackedCache } from './models/index.js';
+import { loadModel, PackedCache, type WeightDtype } from './models/index.js';
 import type { Activations, Model } from './models/types.js';
 import { PagePool } from './page-pool.js';
 import type { EngineListener } from './request.js';
@@ -29,7 +29,7 @@ export interface EngineOptions {
   listener: EngineListener;
   threads?: number;
   isa?: string;
-  weights?: 'bf16' | 'f16' | 'f32';
+  weights?: WeightDtype;
   /** What linear maps read: f32, or rounded to bf16, which is faster where the processor multiplies bf16. */
   activations?: Activations;
   poolBytes?: number;

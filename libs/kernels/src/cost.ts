@@ -19,7 +19,7 @@ export interface StepFacts {
 
 export interface OpCost { name: string; bytes: number; flops: number }
 
-const WEIGHT_BYTES: Record<number, number> = { [DType.f32]: 4, [DType.bf16]: 2, [DType.f16]: 2, [DType.int8]: 1 };
+const WEIGHT_BYTES: Record<number, number> = { [DType.f32]: 4, [DType.bf16]: 2, [DType.f16]: 2, [DType.int8]: 1, [DType.bf12]: 1.5 };
 const byCode = new Map<number, Op>(Object.values(OPS).map(op => [op.code, op as Op]));
 
 type Params = Record<string, number>;

@@ -67,6 +67,11 @@ class CpuDevice implements Device {
     return this.#pack(sources, target, PackLayout.panels, panelBytes(rows, sources[0]?.cols ?? 0, target), label);
   }
 
+  packCoded(sources: TensorSource[], label: string): Promise<DeviceBuffer | null> {
+    const rows = sources.reduce((sum, source) => sum + source.rows, 0);
+    return this.#tryPack(sources, 'bf12', PackLayout.panels, panelBytes(rows, sources[0]?.cols ?? 0, 'bf12'), label);
+  }
+
   packRows(source: TensorSource, target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer> {
     return this.#pack([source], target, PackLayout.rows, source.rows * source.cols * (target === 'f32' ? 4 : 2), label);
   }
@@ -77,10 +82,14 @@ class CpuDevice implements Device {
   }
 
   async #pack(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', layout: number, bytes: number, label: string): Promise<DeviceBuffer> {
+    return (await this.#tryPack(sources, target, layout, bytes, label))!;
+  }
+
+  async #tryPack(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32' | 'bf12', layout: number, bytes: number, label: string): Promise<DeviceBuffer | null> {
     const nativeSources = sources.map((source): NativeSource =>
       ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols }));
     const id = await this.#settled(() => this.#native.pack(nativeSources, DType[target], layout, label));
-    return this.#note(id, bytes, label);
+    return id === null ? null : this.#note(id, bytes, label);
   }
 
   async loadBuffer(path: string, fileOffset: number, bytes: number, spanBytes: number, crc32c: Uint32Array, label: string): Promise<DeviceBuffer> {

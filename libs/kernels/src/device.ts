@@ -53,6 +53,11 @@ export interface Device {
    * hold exactly), checkpoint_file_missing, io_error.
    */
   packLinear(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer>;
+  /**
+   * The same for bf16 tensors, in three quarters of the bytes and without loss (`bf12`, native/core/bf12.h). Null where the
+   * values' exponents are too many for it.
+   */
+  packCoded(sources: TensorSource[], label: string): Promise<DeviceBuffer | null>;
   /** Plain rows (embedding tables of untied models). */
   packRows(source: TensorSource, target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer>;
   /** Vectors (norm weights, biases) as f32. */

@@ -23,7 +23,8 @@ export interface NativeDevice {
   release(program: number): void;
   /** bindings: a buffer at the index of each binding, 0 for none. */
   submit(program: number, bindings: Uint32Array, timed: boolean): Promise<SubmitResult>;
-  pack(sources: NativeSource[], target: number, layout: number, label: string): Promise<number>;
+  /** null: the values can't be coded (bf12). */
+  pack(sources: NativeSource[], target: number, layout: number, label: string): Promise<number | null>;
   loadBuffer(path: string, fileOffset: number, bytes: number, spanBytes: number, crc32c: Uint32Array, label: string): Promise<number>;
   storeSpan(buffer: number, offset: number, bytes: number, path: string, fileOffset: number): Promise<number>;
   loadPages(path: string, fileOffset: number, totalBytes: number, arena: number, pageBytes: number, pages: Int32Array, crc32c: Uint32Array): Promise<void>;

@@ -19,7 +19,7 @@ import { arena, counts, f32, inout, mat, op, optional, out, packed, table, typed
 import { GROUP_WORDS, RESULT_WORDS, SAMPLE_WORDS, SEGMENT_WORDS, SLOT_WORDS } from './frame.js';
 
 /** Stored formats of weights. Values are part of the recorded format. */
-export const DType = { f32: 0, bf16: 1, f16: 2, int8: 3 } as const;
+export const DType = { f32: 0, bf16: 1, f16: 2, int8: 3, bf12: 4 } as const;
 export type DType = (typeof DType)[keyof typeof DType];
 
 /** Activations of gated MLPs. */
@@ -62,7 +62,7 @@ export const headNorm = op(4, 'headNorm', {
  * y[t] = W x[t] + b, or y[t] += W x[t] + b with `accumulate`.
  *
  * W [n, k] is packed as [ceil(n/32)][k][32] of its dtype, bf16 as [ceil(n/32)][ceil(k/2)][32][2]; what is beyond n and k is
- * zero. Outputs stand in lanes and K runs sequentially in f32, so a row's bits don't depend on how many rows there are.
+ * zero; bf12 is bf16 in 12 bits, without loss (native/core/bf12.h). Outputs stand in lanes and K runs sequentially in f32, so a row's bits don't depend on how many rows there are.
  * bf16 rows with bf16 weights are multiplied as the instruction set does best, in an order that K alone fixes.
  * Bytes: n·k·size once per step.  Flops: 2·rows·n·k.
  */
@@ -74,7 +74,11 @@ export const linear = op(5, 'linear', {
 });
 
 /** Bytes of W [n, k], packed. */
-export function panelBytes(n: number, k: number, dtype: 'f32' | 'bf16' | 'f16'): number {
+export function panelBytes(n: number, k: number, dtype: 'f32' | 'bf16' | 'f16' | 'bf12'): number {
+  if (dtype === 'bf12') {
+    const roundUp = (bytes: number): number => Math.ceil(bytes / 64) * 64;
+    return Math.ceil(n / 32) * roundUp(roundUp(32 + 4 * Math.ceil(k / 8)) + Math.ceil(k / 2) * 96);
+  }
   const padded = Math.ceil(n / 32) * 32;
   return dtype === 'bf16' ? padded * Math.ceil(k / 2) * 4 : padded * k * (dtype === 'f32' ? 4 : 2);
 }

@@ -13,10 +13,12 @@ import { baseGeometry } from './sites.js';
 import type { Activations, KvView, Model, ModelConfig } from './types.js';
 import { planWeights, type DecoderWeights, type LayerWeights, type Stack } from './weights.js';
 
-export type WeightDtype = TensorSource['dtype'];
+type TensorDtype = TensorSource['dtype'];
+/** bf12: bf16 in 12 bits, without loss. */
+export type WeightDtype = TensorDtype | 'bf12';
 
 export interface LoadOptions {
-  /** What matrices are stored as; what the checkpoint stores if it is not given. Norms and biases are f32. */
+  /** What matrices are stored as; what the checkpoint stores if it is not given, bf16 in 12 bits. Norms and biases are f32. */
   weights?: WeightDtype;
   /** What linear maps read; f32 if it is not given. */
   activations?: Activations;
@@ -127,7 +129,7 @@ function checkMemory(config: ModelConfig, kv: KvView, weightBytes: number, optio
     { limit: available });
 }
 
-const dtypeOf = (tensor: TensorRef): WeightDtype => tensor.dtype.toLowerCase() as WeightDtype;
+const dtypeOf = (tensor: TensorRef): TensorDtype => tensor.dtype.toLowerCase() as TensorDtype;
 const rowsOf = (stack: Stack): number => stack.reduce((sum, { shape }) => sum + shape[0]!, 0);
 
 /** A matrix [rows, cols] or a vector [rows] where it lies. */
@@ -145,13 +147,14 @@ class Packing {
   free(): void { for (const buffer of this.#buffers.splice(0)) this.device.free(buffer); }
 
   /** The stored format: as asked for, else the tensors' own; where they differ among themselves, the one that holds both. */
-  #dtype(stack: Stack): WeightDtype {
+  #dtype(stack: Stack): TensorDtype {
     const own = new Set(stack.map(dtypeOf));
-    return this.target ?? (own.size === 1 ? [...own][0]! : 'f32');
+    return this.target === 'bf12' ? 'bf16' : this.target ?? (own.size === 1 ? [...own][0]! : 'f32');
   }
+  #coded(stack: Stack): boolean { return this.#dtype(stack) === 'bf16' && this.target !== 'bf16'; }
 
   bytesOf({ embed, layers, norm, head }: DecoderWeights<Stack, Stack>): number {
-    const matrix = (stack: Stack): number => panelBytes(rowsOf(stack), stack[0]!.shape[1]!, this.#dtype(stack));
+    const matrix = (stack: Stack): number => panelBytes(rowsOf(stack), stack[0]!.shape[1]!, this.#coded(stack) ? 'bf12' : this.#dtype(stack));
     const vector = (stack: Stack | null): number => (stack ? rowsOf(stack) * 4 : 0);
     return (embed ? matrix(embed) : 0) + matrix(head) + vector(norm) + layers.reduce((sum, l) => sum
       + matrix(l.qkv) + matrix(l.o) + matrix(l.gateUp) + matrix(l.down)
@@ -180,9 +183,9 @@ class Packing {
   }
 
   async #matrix(stack: Stack, label: string): Promise<PackedMatrix> {
-    const dtype = this.#dtype(stack);
-    const buffer = await this.packer.packLinear(stack.map(sourceOf), dtype, label);
-    return this.#keep(buffer, dtype, rowsOf(stack), stack[0]!.shape[1]!);
+    const dtype = this.#dtype(stack), sources = stack.map(sourceOf), rows = rowsOf(stack), cols = stack[0]!.shape[1]!;
+    const coded = this.#coded(stack) ? await this.packer.packCoded(sources, label) : null;
+    return coded ? this.#keep(coded, 'bf12', rows, cols) : this.#keep(await this.packer.packLinear(sources, dtype, label), dtype, rows, cols);
   }
   async #rows(tensor: TensorRef, label: string): Promise<PackedMatrix> {
     const dtype = this.#dtype([tensor]);

@@ -11,7 +11,7 @@ import { crc32c, type Device, type DeviceBuffer, type TensorSource } from '@weft
 import { isObject } from '../checkpoint/fields.js';
 
 /** What makes buffers of tensors. */
-export type Packer = Pick<Device, 'packLinear' | 'packRows' | 'packVector'>;
+export type Packer = Pick<Device, 'packLinear' | 'packCoded' | 'packRows' | 'packVector'>;
 
 /** Everything that decides the bytes. */
 export interface PackedKey {
@@ -49,6 +49,11 @@ export class PackedRecord implements Packer {
   constructor(readonly device: Device) {}
 
   packLinear: Packer['packLinear'] = (sources, target, label) => this.#noted(this.device.packLinear(sources, target, label), formOf('linear', sources, target));
+  packCoded: Packer['packCoded'] = async (sources, label) => {
+    const buffer = await this.device.packCoded(sources, label);
+    if (buffer) this.buffers.push({ buffer, form: formOf('linear', sources, 'bf12') });
+    return buffer;
+  };
   packRows: Packer['packRows'] = (source, target, label) => this.#noted(this.device.packRows(source, target, label), formOf('rows', [source], target));
   packVector: Packer['packVector'] = (sources, label) => this.#noted(this.device.packVector(sources, label), formOf('vector', sources, 'f32'));
 
@@ -78,6 +83,11 @@ export class PackedReader implements Packer {
   }
 
   packLinear: Packer['packLinear'] = (sources, target, label) => this.#load(formOf('linear', sources, target), label);
+  /** What could not be coded was packed otherwise. */
+  packCoded: Packer['packCoded'] = async (sources, label) => {
+    const form = formOf('linear', sources, 'bf12');
+    return this.#entries.get(label)?.form === form ? this.#load(form, label) : null;
+  };
   packRows: Packer['packRows'] = (source, target, label) => this.#load(formOf('rows', [source], target), label);
   packVector: Packer['packVector'] = (sources, label) => this.#load(formOf('vector', sources, 'f32'), label);
 

@@ -151,11 +151,11 @@ Napi::Value DeviceObject::pack(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     requireOpen();
     auto sources = toSources(info[0]);
-    const auto target = static_cast<uint32_t>(toInteger(info[1], "target", kDTypeF16));
+    const auto target = static_cast<uint32_t>(toInteger(info[1], "target", kDTypeBf12));
     const auto layout = toInteger(info[2], "layout", 1) == 0 ? PackLayout::kPanels : PackLayout::kRows;
     const BufferRef out = allocate(packedBytes(sources, target, layout), toString(info[3], "label"));
     return filled(info.Env(), out, [this, out, sources = std::move(sources), target, layout] {
-      weft::pack(device_->pool(), sources, target, layout, out->data());
+      return weft::pack(device_->pool(), sources, target, layout, out->data());
     });
   });
 }
@@ -167,7 +167,10 @@ Napi::Value DeviceObject::loadBuffer(const Napi::CallbackInfo& info) {
                     toVector<uint32_t>(info[4], "crc32c", napi_uint32_array)};
     checkBufferFile(file);
     const BufferRef out = allocate(file.bytes, toString(info[5], "label"));
-    return filled(info.Env(), out, [this, out, file = std::move(file)] { weft::loadBuffer(device_->pool(), file, out->data()); });
+    return filled(info.Env(), out, [this, out, file = std::move(file)] {
+      weft::loadBuffer(device_->pool(), file, out->data());
+      return true;
+    });
   });
 }
 
@@ -234,12 +237,12 @@ Napi::Value DeviceObject::publish(Napi::Env env, const BufferRef& buffer) {
   return Napi::Number::New(env, buffer->id);
 }
 
-Napi::Value DeviceObject::filled(Napi::Env env, const BufferRef& out, std::function<void()> fill) {
+Napi::Value DeviceObject::filled(Napi::Env env, const BufferRef& out, std::function<bool()> fill) {
   return run(env, *lists_, [this, out, fill = std::move(fill)](Completions::Open& open) {
-    fill();
-    open.value = [this, out](Napi::Env env) -> Napi::Value {
+    const bool whole = fill();
+    open.value = [this, out, whole](Napi::Env env) -> Napi::Value {
       requireOpen();
-      return publish(env, out);
+      return whole ? publish(env, out) : env.Null();
     };
   });
 }

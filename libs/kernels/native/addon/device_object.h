@@ -45,7 +45,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   BufferRef allocate(uint64_t bytes, const std::string& label);
   Napi::Value publish(Napi::Env env, const BufferRef& buffer);
   // A buffer that `fill` fills on the native thread: JavaScript gets it when it is full.
-  Napi::Value filled(Napi::Env env, const BufferRef& out, std::function<void()> fill);
+  Napi::Value filled(Napi::Env env, const BufferRef& out, std::function<bool()> fill);
   const BufferRef& buffer(const Napi::Value& id, const char* name) const;
   void forget(Slot& slot);
   void stop();

@@ -44,19 +44,43 @@ void benchLinear(Machine& m, uint32_t rows, uint32_t n, uint32_t k) {
   m.report(name, ns, double(bytes), 2.0 * rows * n * k);
 }
 
+uint64_t panelBytes(uint32_t dtype, uint32_t k) { return dtype == kDTypeBf12 ? bf12PanelBytes(k) : uint64_t{(k + 1) / 2} * 128; }
+
+// Panels of bf12 as trained weights give them, normally distributed, with their exceptions.
+void fillBf12(uint8_t* panels, uint32_t count, uint32_t k) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal(0, 0.05f);
+  std::vector<uint16_t> pairs(size_t{(k + 1) / 2} * 64);
+  for (uint32_t p = 0; p < count; p++) {
+    uint8_t* panel = panels + p * bf12PanelBytes(k);
+    if (p >= 8) {
+      memcpy(panel, panels + p % 8 * bf12PanelBytes(k), bf12PanelBytes(k));
+      continue;
+    }
+    for (uint16_t& value : pairs) {
+      const float f = normal(random);
+      uint32_t bits;
+      memcpy(&bits, &f, 4);
+      value = uint16_t(bits >> 16);
+    }
+    if (!encodeBf12(pairs.data(), k, panel)) std::abort();
+  }
+}
+
 // All linear ops of a model, one after another: what a step of `rows` tokens takes without attention and norms.
-void benchModel(Machine& m, const char* model, uint32_t rows, uint32_t layers, uint32_t hidden, uint32_t qkv, uint32_t inner, uint32_t vocab, uint32_t logits) {
+void benchModel(Machine& m, const char* model, uint32_t dtype, uint32_t rows, uint32_t layers, uint32_t hidden, uint32_t qkv, uint32_t inner, uint32_t vocab, uint32_t logits) {
   struct Shape { uint32_t n, k; };
   const Shape shapes[] = {{qkv, hidden}, {hidden, hidden}, {2 * inner, hidden}, {hidden, inner}};
   auto x = values(size_t{rows} * std::max(hidden, inner)), y = values(size_t{std::max(rows, logits)} * std::max({2 * inner, qkv, logits ? vocab : 0}));
   double bytes = 0, flops = 0;
-  const double ns = best([&](int) {
+  const double ns = best([&](int i) {
     size_t at = 0;
     bytes = flops = 0;
     auto linear = [&](uint32_t count, Shape s) {
-      const size_t size = size_t{(s.n + 31) / 32} * 32 * s.k * 2;
+      const size_t size = (s.n + 31) / 32 * panelBytes(dtype, s.k);
       if (at + size > kArenaBytes) at = 0;
-      LinearArgs a{raw(x), m.arena + at, nullptr, y.data(), count, 0, count, s.n, s.k, s.k, s.n, kDTypeBf16, 0, kDTypeF32};
+      if (i == 0 && dtype == kDTypeBf12) fillBf12(m.arena + at, (s.n + 31) / 32, s.k);
+      LinearArgs a{raw(x), m.arena + at, nullptr, y.data(), count, 0, count, s.n, s.k, s.k, s.n, dtype, 0, kDTypeF32};
       m.run(kOpLinear, a);
       at += size;
       bytes += double(size);
@@ -66,7 +90,7 @@ void benchModel(Machine& m, const char* model, uint32_t rows, uint32_t layers, u
     if (logits) linear(logits, {vocab, hidden});
   });
   char name[64];
-  snprintf(name, sizeof name, "%s linears, %u rows: %.0f tok/s", model, rows, rows * 1e9 / ns);
+  snprintf(name, sizeof name, "%s %s, %u rows: %.0f tok/s", model, dtype == kDTypeBf12 ? "bf12" : "bf16", rows, rows * 1e9 / ns);
   m.report(name, ns, bytes, flops);
 }
 
@@ -257,8 +281,10 @@ int main(int argc, char** argv) {
     benchLinear(m, 512, 4096, 4096);
   }
   if (wanted("model")) {
-    for (uint32_t rows : {1u, 8u, 32u, 64u}) benchModel(m, "SmolLM2-135M", rows, 30, 576, 960, 1536, 49152, rows);
-    benchModel(m, "SmolLM2-135M", 512, 30, 576, 960, 1536, 49152, 0);
+    for (uint32_t dtype : {kDTypeBf16, kDTypeBf12}) {
+      for (uint32_t rows : {1u, 2u, 4u, 8u, 32u, 64u}) benchModel(m, "SmolLM2-135M", dtype, rows, 30, 576, 960, 1536, 49152, rows);
+      benchModel(m, "SmolLM2-135M", dtype, 512, 30, 576, 960, 1536, 49152, 0);
+    }
   }
   if (wanted("attention")) {
     benchAttention(m, 1, 1, 4096, 9, 3, 64, 1);

@@ -7,6 +7,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include "bf12.h"
 #include "ops.gen.h"
 
 namespace weft {

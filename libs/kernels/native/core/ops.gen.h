@@ -40,6 +40,7 @@ constexpr uint32_t kDTypeF32 = 0;
 constexpr uint32_t kDTypeBf16 = 1;
 constexpr uint32_t kDTypeF16 = 2;
 constexpr uint32_t kDTypeInt8 = 3;
+constexpr uint32_t kDTypeBf12 = 4;
 
 constexpr uint32_t kActivationSilu = 0;
 constexpr uint32_t kActivationGeluTanh = 1;

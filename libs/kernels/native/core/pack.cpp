@@ -3,9 +3,11 @@
 #include "pack.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <memory>
 
+#include "bf12.h"
 #include "error.h"
 #include "file.h"
 #include "float_formats.h"
@@ -102,6 +104,7 @@ struct Job {
   uint32_t target;
   uint64_t cols, rowsPerTile;
   uint8_t* out;
+  mutable std::atomic<bool> codable{true};               // bf12: false as soon as one panel is not
 
   uint64_t rows() const { return firstRows.back(); }
   uint64_t rowBytes() const { return cols * valueBytes(target); }
@@ -150,6 +153,20 @@ void packPanel(const void* context, uint32_t tile, Scratch& scratch) {
   else transpose<1>(halves, end - begin, job.cols, reinterpret_cast<uint16_t*>(panel));
 }
 
+void packBf12Panel(const void* context, uint32_t tile, Scratch& scratch) {
+  const Job& job = *static_cast<const Job*>(context);
+  if (!job.codable.load(std::memory_order_relaxed)) return;
+  const uint64_t begin = uint64_t{tile} * kLanes, end = std::min(begin + kLanes, job.rows());
+  const uint64_t pairValues = (job.cols + 1) / 2 * 2 * kLanes;
+  auto* pairs = static_cast<uint16_t*>(scratch.take((pairValues + kLanes * job.cols * 3) * sizeof(uint16_t)));
+  uint16_t* rows = pairs + pairValues;
+  job.readRows(begin, end, reinterpret_cast<uint8_t*>(rows + kLanes * job.cols), reinterpret_cast<uint8_t*>(rows));
+  std::fill_n(pairs, pairValues, uint16_t{0});
+  transpose<2>(rows, end - begin, job.cols, pairs);
+  const auto k = static_cast<uint32_t>(job.cols);
+  if (!encodeBf12(pairs, k, job.out + tile * bf12PanelBytes(k))) job.codable = false;
+}
+
 void packRowsTile(const void* context, uint32_t tile, Scratch& scratch) {
   const Job& job = *static_cast<const Job*>(context);
   const uint64_t begin = tile * job.rowsPerTile, end = std::min(begin + job.rowsPerTile, job.rows());
@@ -174,12 +191,17 @@ uint64_t packedBytes(const std::vector<TensorSource>& sources, uint32_t target, 
     if (rows > kMaxValues / source.cols) fail(source, "option_invalid", "with it the matrix becomes too large.");
   }
   const uint64_t cols = sources[0].cols;
+  if (target == kDTypeBf12) {
+    if (layout == PackLayout::kRows || cols >= kBf12KMax) fail(sources[0], "option_invalid", "bf12 has panels of less than 524288 columns.");
+    return (rows + kLanes - 1) / kLanes * bf12PanelBytes(static_cast<uint32_t>(cols));
+  }
   if (layout == PackLayout::kRows) return rows * cols * valueBytes(target);
   return (rows + kLanes - 1) / kLanes * kLanes * panelCols(cols, target) * valueBytes(target);
 }
 
-void pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout, uint8_t* out) {
-  Job job{sources, {}, {0}, target, sources[0].cols, 0, out};
+bool pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout, uint8_t* out) {
+  // What bf12 codes is bf16.
+  Job job{sources, {}, {0}, target == kDTypeBf12 ? uint32_t{kDTypeBf16} : target, sources[0].cols, 0, out};
   for (const TensorSource& source : sources) {
     job.files.push_back(std::make_unique<File>(source.path, "checkpoint_file_missing"));
     job.firstRows.push_back(job.rows() + source.rows);
@@ -187,7 +209,8 @@ void pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t t
   job.rowsPerTile = layout == PackLayout::kPanels ? kLanes : std::max<uint64_t>(1, kTileValues / job.cols);
   const uint64_t tiles = (job.rows() + job.rowsPerTile - 1) / job.rowsPerTile;
   if (tiles > UINT32_MAX) fail(sources[0], "option_invalid", "it has too many rows.");
-  pool.run(static_cast<uint32_t>(tiles), layout == PackLayout::kPanels ? packPanel : packRowsTile, &job);
+  pool.run(static_cast<uint32_t>(tiles), target == kDTypeBf12 ? packBf12Panel : layout == PackLayout::kPanels ? packPanel : packRowsTile, &job);
+  return job.codable;
 }
 
 }  // namespace weft

@@ -22,7 +22,7 @@ constexpr uint32_t kPackLayoutVersion = 1;
 
 enum class PackLayout {
   kPanels,   // [ceil(n/32)][k][32] over the rows of all sources, bf16 [ceil(n/32)][ceil(k/2)][32][2]; what is beyond n and k
-             // is zero (op `linear`)
+             // is zero; bf12 see bf12.h (op `linear`)
   kRows,     // [n][k]
 };
 
@@ -30,7 +30,8 @@ enum class PackLayout {
 uint64_t packedBytes(const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout);
 
 // Packs into `out`, which has packedBytes bytes and is zero. Throws, naming the source: checkpoint_not_finite for a NaN
-// or infinity, checkpoint_tensor_dtype for a value that `target` cannot hold, io_error, checkpoint_file_missing.
-void pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout, uint8_t* out);
+// or infinity, checkpoint_tensor_dtype for a value that `target` cannot hold, io_error, checkpoint_file_missing. False where
+// `target` is bf12 and a panel has more exceptions than there is room for (bf12.h); `out` is of no use then.
+bool pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout, uint8_t* out);
 
 }  // namespace weft

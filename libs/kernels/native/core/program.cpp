@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "bf12.h"
 #include "error.h"
 
 namespace weft {
@@ -11,7 +12,7 @@ namespace {
 using uint128_t = unsigned __int128;
 
 constexpr const char* kBindingNames[] = {"", "frame", "results", "masks", "hidden"};
-constexpr uint32_t kDTypeBytes[] = {4, 2, 2};
+constexpr uint32_t kDTypeBytes[] = {4, 2, 2, 0, 2};
 constexpr uint32_t kPanel = 32;
 
 std::string bindingName(uint32_t id) {
@@ -27,6 +28,7 @@ uint64_t valueOf(const DimInfo& dim, const uint32_t* params, const ParamInfo* in
 }
 
 uint128_t packedBytes(uint64_t n, uint64_t k, uint32_t dtype, bool plain) {
+  if (dtype == kDTypeBf12) return (uint128_t)((n + kPanel - 1) / kPanel) * bf12PanelBytes(static_cast<uint32_t>(k));
   if (plain) return (uint128_t)n * k * kDTypeBytes[dtype];
   const uint64_t depth = dtype == kDTypeBf16 ? 2 : 1;    // bf16 stands in pairs of k
   return (uint128_t)((n + kPanel - 1) / kPanel * kPanel) * ((k + depth - 1) / depth * depth) * kDTypeBytes[dtype];
@@ -55,10 +57,12 @@ uint128_t extentOf(const OperandInfo& operand, const uint32_t* params, const OpI
     }
     case OperandKind::kPacked: {
       const uint32_t dtype = params[operand.dtype];
-      if (dtype >= sizeof kDTypeBytes / sizeof *kDTypeBytes) {
+      const bool plain = operand.layout != kNoParam && params[operand.layout] != 0;
+      if (dtype >= sizeof kDTypeBytes / sizeof *kDTypeBytes || kDTypeBytes[dtype] == 0 || (dtype == kDTypeBf12 && plain)) {
         site.fail(format("%s = %u is no dtype of %s", op.params[operand.dtype].name, dtype, operand.name));
       }
-      return packedBytes(rows, cols, dtype, operand.layout != kNoParam && params[operand.layout] != 0);
+      if (dtype == kDTypeBf12 && cols >= kBf12KMax) site.fail(format("%s has more columns than bf12 takes", operand.name));
+      return packedBytes(rows, cols, dtype, plain);
     }
     case OperandKind::kArena: return (uint128_t)rows * cols;
     case OperandKind::kTable: return (uint128_t)rows * cols * 4;

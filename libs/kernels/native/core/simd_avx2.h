@@ -104,5 +104,20 @@ WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+// A unit of a bf12 stream, [32 outputs][2] values of bf16 (bf12.h).
+using HighBytes = __m256i;
+WEFT_INLINE HighBytes highBytes(const uint8_t* table) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)table)); }
+WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* values) {
+  const __m256i shifts = _mm256_set_epi64x(4, 4, 0, 0), mask = _mm256_set1_epi8(15);
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; h++) {
+    const __m256i low = _mm256_loadu_si256((const __m256i*)(unit + 32 * h));
+    const __m256i codes = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)(unit + 64 + 16 * h)));
+    const __m256i high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srlv_epi64(codes, shifts), mask));
+    _mm256_storeu_si256((__m256i*)(values + 16 * h), _mm256_unpacklo_epi8(low, high));
+    _mm256_storeu_si256((__m256i*)(values + 16 * h + 32), _mm256_unpackhi_epi8(low, high));
+  }
+}
+
 }  // namespace WEFT_ISA
 }  // namespace weft

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
+
 #define WEFT_INLINE static inline __attribute__((always_inline))
 
 namespace weft {
@@ -112,6 +113,16 @@ WEFT_INLINE uint16_t toBf16(float value) {
 WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { for (int i = 0; i < n; i++) p[i] = toBf16(a[i]); }
 WEFT_INLINE void storeBf16(uint16_t* p, F a) { storeBf16N(p, a, kLanes); }
 WEFT_INLINE void storeF16(uint16_t* p, F a) { for (int i = 0; i < kLanes; i++) p[i] = toF16(a[i]); }
+
+// A unit of a bf12 stream, [32 outputs][2] values of bf16 (bf12.h).
+using HighBytes = const uint8_t*;
+WEFT_INLINE HighBytes highBytes(const uint8_t* table) { return table; }
+WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* values) {
+  for (uint32_t q = 0; q < 64; q++) {
+    const uint32_t p = bf12LowByteOf(q);
+    values[q] = (uint16_t)(unit[p] | table[unit[kBf12CodesAt + bf12CodeByteOf(p)] >> bf12CodeShiftOf(p) & 15] << 8);
+  }
+}
 
 }  // namespace WEFT_ISA
 }  // namespace weft

@@ -33,9 +33,31 @@ static void embedRow(const EmbedArgs& a, uint32_t token, float* x) {
   }
 }
 
+// The packed head in bf12 (bf12.h): a row is one output of its panel.
+static void embedBf12(const EmbedArgs& a, uint32_t token, float* x) {
+  const uint8_t* panel = a.table + token / 32 * bf12PanelBytes(a.dim);
+  const uint8_t* stream = panel + bf12StreamAt(a.dim);
+  const uint32_t output = token % 32;
+  auto put = [&](uint32_t k, uint8_t high, uint8_t low) { x[k] = a.scale * wordAsFloat((int32_t)((uint32_t)high << 24 | (uint32_t)low << 16)); };
+  for (uint32_t k = 0; k < a.dim; k++) {
+    const uint8_t* unit = stream + k / 2 * kBf12PairBytes;
+    const uint32_t at = bf12LowByteOf(2 * output + k % 2), code = unit[kBf12CodesAt + bf12CodeByteOf(at)] >> bf12CodeShiftOf(at) & 15;
+    put(k, panel[code], unit[at]);
+  }
+  const uint32_t* exceptions = bf12Exceptions(panel);
+  for (uint32_t i = 0; i < bf12ExceptionCount(panel, a.dim); i++) {
+    const Bf12Exception e(exceptions[i]);
+    if (e.output == output && e.k < a.dim) put(e.k, e.high, stream[e.k / 2 * kBf12PairBytes + bf12LowByteOf(2 * output + e.k % 2)]);
+  }
+}
+
 static void embedRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
   const EmbedArgs& a = *static_cast<const EmbedArgs*>(p);
   Split split(a.count, embedNs(a), threads);
+  if (a.dtype == kDTypeBf12) {
+    for (size_t t = split.begin(tile); t < split.end(tile); t++) embedBf12(a, a.tokens[t], a.x + t * a.ldx);
+    return;
+  }
   withFormat(a.dtype, [&](auto format) {
     for (size_t t = split.begin(tile); t < split.end(tile); t++) embedRow<decltype(format)>(a, a.tokens[t], a.x + t * a.ldx);
   });

@@ -38,20 +38,22 @@ struct Ahead {
 
 class Passes {
  public:
-  Passes(const uint8_t* block, const uint8_t* next, size_t steps, size_t rowBytes, uint32_t total)
-      : block_(block), next_(next), steps_(steps), rowBytes_(rowBytes), total_(total) {}
+  // resident: the block is in the cache already. next: null where another tile begins.
+  Passes(const uint8_t* block, const uint8_t* next, size_t steps, size_t rowBytes, uint32_t total, bool resident = false)
+      : block_(block), next_(next), steps_(steps), rowBytes_(rowBytes), total_(total), first_(resident ? 0 : 1) {}
   Ahead take() {
     const uint32_t pass = done_++;
-    if (pass == 0 || !next_) return {block_ + (pass == 0 ? kDistance : 0), rowBytes_};
-    const size_t step = rowBytes_ / (total_ - 1);
-    return {next_ + (pass - 1) * steps_ * step, step};
+    if (pass < first_) return {block_ + kDistance, rowBytes_};
+    if (!next_) return {block_, rowBytes_};
+    const size_t step = rowBytes_ / (total_ - first_);
+    return {next_ + (pass - first_) * steps_ * step, step};
   }
 
  private:
   static constexpr size_t kDistance = 8192;              // twice the latency of memory at 12 rows
-  const uint8_t *block_, *next_;                         // next_: null where another tile begins
+  const uint8_t *block_, *next_;
   size_t steps_, rowBytes_;
-  uint32_t total_, done_ = 0;
+  uint32_t total_, first_, done_ = 0;
 };
 
 template <class W>
@@ -85,32 +87,18 @@ WEFT_INLINE void linearStep(const typename W::Stored* w, size_t blockStride, con
   }
 }
 
-template <class W, int R, int B, int V>
-static void linearTile(const LinearArgs& a, size_t row, size_t block, int vector, Ahead ahead) {
-  constexpr int kDepth = W::kDepth, kLines = kOuts * kDepth * sizeof(typename W::Stored) / 64;
-  const size_t rowValues = kOuts * kDepth, blockStride = panelSteps<W>(a.k) * rowValues, ldx = a.ldx;
-  const auto* w = reinterpret_cast<const typename W::Stored*>(a.w) + block * blockStride + vector * kLanes * kDepth;
-  const float* x = rowOf<F32>(a.x, row, ldx);
-
-  F acc[R][B][V];
+template <int R, int B, int V>
+WEFT_INLINE void clear(F (&acc)[R][B][V]) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
     for (int b = 0; b < B; b++)
 #pragma GCC unroll 8
       for (int v = 0; v < V; v++) acc[r][b][v] = zero();
+}
 
-  for (size_t i = 0; i < a.k / kDepth; i++) {
-    if (R > 3)
-      for (int b = 0; b < B; b++)
-        for (int line = 0; line < kLines; line++)
-          __builtin_prefetch(ahead.at + b * blockStride * sizeof *w + i * ahead.step + line * ahead.step / kLines);
-    linearStep<W, kDepth>(w, blockStride, x, ldx, acc);
-    w += rowValues;
-    x += kDepth;
-  }
-  if (a.k % kDepth) linearStep<W, 1>(w, blockStride, x, ldx, acc);
-
+template <int R, int B, int V>
+WEFT_INLINE void storeTile(const LinearArgs& a, size_t row, size_t block, int vector, F (&acc)[R][B][V]) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -126,6 +114,28 @@ static void linearTile(const LinearArgs& a, size_t row, size_t block, int vector
         if (a.accumulate) sum = add(loadN(y, n), sum);
         storeN(y, sum, n);
       }
+}
+
+template <class W, int R, int B, int V>
+static void linearTile(const LinearArgs& a, size_t row, size_t block, int vector, Ahead ahead) {
+  constexpr int kDepth = W::kDepth, kLines = kOuts * kDepth * sizeof(typename W::Stored) / 64;
+  const size_t rowValues = kOuts * kDepth, blockStride = panelSteps<W>(a.k) * rowValues, ldx = a.ldx;
+  const auto* w = reinterpret_cast<const typename W::Stored*>(a.w) + block * blockStride + vector * kLanes * kDepth;
+  const float* x = rowOf<F32>(a.x, row, ldx);
+
+  F acc[R][B][V];
+  clear(acc);
+  for (size_t i = 0; i < a.k / kDepth; i++) {
+    if (R > 3)
+      for (int b = 0; b < B; b++)
+        for (int line = 0; line < kLines; line++)
+          __builtin_prefetch(ahead.at + b * blockStride * sizeof *w + i * ahead.step + line * ahead.step / kLines);
+    linearStep<W, kDepth>(w, blockStride, x, ldx, acc);
+    w += rowValues;
+    x += kDepth;
+  }
+  if (a.k % kDepth) linearStep<W, 1>(w, blockStride, x, ldx, acc);
+  storeTile(a, row, block, vector, acc);
 }
 
 // One register tile of R rows over `blocks` blocks (at most blocksFor(R)).
@@ -148,6 +158,32 @@ static void linearDispatch(const LinearArgs& a, size_t row, uint32_t rows, size_
   }
 }
 
+// Passes that rows make over a block: register tiles × parts of it.
+static uint32_t passesOf(uint32_t rows) {
+  const uint32_t parts = ceilDiv(rows, kRowTile);
+  uint32_t passes = 0;
+  for (uint32_t i = 0; i < parts; i++) passes += kVectors / vectorsFor((int)(evenBegin(rows, parts, i + 1) - evenBegin(rows, parts, i)));
+  return passes;
+}
+
+// All rows of `a` over `blocks` blocks.
+template <class W>
+static void linearPanels(const LinearArgs& a, size_t block, uint32_t blocks, Passes& passes) {
+  const uint32_t parts = ceilDiv(a.count, kRowTile);
+  for (uint32_t i = 0; i < parts; i++) {
+    const uint32_t from = evenBegin(a.count, parts, i), to = evenBegin(a.count, parts, i + 1);
+    linearDispatch<W>(a, from, to - from, block, blocks, passes);
+  }
+}
+
+}  // namespace WEFT_ISA
+}  // namespace weft
+
+#include "linear_bf12.h"
+
+namespace weft {
+namespace WEFT_ISA {
+
 constexpr uint32_t kRowChunk = 48;                       // rows whose activations stay in L2 beside a block of weights
 
 // Tiles: chunks of rows × runs of blocks; tiles that follow one another share weights.
@@ -160,9 +196,10 @@ struct LinearPlan {
     const uint32_t step = a.count <= (uint32_t)kRowTile ? blocksFor((int)a.count) : 1;
     if (blocks.step > step) blocks.step -= blocks.step % step;
   }
+  static double bytesOf(uint32_t dtype) { return dtype == kDTypeF32 ? 4 : dtype == kDTypeBf12 ? 1.5 : 2; }
   double blockNs(const LinearArgs& a) const {
     double flops = 2.0 * kOuts * a.k * ceilDiv(a.count, chunks) / kFlopsPerNs;
-    double bytes = (double)kOuts * a.k * (a.dtype == kDTypeF32 ? 4 : 2) / kBytesPerNs;
+    double bytes = (double)kOuts * a.k * bytesOf(a.dtype) / kBytesPerNs;
     return flops > bytes ? flops : bytes;
   }
 };
@@ -174,16 +211,17 @@ static uint32_t linearTiles(const void* p, uint32_t threads) {
   return plan.chunks * plan.blocks.tiles();
 }
 
-// The op for rows [begin, begin + rows) alone, with x in f32: bf16 is widened once for all blocks of a tile.
-static LinearArgs linearChunk(LinearArgs a, size_t begin, uint32_t rows, Scratch& scratch) {
+constexpr size_t wideStride(const LinearArgs& a) { return (a.k + 15) / 16 * 16; }
+
+// The op for rows [begin, begin + rows) alone, with x in f32: bf16 is widened once for all blocks of a tile, into `wide`.
+static LinearArgs linearChunk(LinearArgs a, size_t begin, uint32_t rows, float* wide) {
   a.y += begin * a.ldy;
   a.count = rows;
   if (a.xType == kDTypeF32) {
     a.x = reinterpret_cast<uint8_t*>(rowOf<F32>(a.x, begin, a.ldx));
     return a;
   }
-  const size_t ld = (a.k + 15) / 16 * 16;
-  float* wide = static_cast<float*>(scratch.take(rows * ld * sizeof(float)));
+  const size_t ld = wideStride(a);
   for (uint32_t r = 0; r < rows; r++) widenRow(rowOf<Bf16>(a.x, begin + r, a.ldx), wide + r * ld, a.k);
   a.x = reinterpret_cast<uint8_t*>(wide);
   a.ldx = (uint32_t)ld;
@@ -195,22 +233,20 @@ static void linearRun(const void* p, uint32_t tile, uint32_t threads, Scratch& s
   LinearPlan plan(whole, threads);
   const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
   const uint32_t begin = evenBegin(whole.count, plan.chunks, chunk), rows = evenBegin(whole.count, plan.chunks, chunk + 1) - begin;
-  const LinearArgs a = linearChunk(whole, begin, rows, scratch);
-  const uint32_t parts = ceilDiv(rows, kRowTile), step = parts == 1 ? blocksFor((int)rows) : 1;
-  uint32_t passCount = 0;
-  for (uint32_t i = 0; i < parts; i++) passCount += kVectors / vectorsFor((int)(evenBegin(rows, parts, i + 1) - evenBegin(rows, parts, i)));
+  const size_t wideBytes = whole.xType == kDTypeF32 ? 0 : rows * wideStride(whole) * sizeof(float);
+  const size_t panelBytes = whole.dtype == kDTypeBf12 ? (whole.k + 1) / 2 * 128 : 0;
+  uint8_t* room = static_cast<uint8_t*>(scratch.take(wideBytes + panelBytes));
+  const LinearArgs a = linearChunk(whole, begin, rows, reinterpret_cast<float*>(room));
+  if (a.dtype == kDTypeBf12) return bf12Panels(a, plan.blocks.begin(run), plan.blocks.end(run), reinterpret_cast<uint16_t*>(room + wideBytes));
+  const uint32_t passCount = passesOf(rows), step = rows <= (uint32_t)kRowTile ? blocksFor((int)rows) : 1;
   withFormat(a.dtype, [&](auto format) {
     using W = decltype(format);
     const size_t rowBytes = kOuts * W::kDepth * sizeof(typename W::Stored), steps = panelSteps<W>(a.k), blockBytes = steps * rowBytes;
     const uint32_t end = plan.blocks.end(run);
     for (uint32_t block = plan.blocks.begin(run); block < end; block += step) {
-      const uint32_t blocks = end - block < step ? end - block : step;
       const uint8_t* bytes = a.w + block * blockBytes;
       Passes passes(bytes, block + step < end ? bytes + blockBytes : nullptr, steps, rowBytes, passCount);
-      for (uint32_t i = 0; i < parts; i++) {
-        const uint32_t from = evenBegin(rows, parts, i), to = evenBegin(rows, parts, i + 1);
-        linearDispatch<W>(a, from, to - from, block, blocks, passes);
-      }
+      linearPanels<W>(a, block, end - block < step ? end - block : step, passes);
     }
   });
 }
