@@ -18,7 +18,7 @@ struct TensorSource {
 };
 
 // Changes with the bytes that any layout gives for any matrix: packed forms are kept on disk. A test holds it against them.
-constexpr uint32_t kPackLayoutVersion = 1;
+constexpr uint32_t kPackLayoutVersion = 2;
 
 enum class PackLayout {
   kPanels,   // [ceil(n/32)][k][32] over the rows of all sources, bf16 [ceil(n/32)][ceil(k/2)][32][2]; what is beyond n and k
