@@ -21,6 +21,7 @@ const NATIVE = inRoot('libs', 'kernels', 'native');
 const AVX2 = ['-mavx2', '-mfma', '-mf16c'];
 const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', ...AVX2];
 const AVX512_BF16 = [...AVX512, '-mavx512bf16', '-mavx512vnni'];
+const AMX = [...AVX512, '-mamx-tile', '-mamx-bf16'];
 
 /** GCC's own AVX-512 headers use values that are undefined on purpose, and are warned of where they are inlined. */
 const GCC_AVX512 = ['-Wno-uninitialized', '-Wno-maybe-uninitialized'];
@@ -30,6 +31,7 @@ const VARIANTS = [
   { ending: '_avx2.cpp', arch: 'x64', flags: AVX2 },
   { ending: '_avx512.cpp', arch: 'x64', flags: AVX512 },
   { ending: '_avx512bf16.cpp', arch: 'x64', flags: AVX512_BF16 },
+  { ending: '_amx.cpp', arch: 'x64', flags: AMX },
   { ending: '_neon.cpp', arch: 'arm64', flags: [] }, // part of the architecture: needs no flag
 ];
 

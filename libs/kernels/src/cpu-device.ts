@@ -10,7 +10,7 @@ import { DType, panelBytes } from './ops.js';
 export interface CpuDeviceOptions {
   /** Threads that compute; as many as affinity and cgroup leave where it is not given. */
   threads?: number | undefined;
-  /** portable, avx2, avx512 or neon; the best of this processor where it is not given. */
+  /** portable, avx2, avx512, avx512bf16, amx or neon; the best of this processor where it is not given. */
   isa?: string | undefined;
 }
 

@@ -17,12 +17,13 @@ test('a file is compiled for the instruction set that its name ends in', () => {
   expect(flags('kernels_avx512.cpp')).toContain('-mavx512dq');
   expect(flags('kernels_avx512.cpp')).not.toContain('-mavx512bf16');
   expect(flags('kernels_avx512bf16.cpp')).toEqual(expect.arrayContaining(['-mavx512bf16', '-mavx512vnni', '-mavx512f']));
+  expect(flags('kernels_amx.cpp')).toEqual(expect.arrayContaining(['-mamx-bf16', '-mamx-tile', '-mavx512f']));
   expect(variantFlags('kernels_neon.cpp', 'arm64', 'clang')).toEqual([]);
 });
 
 test('a file for another architecture is not compiled', () => {
   expect(variantFlags('kernels_neon.cpp', 'x64', 'gcc')).toBeUndefined();
-  for (const ending of ['avx2', 'avx512', 'avx512bf16']) expect(variantFlags(`kernels_${ending}.cpp`, 'arm64', 'gcc')).toBeUndefined();
+  for (const ending of ['avx2', 'avx512', 'avx512bf16', 'amx']) expect(variantFlags(`kernels_${ending}.cpp`, 'arm64', 'gcc')).toBeUndefined();
 });
 
 test('warnings from the AVX-512 headers of GCC are silenced there and nowhere else', () => {

@@ -1,6 +1,6 @@
 // Times kernels beside what this machine can do at all: bytes it reads per second, multiply-adds it makes.
 //
-//   kernel-bench [isa] [threads] [filter]        isa: portable, avx2, avx512, neon
+//   kernel-bench [isa] [threads] [filter]        isa: portable, avx2, avx512, avx512bf16, amx, neon
 //                                                filter: linear, model, attention, lora, sample, rows; machine: ceilings alone
 //
 // Each line: the op and its shape, time (the best of repeated runs, so that a busy machine disturbs least), and
@@ -242,6 +242,8 @@ int main(int argc, char** argv) {
 #if defined(__x86_64__)
   if (isa == "avx2") kernels = kKernelsAvx2;
   if (isa == "avx512") kernels = kKernelsAvx512;
+  if (isa == "avx512bf16") kernels = kKernelsAvx512Bf16;
+  if (isa == "amx") kernels = kKernelsAmx;
 #elif defined(__aarch64__)
   if (isa == "neon") kernels = kKernelsNeon;
 #endif

@@ -119,7 +119,7 @@ struct Machine {
   void measureFlops() {
     constexpr uint64_t kTurns = 20000;
 #if defined(__x86_64__)
-    const bool wide = isa == "avx512", vector = isa != "portable";
+    const bool wide = isa == "amx" || isa.rfind("avx512", 0) == 0, vector = isa != "portable";
     if (!vector) return;
     auto spin = wide ? [](const void*, uint32_t, Scratch&) { volatile float keep = spinAvx512(kTurns); (void)keep; }
                      : [](const void*, uint32_t, Scratch&) { volatile float keep = spinAvx2(kTurns); (void)keep; };

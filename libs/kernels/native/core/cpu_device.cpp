@@ -16,6 +16,8 @@ const Kernel* kernelsOf(Isa isa) {
 #if defined(__x86_64__)
     case Isa::kAvx2: return kKernelsAvx2;
     case Isa::kAvx512: return kKernelsAvx512;
+    case Isa::kAvx512Bf16: return kKernelsAvx512Bf16;
+    case Isa::kAmx: return kKernelsAmx;
 #elif defined(__aarch64__)
     case Isa::kNeon: return kKernelsNeon;
 #endif

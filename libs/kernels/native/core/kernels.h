@@ -44,6 +44,8 @@ struct Kernel {
 extern const Kernel kKernelsPortable[kOpCount];
 extern const Kernel kKernelsAvx2[kOpCount];       // AVX2 + FMA + F16C
 extern const Kernel kKernelsAvx512[kOpCount];     // AVX-512 F, BW, VL, DQ
+extern const Kernel kKernelsAvx512Bf16[kOpCount]; // and BF16
+extern const Kernel kKernelsAmx[kOpCount];        // AVX-512, AMX-TILE and AMX-BF16
 extern const Kernel kKernelsNeon[kOpCount];       // arm64
 
 }  // namespace weft

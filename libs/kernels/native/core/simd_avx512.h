@@ -82,6 +82,14 @@ WEFT_INLINE __m256i bf16Of(F a) {
 }
 WEFT_INLINE void storeBf16(uint16_t* p, F a) { _mm256_storeu_si256((__m256i*)p, bf16Of(a)); }
 WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { _mm256_mask_storeu_epi16(p, firstLanes(n), bf16Of(a)); }
+#ifdef WEFT_DOT_BF16
+// c[i] += pair a[i] · pair b[i]: VDPBF16PS, the second product first, each sum rounded to nearest even, subnormals as zero.
+using I = __m512i;
+WEFT_INLINE I loadPairs(const uint16_t* p) { return _mm512_loadu_si512(p); }
+WEFT_INLINE I splatPair(uint32_t pair) { return _mm512_set1_epi32((int)pair); }
+WEFT_INLINE F dotPairs(F c, I a, I b) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+#endif
+
 WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
