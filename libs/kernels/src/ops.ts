@@ -106,16 +106,22 @@ export const kvWrite = op(7, 'kvWrite', {
 /**
  * out[t][h] = softmax(scale · q[t][h]·K) V over the tokens of the row's own sequence at positions ≤ its own, and
  * > its own - window where window > 0. GQA: head h reads kv head h·kvHeads/heads. KV as `kvWrite` leaves it.
- * Online softmax over blocks of 16 positions in ascending order: the order of additions is fixed by position alone.
  * Chunk rows and decode rows in one call. softcap > 0: scores become softcap·tanh(score/softcap) (Gemma 2).
+ *
+ * Each span of ATTENTION_SPAN positions is a softmax of its own, and spans are merged in ascending order (flash decoding
+ * with splits of fixed length): the order of additions is fixed by position alone. partials: room for nPartials states
+ * of a row's head and span, [dim padded to 16 | highest score, sum of weights], ldPartials values apart; with it the spans
+ * of few rows with a long past are computed side by side. Without it, or where it is full, bits are the same.
+ * Source: FlashAttention-2 §3.1; Flash-Decoding.
  */
 export const attention = op(8, 'attention', {
   q: mat('f32', 'rows', 'width', 'ldq'), out: out(typed('rows', 'width', 'ldo', 'outType')), positions: vec('i32', 'rows'),
   segments: mat('i32', 'nSegments', SEGMENT_WORDS), pages: vec('i32', 'tableSize'), arena: arena('nPages', 'pageBytes'),
+  partials: optional(out(mat('f32', 'nPartials', 'ldPartials'))),
 }, {
   count: counts('rows'), rows: u32, segmentCount: counts('nSegments'), heads: u32, kvHeads: u32, dim: u32, width: u32, ldq: u32, ldo: u32,
   nSegments: u32, tableSize: u32, nPages: u32, pageBytes: u32, layerOffset: u32, planeStride: u32, headStride: u32,
-  kvGroup: u32, window: u32, scale: f32, softcap: f32, outType: u32,
+  kvGroup: u32, window: u32, scale: f32, softcap: f32, outType: u32, nPartials: u32, ldPartials: u32,
 });
 
 /** y[t][i] = act(x[t][i]) · x[t][i + dim]: gate in the first `dim` columns, up in the next. */

@@ -164,9 +164,9 @@ export const CASES: Case[] = [
   {
     op: OPS.attention,
     args: {
-      q: f32(ROWS * 4 * HEAD), out: f32(ROWS * 4 * HEAD), positions, segments, pages, arena,
+      q: f32(ROWS * 4 * HEAD), out: f32(ROWS * 4 * HEAD), positions, segments, pages, arena, partials: f32(8 * 18),
       count: 0, rows: ROWS, segmentCount: 0, heads: 4, kvHeads: 2, dim: HEAD, width: 4 * HEAD, ldq: 4 * HEAD, ldo: 4 * HEAD, ...kv,
-      window: 0, scale: 0.35, softcap: 0, outType: 0,
+      window: 0, scale: 0.35, softcap: 0, outType: 0, nPartials: 8, ldPartials: 18,
     },
     wrong: [
       ['positions', 0, 32, /positions\[0\] = 32/], ['positions', 4, -1, /positions\[4\] = -1/],

@@ -67,7 +67,7 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
   const rows = { count: Header.tokens, rows: ROWS };
   const positions = zeros(ROWS, 'positions'), tokens = zeros(ROWS, 'tokens');
   const residual = zeros(ROWS * DIM, 'residual'), normed = zeros(ROWS * DIM, 'normed'), qkv = zeros(ROWS * QKV, 'qkv'), mixed = zeros(ROWS * DIM, 'mixed');
-  const delta = zeros(ROWS * DIM, 'delta'), gateUp = zeros(ROWS * 2 * INTER, 'gateUp'), acted = zeros(ROWS * INTER, 'acted'), u = zeros(ROWS * 3 * MAX_RANK, 'u');
+  const delta = zeros(ROWS * DIM, 'delta'), partials = zeros(8 * 24, 'partials'), gateUp = zeros(ROWS * 2 * INTER, 'gateUp'), acted = zeros(ROWS * INTER, 'acted'), u = zeros(ROWS * 3 * MAX_RANK, 'u');
   const last = zeros(LOGITS * DIM, 'last'), logits = zeros(LOGITS * VOCAB, 'logits');
   const column = (ref: Ref, words: number): Ref => ({ buffer: ref.buffer, words: ref.words + words });
   const head = weight(VOCAB, DIM, 'head'), cosSin = floats(MAX_LEN * HEAD, 'cosSin', 2), norm = floats(DIM, 'norm', 4), headNorm = floats(HEAD, 'headNorm', 4);
@@ -101,7 +101,7 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
     list.add(OPS.rope, { x: qkv, positions, cosSin, ...rows, heads: HEADS + KV_HEADS, dim: HEAD, width: (HEADS + KV_HEADS) * HEAD, ldx: QKV, rotary: HEAD, interleaved: 0, maxPos: MAX_LEN });
     const paged = { positions, segments: section('segments'), pages: section('pages'), arena: at(arena), ...rows, ...kv, layerOffset: layer * LAYER, kvHeads: KV_HEADS, dim: HEAD };
     list.add(OPS.kvWrite, { ...paged, k: column(qkv, DIM), v: column(qkv, DIM + 16), rowSegments: section('rowSegments'), width: 16, ldk: QKV, ldv: QKV });
-    list.add(OPS.attention, { ...paged, q: qkv, out: mixed, segmentCount: Header.segments, heads: HEADS, width: DIM, ldq: QKV, ldo: DIM, window: 0, scale: 0.35, softcap: 0, outType: 0 });
+    list.add(OPS.attention, { ...paged, q: qkv, out: mixed, partials, segmentCount: Header.segments, heads: HEADS, width: DIM, ldq: QKV, ldo: DIM, window: 0, scale: 0.35, softcap: 0, outType: 0, nPartials: 8, ldPartials: 24 });
     linear(mixed, DIM, weight(DIM, DIM, `o ${layer}`), delta, DIM);
     lora(layer, mixed, DIM, delta, DIM, 3, [DIM]);
     list.add(OPS.allReduce, { x: delta, ...rows, dim: DIM, ldx: DIM, rank: 0, size: 1 });

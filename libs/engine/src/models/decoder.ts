@@ -9,7 +9,7 @@
  */
 import type { BaseGeometry, Site } from '@weft/adapters';
 import {
-  Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameSection, type Ref,
+  ATTENTION_SPAN, Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameSection, type Ref,
   attention, copyPages, copyRows, embed, gatedAct, headNorm, kvWrite, linear, loraExpand, loraShrink, resolve, rmsNorm, rope, sample,
 } from '@weft/kernels';
 import { fillRopeTable } from './rope.js';
@@ -21,6 +21,8 @@ export interface PackedMatrix { buffer: DeviceBuffer; dtype: DType; rows: number
 
 const F32_BYTES = 4;
 const F16_BYTES = 2;
+/** Rows of the longest context that attention can cut by spans in a step. With more there is work enough for all threads. */
+const SPLIT_ROWS = 4;
 
 const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
@@ -80,6 +82,9 @@ class Recorder {
   /** Hidden rows of a tile of logits, where the head does not read them as f32. */
   readonly #headInput: Rows | null;
   readonly #logits: Rows;
+  /** Of rows that attention cuts by spans, see `attention`. */
+  readonly #partials: Rows;
+  readonly #nPartials: number;
 
   constructor(readonly model: DenseDecoder, readonly context: StepContext) {
     const { config, activations } = model;
@@ -97,6 +102,8 @@ class Recorder {
     const tileRows = Math.min(LOGIT_TILE, capacity.logits);
     this.#headInput = activations === 'f32' ? null : this.#rows(tileRows, config.hidden, 'head input', activations);
     this.#logits = this.#rows(tileRows, config.vocab, 'logits');
+    this.#nPartials = Math.min(SPLIT_ROWS, capacity.tokens) * config.heads * Math.ceil(context.maxLen / ATTENTION_SPAN);
+    this.#partials = this.#rows(this.#nPartials, roundUp(config.headDim, 16) + 2, 'attention, spans');
     this.#cosSin = this.#alloc(context.maxLen * config.rope.rotary * F32_BYTES, 'RoPE');
     fillRopeTable(config.rope, context.maxLen, new Float32Array(model.device.host(this.#cosSin)));
   }
@@ -185,6 +192,7 @@ class Recorder {
     });
     this.#forward.add(attention, {
       q: ref(q), out: ref(this.#inner), positions: at(this.#positions), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
+      partials: ref(this.#partials), nPartials: this.#nPartials, ldPartials: this.#partials.ld,
       count: Header.tokens, rows: frame.capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: q.ld, ldo: this.#inner.ld, ...kv,
       window: slidingWindow, scale: headDim ** -0.5, softcap: 0, outType: DType[this.#inner.type],
     });

@@ -75,6 +75,8 @@ void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t conte
   const uint32_t headStride = 32 * dim, planeStride = kvHeads * headStride, pageBytes = (2 * planeStride + 4095) / 4096 * 4096;
   const uint32_t nPages = kArenaBytes / pageBytes;
   auto q = values(size_t{total} * width), out = q;
+  const uint32_t ldPartials = (dim + 15) / 16 * 16 + 16, nPartials = 4 * heads * ((context + kAttentionSpan - 1) / kAttentionSpan);
+  std::vector<float> partials(size_t{nPartials} * ldPartials);
   std::vector<int32_t> positions, table(segments * kSegmentWords), pages;
   for (uint32_t s = 0; s < segments; s++) {
     int32_t* t = table.data() + s * kSegmentWords;
@@ -89,8 +91,8 @@ void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t conte
   std::mt19937 random(3);
   const double ns = best([&](int i) {
     if (i % runs == 0) for (int32_t& page : pages) page = int(random() % nPages);
-    AttentionArgs a{q.data(), raw(out), positions.data(), table.data(), pages.data(), m.arena, total, total, segments, heads, kvHeads, dim,
-                    width, width, width, segments, uint32_t(pages.size()), nPages, pageBytes, 0, planeStride, headStride, 0, 0, 0.125f, 0, kDTypeF32};
+    AttentionArgs a{q.data(), raw(out), positions.data(), table.data(), pages.data(), m.arena, partials.data(), total, total, segments, heads, kvHeads, dim,
+                    width, width, width, segments, uint32_t(pages.size()), nPages, pageBytes, 0, planeStride, headStride, 0, 0, 0.125f, 0, kDTypeF32, nPartials, ldPartials};
     m.run(kOpAttention, a);
   });
   char name[64];
@@ -263,7 +265,9 @@ int main(int argc, char** argv) {
     benchModel(m, "SmolLM2-135M", 512, 30, 576, 960, 1536, 49152, 0);
   }
   if (wanted("attention")) {
-    benchAttention(m, 1, 1, 4096, 9, 3, 64, 1);
+    benchAttention(m, 1, 1, 512, 9, 3, 64, 1);
+    benchAttention(m, 1, 1, 8192, 9, 3, 64, 1);
+    benchAttention(m, 1, 1, 8192, 32, 8, 128, 1);
     benchAttention(m, 32, 1, 512, 9, 3, 64, 1);
     benchAttention(m, 8, 1, 2048, 32, 8, 128, 1);
     benchAttention(m, 1, 512, 512, 9, 3, 64, 400);

@@ -136,6 +136,11 @@ struct Machine {
       const Call& c = *static_cast<const Call*>(context);
       c.kernel->run(c.args, tile, c.threads, scratch);
     }, &call);
+    if (!call.kernel->merge) return;
+    pool.run(call.kernel->mergeTiles(&args, call.threads), [](const void* context, uint32_t tile, Scratch& scratch) {
+      const Call& c = *static_cast<const Call*>(context);
+      c.kernel->merge(c.args, tile, c.threads, scratch);
+    }, &call);
   }
 
   void report(const char* name, double ns, double bytes, double flops) const {

@@ -59,6 +59,8 @@ void check(const AttentionArgs& a, const OpSite& site) {
   heads(site, a.heads, a.dim, a.width, "heads");
   if (a.kvHeads == 0 || a.heads % a.kvHeads) site.fail(format("heads = %u is no multiple of kvHeads = %u", a.heads, a.kvHeads));
   kvLayout(a, site);
+  const uint32_t state = (a.dim + 15) / 16 * 16 + 2;
+  if (a.partials && a.ldPartials < state) site.fail(format("ldPartials = %u is less than the %u values of a state", a.ldPartials, state));
 }
 
 void check(const GatedActArgs& a, const OpSite& site) {

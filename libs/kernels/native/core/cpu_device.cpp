@@ -32,6 +32,11 @@ struct TileContext {
   std::atomic<uint64_t>* staged;      // where an op that reads adapters is held to copying none of them
 };
 
+void mergeTile(const void* context, uint32_t tile, Scratch& scratch) {
+  const TileContext& c = *static_cast<const TileContext*>(context);
+  c.kernel.merge(c.args, tile, c.threads, scratch);
+}
+
 void runTile(const void* context, uint32_t tile, Scratch& scratch) {
   const TileContext& c = *static_cast<const TileContext*>(context);
   scratch.staged = 0;
@@ -79,6 +84,7 @@ void CpuDevice::runKernel(uint32_t code, const void* args) {
   const bool readsAdapters = code == kOpLoraShrink || code == kOpLoraExpand;
   const TileContext context{kernel, args, pool_.threads(), readsAdapters ? &counters_.adapterBytesStaged : nullptr};
   pool_.run(kernel.tiles(args, context.threads), runTile, &context);
+  if (kernel.merge) pool_.run(kernel.mergeTiles(args, context.threads), mergeTile, &context);
 }
 
 }  // namespace weft

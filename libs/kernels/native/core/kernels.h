@@ -37,6 +37,9 @@ struct Kernel {
   uint32_t (*tiles)(const void* args, uint32_t threads);
   // Runs one tile.
   void (*run)(const void* args, uint32_t tile, uint32_t threads, Scratch& scratch);
+  // A second phase, where there is one: run in the same way when all tiles of the first are done.
+  uint32_t (*mergeTiles)(const void* args, uint32_t threads) = nullptr;
+  void (*merge)(const void* args, uint32_t tile, uint32_t threads, Scratch& scratch) = nullptr;
 };
 
 // One table per instruction set, indexed by op code; each in a translation unit of its own, compiled for that set.

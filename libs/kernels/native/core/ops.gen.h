@@ -34,6 +34,7 @@ constexpr uint32_t kRunWords = 8;
 constexpr uint32_t kSegWords = 4;
 constexpr uint32_t kMaxTopLogprobs = 20;
 constexpr uint32_t kBlockTokens = 16;
+constexpr uint32_t kAttentionSpan = 256;
 constexpr uint32_t kLogitTile = 64;
 
 constexpr uint32_t kDTypeF32 = 0;
@@ -245,6 +246,7 @@ struct AttentionArgs {
   int32_t* segments;
   int32_t* pages;
   uint8_t* arena;
+  float* partials;  // or nullptr
   uint32_t count;
   uint32_t rows;
   uint32_t segmentCount;
@@ -266,6 +268,8 @@ struct AttentionArgs {
   float scale;
   float softcap;
   uint32_t outType;
+  uint32_t nPartials;
+  uint32_t ldPartials;
 };
 
 struct GatedActArgs {
@@ -530,6 +534,7 @@ inline constexpr OperandInfo kAttentionOperands[] = {
     {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {9, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
     {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {10, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {11, 0}, {12, 0}, {12, 0}, kNoParam, kNoParam},
+    {"partials", OperandKind::kRows, Elem::kF32, Access::kOut, true, {21, 0}, {22, 0}, {22, 0}, kNoParam, kNoParam},
 };
 inline constexpr ParamInfo kAttentionParams[] = {
     {"count", ParamKind::kCount, 1, kNoParam},
@@ -553,6 +558,8 @@ inline constexpr ParamInfo kAttentionParams[] = {
     {"scale", ParamKind::kF32, kNoParam, kNoParam},
     {"softcap", ParamKind::kF32, kNoParam, kNoParam},
     {"outType", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPartials", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldPartials", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kGatedActOperands[] = {
@@ -702,7 +709,7 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"linear", 4, 10, sizeof(LinearArgs), kLinearOperands, kLinearParams},
     {"rope", 3, 9, sizeof(RopeArgs), kRopeOperands, kRopeParams},
     {"kvWrite", 7, 15, sizeof(KvWriteArgs), kKvWriteOperands, kKvWriteParams},
-    {"attention", 6, 21, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},
+    {"attention", 7, 23, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},
     {"gatedAct", 2, 8, sizeof(GatedActArgs), kGatedActOperands, kGatedActParams},
     {"loraShrink", 6, 18, sizeof(LoraShrinkArgs), kLoraShrinkOperands, kLoraShrinkParams},
     {"loraExpand", 6, 23, sizeof(LoraExpandArgs), kLoraExpandOperands, kLoraExpandParams},

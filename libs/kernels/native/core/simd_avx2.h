@@ -65,6 +65,8 @@ WEFT_INLINE F scaleByPower(F a, F n) {
   return mul(mul(a, first), second);
 }
 
+WEFT_INLINE F scaleNormal(F a, F n) { return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23))); }
+
 WEFT_INLINE __m128i load16(const uint16_t* p) { return _mm_loadu_si128((const __m128i*)p); }
 WEFT_INLINE __m128i load16N(const uint16_t* p, int n) {
   uint16_t values[8] = {};

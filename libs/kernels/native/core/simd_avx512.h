@@ -52,6 +52,7 @@ WEFT_INLINE float maxOver(F a) {
 }
 WEFT_INLINE F nearest(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 WEFT_INLINE F scaleByPower(F a, F n) { return _mm512_scalef_ps(a, n); }
+WEFT_INLINE F scaleNormal(F a, F n) { return _mm512_scalef_ps(a, n); }
 
 WEFT_INLINE F bf16Bits(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
 WEFT_INLINE __m256i load16(const uint16_t* p) { return _mm256_loadu_si256((const __m256i*)p); }

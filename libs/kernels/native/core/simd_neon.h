@@ -52,6 +52,8 @@ WEFT_INLINE F scaleByPower(F a, F n) {
   return vmulq_f32(vmulq_f32(a, first), second);
 }
 
+WEFT_INLINE F scaleNormal(F a, F n) { return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vshlq_n_s32(vcvtq_s32_f32(n), 23))); }
+
 WEFT_INLINE uint16x4_t load16N(const uint16_t* p, int n) {
   uint16_t v[4] = {};
   for (int i = 0; i < n; i++) v[i] = p[i];

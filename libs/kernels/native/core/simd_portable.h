@@ -65,6 +65,9 @@ WEFT_INLINE F scaleByPower(F a, F n) {
   return a * (F)((half + 127) << 23) * (F)((whole - half + 127) << 23);
 }
 
+// The same where a and the result are normal.
+WEFT_INLINE F scaleNormal(F a, F n) { return (F)((I)a + (__builtin_convertvector(n, I) << 23)); }
+
 WEFT_INLINE F bitsAsF(U a) { return (F)a; }
 WEFT_INLINE U widen(const uint16_t* p) { H h; memcpy(&h, p, sizeof h); return __builtin_convertvector(h, U); }
 WEFT_INLINE U widenN(const uint16_t* p, int n) { U a = {0, 0, 0, 0}; for (int i = 0; i < n; i++) a[i] = p[i]; return a; }

@@ -28,7 +28,7 @@
     {nullptr, nullptr}, {WEFT_ISA::resolveTiles, WEFT_ISA::resolveRun}, {WEFT_ISA::embedTiles, WEFT_ISA::embedRun}, \
         {WEFT_ISA::rmsNormTiles, WEFT_ISA::rmsNormRun}, {WEFT_ISA::headNormTiles, WEFT_ISA::headNormRun},        \
         {WEFT_ISA::linearTiles, WEFT_ISA::linearRun}, {WEFT_ISA::ropeTiles, WEFT_ISA::ropeRun},                  \
-        {WEFT_ISA::kvWriteTiles, WEFT_ISA::kvWriteRun}, {WEFT_ISA::attentionTiles, WEFT_ISA::attentionRun},      \
+        {WEFT_ISA::kvWriteTiles, WEFT_ISA::kvWriteRun}, {WEFT_ISA::attentionTiles, WEFT_ISA::attentionRun, WEFT_ISA::attentionMergeTiles, WEFT_ISA::attentionMerge},      \
         {WEFT_ISA::gatedActTiles, WEFT_ISA::gatedActRun}, {WEFT_ISA::loraShrinkTiles, WEFT_ISA::loraShrinkRun},  \
         {WEFT_ISA::loraExpandTiles, WEFT_ISA::loraExpandRun}, {WEFT_ISA::sampleTiles, WEFT_ISA::sampleRun},      \
         {WEFT_ISA::copyRowsTiles, WEFT_ISA::copyRowsRun}, {WEFT_ISA::copyPagesTiles, WEFT_ISA::copyPagesRun},    \
