@@ -242,7 +242,7 @@ function nodeApiFlags() {
 /** @type {Settings} */
 const RELEASE = { folder: inRoot('libs', 'kernels', 'build'), compile: OPTIMIZED, link: [] };
 /** @type {Settings} */
-const EMULATED = { folder: inRoot('libs', 'kernels', 'build-emulated'), compile: ['-O1', '-DWEFT_EMULATE'], link: [], emulate: true };
+const EMULATED = { folder: inRoot('libs', 'kernels', 'build-emulated'), compile: ['-O1', '-DWEFT_EMULATE', '-Wno-psabi'], link: [], emulate: true };
 
 /**
  * The addon and `weft-replay`, in libs/kernels/build.

@@ -18,8 +18,6 @@
 #define __AVX512VNNI__ 1
 #endif
 
-#pragma GCC diagnostic ignored "-Wpsabi"                  // vectors of 64 bytes pass between our own functions only
-
 #define WEFT_EMULATED static inline __attribute__((always_inline))
 
 namespace weft {
