@@ -120,6 +120,9 @@ const char* isaName(Isa isa) {
 }
 
 bool supports(Isa isa) {
+#if defined(WEFT_EMULATE) && defined(__x86_64__)         // emulation/avx512.h
+  if (isa != Isa::kPortable && isa != Isa::kNeon) return x86().avx2;
+#endif
   switch (isa) {
     case Isa::kPortable: return true;
 #if defined(__x86_64__)
