@@ -44,12 +44,39 @@ class Int8Ahead {
   uint32_t done_ = 0;
 };
 
+// Sums of one group of `pairs` pairs: R rows, V vectors of outputs. A function of its own, so that they all stay in registers.
+template <int R, int V>
+static __attribute__((noinline)) void int8Group(const uint8_t* w, const float* q, size_t ldx, uint32_t pairs, Int8Ahead& ahead, Ints (*sums)[V]) {
+  Ints acc[R][V];
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; v++) acc[r][v] = noInts();
+  for (uint32_t i = 0; i < pairs; i++) {
+    if (R > 3) ahead.line();
+    Pairs weights[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; v++) weights[v] = widenPairs(reinterpret_cast<const int8_t*>(w) + 2 * kLanes * v);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      const Pairs value = splatPair(q + r * ldx);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; v++) acc[r][v] = addProducts(acc[r][v], weights[v], value);
+    }
+    w += kInt8Line;
+    q++;
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; v++) sums[r][v] = acc[r][v];
+}
+
 template <int R, int V>
 static void int8Tile(const LinearInt8Args& a, size_t row, size_t panel, int vector, Int8Ahead ahead) {
   const uint32_t pairs = int8Pairs(a.k), groups = int8Groups(a.k);
   const uint8_t* w = a.w + panel * int8PanelBytes(a.k);
   const float* x = a.x + row * a.ldx;
-  const size_t ldx = a.ldx;
   const int lane = vector * kLanes;
 
   F sum[R][V];
@@ -57,40 +84,22 @@ static void int8Tile(const LinearInt8Args& a, size_t row, size_t panel, int vect
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++) sum[r][v] = zero();
-
   for (uint32_t g = 0; g < groups; g++) {
-    const uint32_t n = pairs - g * kInt8Pairs < kInt8Pairs ? pairs - g * kInt8Pairs : kInt8Pairs;
-    const float* q = x + g * kInt8Pairs;
-    Ints acc[R][V];
-#pragma GCC unroll 12
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; v++) acc[r][v] = noInts();
-    for (uint32_t i = 0; i < n; i++) {
-      if (R > 3) ahead.line();
-      Pairs weights[V];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; v++) weights[v] = widenPairs(reinterpret_cast<const int8_t*>(w) + 2 * (lane + v * kLanes));
-#pragma GCC unroll 12
-      for (int r = 0; r < R; r++) {
-        const Pairs value = splatPair(q + r * ldx);
-#pragma GCC unroll 8
-        for (int v = 0; v < V; v++) acc[r][v] = addProducts(acc[r][v], weights[v], value);
-      }
-      w += kInt8Line;
-      q++;
-    }
+    const uint32_t left = pairs - g * kInt8Pairs;
+    const uint32_t n = left < kInt8Pairs ? left : kInt8Pairs;
+    Ints sums[R][V];
+    int8Group<R, V>(w + 2 * lane, x + g * kInt8Pairs, a.ldx, n, ahead, sums);
+    w += n * kInt8Line;
     if (R > 3) ahead.line();
-    const uint16_t* scales = reinterpret_cast<const uint16_t*>(w) + lane;
-    w += kInt8Line;
     F scale[V];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; v++) scale[v] = loadBf16(scales + v * kLanes);
+    for (int v = 0; v < V; v++) scale[v] = loadBf16(reinterpret_cast<const uint16_t*>(w) + lane + v * kLanes);
+    w += kInt8Line;
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
-      const F own = splat(x[r * ldx + groups * kInt8Pairs + g]);
+      const F own = splat(x[r * a.ldx + groups * kInt8Pairs + g]);
 #pragma GCC unroll 8
-      for (int v = 0; v < V; v++) sum[r][v] = fma(floats(acc[r][v]), mul(scale[v], own), sum[r][v]);
+      for (int v = 0; v < V; v++) sum[r][v] = fma(floats(sums[r][v]), mul(scale[v], own), sum[r][v]);
     }
   }
 
