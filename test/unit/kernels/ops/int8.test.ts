@@ -3,10 +3,10 @@ import { DType, Header, INT8_GROUP, embed, linear, linearInt8, quantizeRows, qua
 import { deviceOf, isas, runOp, variants, type Variant } from '../harness.js';
 import { dequantizedRows, packInt8 } from '../reference/int8.js';
 import { linearReference } from '../reference/linear.js';
-import { Random, expectClose, expectSameBits } from '../reference/numbers.js';
+import { Random, expectClose, expectSameBits, fromBf16, toBf16 } from '../reference/numbers.js';
 
 async function quantize(variant: Variant, x: Float32Array, rows: number, k: number, ldx = k, ldq = quantizedWords(k)): Promise<Float32Array> {
-  const args = { x, q: new Float32Array(rows * ldq), count: 0, countFrom: 0, rows, k, words: quantizedWords(k), ldx, ldq };
+  const args = { x, q: new Float32Array(rows * ldq), count: 0, countFrom: 0, rows, k, words: quantizedWords(k), ldx, ldq, xType: DType.f32 };
   return (await runOp(deviceOf(variant), quantizeRows, args)).q;
 }
 
@@ -43,6 +43,15 @@ describe.each(variants)('int8: $isa, $threads threads', variant => {
         expect(Math.max(...group.map((value, i) => Math.abs(values[t * k + g * INT8_GROUP + i]! - value)))).toBeLessThan(scale * 0.51);
         expect(ints.slice(2 * t * ldq + g * INT8_GROUP + group.length, 2 * t * ldq + (g + 1) * INT8_GROUP).every(value => value === 0)).toBe(true);
       }
+    }
+  });
+
+  test('quantizeRows reads rows of bf16 as the values that they are', async () => {
+    const random = new Random(49);
+    for (const [rows, k] of [[1, 1], [3, 63], [4, 130]] as const) {
+      const ldx = k + k % 2, halves = Uint16Array.from(random.normals(rows * ldx), toBf16), words = quantizedWords(k);
+      const args = { x: halves, q: new Float32Array(rows * words), count: 0, countFrom: 0, rows, k, words, ldx, ldq: words, xType: DType.bf16 };
+      expectSameBits((await runOp(deviceOf(variant), quantizeRows, args)).q, await quantize(variant, Float32Array.from(halves, fromBf16), rows, k, ldx), `${rows} x ${k}`);
     }
   });
 
@@ -95,7 +104,7 @@ describe.each(variants)('int8: $isa, $threads threads', variant => {
     const m = make(new Random(54), 9, 40, 100), words = quantizedWords(m.k), { q, y: all } = await run(variant, m);
     for (const [logits, countFrom, rows] of [[4, 0, 4], [0, 0, 0], [7, 5, 2], [3, 5, 0]] as const) {
       const counts = { count: Header.logits, countFrom, rows: 9, k: m.k, words };
-      const out = await runOp(deviceOf(variant), quantizeRows, { ...counts, x: m.x, q: new Float32Array(9 * words), ldx: m.ldx, ldq: words }, { logits });
+      const out = await runOp(deviceOf(variant), quantizeRows, { ...counts, x: m.x, q: new Float32Array(9 * words), ldx: m.ldx, ldq: words, xType: DType.f32 }, { logits });
       expectSameBits(out.q, q.slice().fill(0, rows * words), `quantized ${logits} from ${countFrom}`);
       const { y } = await runOp(deviceOf(variant), linearInt8, { ...counts, x: q, w: m.w, b: m.b, y: m.y, n: m.n, ldx: words, ldy: m.ldy, dtype: DType.int8, accumulate: m.accumulate }, { logits });
       expectSameBits(y, Float32Array.from(m.y, (before, i) => (i % m.ldy < m.n && i < rows * m.ldy ? all[i]! : before)), `${logits} from ${countFrom}`);
@@ -122,10 +131,10 @@ test.each(isas)('int8: one thread and two give the same bits (%s)', async isa =>
 test('int8 is refused where there is no kernel for it, and other formats by linearInt8', async () => {
   const device = deviceOf({ isa: 'portable', threads: 1 }), f = (length: number): Float32Array => new Float32Array(length), bytes = new Uint8Array(1 << 14);
   const shape = { x: f(64), y: f(32), w: bytes, count: 0, countFrom: 0, rows: 1, n: 32, k: 32, ldx: 33, ldy: 32, accumulate: 0 };
-  await expect(runOp(device, linear, { ...shape, dtype: DType.int8 })).rejects.toThrow("dtype is int8, which is linearInt8's");
+  await expect(runOp(device, linear, { ...shape, dtype: DType.int8, xType: 0 })).rejects.toThrow("dtype is int8, which is linearInt8's");
   await expect(runOp(device, linearInt8, { ...shape, words: 33, dtype: DType.bf16 })).rejects.toThrow('dtype is not int8');
   await expect(runOp(device, linearInt8, { ...shape, words: 32, dtype: DType.int8 })).rejects.toThrow('words = 32 is less than the 33 that k = 32 takes');
-  await expect(runOp(device, quantizeRows, { x: f(64), q: f(64), count: 0, countFrom: 0, rows: 1, k: 64, words: 32, ldx: 64, ldq: 64 })).rejects.toThrow('words = 32');
+  await expect(runOp(device, quantizeRows, { x: f(64), q: f(64), count: 0, countFrom: 0, rows: 1, k: 64, words: 32, ldx: 64, ldq: 64, xType: 0 })).rejects.toThrow('words = 32');
   const table = { table: bytes, tokens: Int32Array.of(0), x: f(32), count: 0, rows: 1, vocab: 32, dim: 32, ldx: 32, scale: 1 };
   await expect(runOp(device, embed, { ...table, dtype: DType.int8, layout: 1 })).rejects.toThrow('int8 has no plain rows');
   await expect(runOp(device, embed, { ...table, dtype: 4, layout: 0 })).rejects.toThrow('dtype = 4 is no dtype of table');
