@@ -1,7 +1,7 @@
 /** Puts an engine together on a real device: model, pool, runner, loader. The executor and plain scripts start here. */
 import { readBaseText, type BaseGeometry, type BaseText } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, createCpuDevice, type Device } from '@weft/kernels';
+import { BLOCK_TOKENS, createCpuDevice, type Device, type WeightType } from '@weft/kernels';
 import { AdapterLibrary } from './adapter-library.js';
 import { slotWords } from './adapter-slots.js';
 import { openCheckpoint } from './checkpoint/index.js';
@@ -29,7 +29,7 @@ export interface EngineOptions {
   listener: EngineListener;
   threads?: number;
   isa?: string;
-  weights?: 'bf16' | 'f16' | 'f32';
+  weights?: WeightType;
   /** What linear maps read: f32, or rounded to bf16, which is faster where the processor multiplies bf16. */
   activations?: Activations;
   poolBytes?: number;

@@ -6,12 +6,12 @@ import {
   SAMPLE_WORDS, SEGMENT_WORDS, SLOT_WORDS, Sample, Segment, Slot,
 } from './frame.js';
 import type { Dim, Op, Operand, Param } from './op.js';
-import { Activation, DType, OPS } from './ops.js';
+import { Activation, DType, INT8_GROUP, OPS } from './ops.js';
 
 const INDICES = { DType, Activation, Binding, Header, Segment, Group, Sample, Result, RowStatus, Slot, Run, Seg, Half };
 const CONSTANTS = {
   FIRST_BUFFER_ID, HEADER_WORDS, SEGMENT_WORDS, GROUP_WORDS, SAMPLE_WORDS, RESULT_WORDS, SLOT_WORDS, RUN_WORDS,
-  SEG_WORDS, MAX_TOP_LOGPROBS, BLOCK_TOKENS, ATTENTION_SPAN, LOGIT_TILE,
+  SEG_WORDS, MAX_TOP_LOGPROBS, BLOCK_TOKENS, ATTENTION_SPAN, LOGIT_TILE, INT8_GROUP,
 };
 
 const capital = (name: string): string => name[0]!.toUpperCase() + name.slice(1);

@@ -18,9 +18,21 @@
 import { arena, counts, f32, inout, mat, op, optional, out, packed, table, typed, u32, vec } from './op.js';
 import { GROUP_WORDS, RESULT_WORDS, SAMPLE_WORDS, SEGMENT_WORDS, SLOT_WORDS } from './frame.js';
 
-/** Stored formats of weights. Values are part of the recorded format. */
+/**
+ * Stored formats of weights. Values are part of the recorded format.
+ *
+ * int8: w = scale · q with one bf16 scale for each output and group of INT8_GROUP consecutive k. A panel is a sequence
+ * [ceil(k/64)]{ int8 q [pairs of k][32][2], bf16 scales [32] }; the last group has only as many pairs as it needs, the tail of
+ * an odd k is zero. 1.03 bytes a weight.
+ */
 export const DType = { f32: 0, bf16: 1, f16: 2, int8: 3 } as const;
 export type DType = (typeof DType)[keyof typeof DType];
+
+/** Values of k that share a scale, in weights and in quantized activations. */
+export const INT8_GROUP = 64;
+
+/** 32-bit words of a row of k quantized activations (see `quantizeRows`). */
+export const quantizedWords = (k: number): number => Math.ceil(k / INT8_GROUP) * (INT8_GROUP / 2 + 1);
 
 /** Activations of gated MLPs. */
 export const Activation = { silu: 0, geluTanh: 1, gelu: 2 } as const;
@@ -38,7 +50,7 @@ export const resolve = op(1, 'resolve', {
   outTokens: out(vec('i32', 'rows')), outPositions: out(vec('i32', 'rows')),
 }, { count: counts('rows'), rows: u32, nSlots: u32, maxLen: u32, vocab: u32 });
 
-/** x[t] = scale · table[tokens[t]].  `layout` 0: GEMM-packed (tied head, see `linear`), 1: plain rows [vocab][dim]. */
+/** x[t] = scale · table[tokens[t]].  `layout` 0: GEMM-packed (tied head, see `linear`), 1: plain rows [vocab][dim] (not int8). */
 export const embed = op(2, 'embed', {
   table: packed('vocab', 'dim', 'dtype', 'layout'), tokens: vec('i32', 'rows'), x: out(mat('f32', 'rows', 'dim', 'ldx')),
 }, { count: counts('rows'), rows: u32, vocab: u32, dim: u32, dtype: u32, layout: u32, ldx: u32, scale: f32 });
@@ -63,7 +75,8 @@ export const headNorm = op(4, 'headNorm', {
  *
  * W [n, k] is packed as [ceil(n/32)][k][32] of its dtype, bf16 as [ceil(n/32)][ceil(k/2)][32][2]; what is beyond n and k is
  * zero. Outputs stand in lanes and K runs sequentially in f32, so a row's bits don't depend on how many rows there are.
- * bf16 rows with bf16 weights are multiplied as the instruction set does best, in an order that K alone fixes.
+ * bf16 rows with bf16 weights are multiplied as the instruction set does best, in an order that K alone fixes. int8 is
+ * `linearInt8`'s.
  * Bytes: n·k·size once per step.  Flops: 2·rows·n·k.
  */
 export const linear = op(5, 'linear', {
@@ -74,8 +87,9 @@ export const linear = op(5, 'linear', {
 });
 
 /** Bytes of W [n, k], packed. */
-export function panelBytes(n: number, k: number, dtype: 'f32' | 'bf16' | 'f16'): number {
+export function panelBytes(n: number, k: number, dtype: keyof typeof DType): number {
   const padded = Math.ceil(n / 32) * 32;
+  if (dtype === 'int8') return padded * 2 * (Math.ceil(k / 2) + Math.ceil(k / INT8_GROUP));
   return dtype === 'bf16' ? padded * Math.ceil(k / 2) * 4 : padded * k * (dtype === 'f32' ? 4 : 2);
 }
 
@@ -202,8 +216,33 @@ export const allReduce = op(15, 'allReduce', {
   x: inout(mat('f32', 'rows', 'dim', 'ldx')),
 }, { count: counts('rows'), rows: u32, dim: u32, ldx: u32, rank: u32, size: u32 });
 
+/**
+ * Activations for `linearInt8`: x[t][i] = scale · q, 16 bits a value, practically without loss.
+ *
+ * A row of q is [ceil(k/64) groups][64] int16, zero behind k, then one f32 scale for each group: the group's largest
+ * magnitude / 32767; quantizedWords(k) 32-bit words in all. A group without a value gets scale 0, one with a NaN or
+ * infinity scale NaN.
+ */
+export const quantizeRows = op(16, 'quantizeRows', {
+  x: typed('rows', 'k', 'ldx', 'xType'), q: out(mat('f32', 'rows', 'words', 'ldq')),
+}, { count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, k: u32, words: u32, ldx: u32, ldq: u32, xType: u32 });
+
+/**
+ * y[t] = W x[t] + b, or y[t] += W x[t] + b with `accumulate`, for W of int8 and x as `quantizeRows` leaves it.
+ *
+ * A group's products are summed exactly in int32; groups are added in f32, ascending, one fused multiply-add by the product
+ * of both scales each: a row's bits don't depend on how many rows there are.
+ * Bytes: n·k·(1 + 2/64) once per step.  Flops: 2·rows·n·k, two products an instruction lane.
+ */
+export const linearInt8 = op(17, 'linearInt8', {
+  x: mat('f32', 'rows', 'words', 'ldx'), w: packed('n', 'k', 'dtype'), b: optional(vec('f32', 'n')),
+  y: inout(mat('f32', 'rows', 'n', 'ldy')),
+}, {
+  count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, n: u32, k: u32, words: u32, ldx: u32, ldy: u32, dtype: u32, accumulate: u32,
+});
+
 /** Adding an op: write it above, add it here, give it a reference, a kernel, a cost. */
 export const OPS = {
   resolve, embed, rmsNorm, headNorm, linear, rope, kvWrite, attention, gatedAct, loraShrink, loraExpand, sample,
-  copyRows, copyPages, allReduce,
+  copyRows, copyPages, allReduce, quantizeRows, linearInt8,
 } as const;

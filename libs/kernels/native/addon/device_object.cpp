@@ -151,7 +151,7 @@ Napi::Value DeviceObject::pack(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     requireOpen();
     auto sources = toSources(info[0]);
-    const auto target = static_cast<uint32_t>(toInteger(info[1], "target", kDTypeF16));
+    const auto target = static_cast<uint32_t>(toInteger(info[1], "target", kDTypeInt8));
     const auto layout = toInteger(info[2], "layout", 1) == 0 ? PackLayout::kPanels : PackLayout::kRows;
     const BufferRef out = allocate(packedBytes(sources, target, layout), toString(info[3], "label"));
     return filled(info.Env(), out, [this, out, sources = std::move(sources), target, layout] {

@@ -1,7 +1,7 @@
 // Times kernels beside what this machine can do at all: bytes it reads per second, multiply-adds it makes.
 //
 //   kernel-bench [isa] [threads] [filter]        isa: portable, avx2, avx512, avx512bf16, amx, neon
-//                                                filter: linear, model, attention, lora, sample, rows; machine: ceilings alone
+//                                                filter: linear, model, int8, int8-model, attention, lora, sample, rows; machine: ceilings alone
 //
 // Each line: the op and its shape, time (the best of repeated runs, so that a busy machine disturbs least), and
 // achieved GB/s and GFLOP/s with their share of the ceilings, which are measured in the same run. Weights are drawn
@@ -13,8 +13,10 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "../core/int8_format.h"
 #include "machine.h"
 
 namespace {
@@ -32,32 +34,51 @@ std::vector<float> values(size_t n) {
 
 uint8_t* raw(std::vector<float>& v) { return reinterpret_cast<uint8_t*>(v.data()); }
 
-void benchLinear(Machine& m, uint32_t rows, uint32_t n, uint32_t k) {
-  auto x = values(size_t{rows} * k), y = values(size_t{rows} * n);
-  const size_t bytes = size_t{(n + 31) / 32} * 32 * k * 2, copies = kArenaBytes / bytes;
-  const double ns = best([&](int i) {
-    LinearArgs a{raw(x), m.arena + (i % copies) * bytes, nullptr, y.data(), rows, 0, rows, n, k, k, n, kDTypeBf16, 0, kDTypeF32};
-    m.run(kOpLinear, a);
-  });
+// A linear map of one stored format, int8 with the quantization of its input.
+struct Linear {
+  uint32_t dtype, n, k;
+  size_t bytes() const { return dtype == kDTypeInt8 ? size_t{(n + 31) / 32} * int8PanelBytes(k) : size_t{(n + 31) / 32} * 32 * k * 2; }
+  void run(Machine& m, uint8_t* x, float* q, const uint8_t* w, float* y, uint32_t rows) const {
+    auto* weights = const_cast<uint8_t*>(w);
+    if (dtype != kDTypeInt8) {
+      LinearArgs a{x, weights, nullptr, y, rows, 0, rows, n, k, k, n, dtype, 0, kDTypeF32};
+      return m.run(kOpLinear, a);
+    }
+    const auto words = uint32_t(int8RowWords(k));
+    QuantizeRowsArgs quantize{x, q, rows, 0, rows, k, words, k, words, kDTypeF32};
+    m.run(kOpQuantizeRows, quantize);
+    LinearInt8Args a{q, weights, nullptr, y, rows, 0, rows, n, k, words, words, n, dtype, 0};
+    m.run(kOpLinearInt8, a);
+  }
+};
+
+const char* dtypeName(uint32_t dtype) { return dtype == kDTypeInt8 ? "int8" : "bf16"; }
+
+void benchLinear(Machine& m, uint32_t dtype, uint32_t rows, uint32_t n, uint32_t k) {
+  const Linear linear{dtype, n, k};
+  auto x = values(size_t{rows} * k), q = values(rows * int8RowWords(k)), y = values(size_t{rows} * n);
+  const size_t bytes = linear.bytes(), copies = kArenaBytes / bytes;
+  const double ns = best([&](int i) { linear.run(m, raw(x), q.data(), m.arena + (i % copies) * bytes, y.data(), rows); });
   char name[64];
-  snprintf(name, sizeof name, "linear %u x [%u, %u] bf16", rows, n, k);
+  snprintf(name, sizeof name, "linear %u x [%u, %u] %s", rows, n, k, dtypeName(dtype));
   m.report(name, ns, double(bytes), 2.0 * rows * n * k);
 }
 
 // All linear ops of a model, one after another: what a step of `rows` tokens takes without attention and norms.
-void benchModel(Machine& m, const char* model, uint32_t rows, uint32_t layers, uint32_t hidden, uint32_t qkv, uint32_t inner, uint32_t vocab, uint32_t logits) {
+void benchModel(Machine& m, const char* model, uint32_t dtype, uint32_t rows, uint32_t layers, uint32_t hidden, uint32_t qkv, uint32_t inner, uint32_t vocab, uint32_t logits) {
   struct Shape { uint32_t n, k; };
   const Shape shapes[] = {{qkv, hidden}, {hidden, hidden}, {2 * inner, hidden}, {hidden, inner}};
-  auto x = values(size_t{rows} * std::max(hidden, inner)), y = values(size_t{std::max(rows, logits)} * std::max({2 * inner, qkv, logits ? vocab : 0}));
+  auto x = values(size_t{rows} * std::max(hidden, inner)), q = values(rows * int8RowWords(std::max(hidden, inner)));
+  auto y = values(size_t{std::max(rows, logits)} * std::max({2 * inner, qkv, logits ? vocab : 0}));
   double bytes = 0, flops = 0;
   const double ns = best([&](int) {
     size_t at = 0;
     bytes = flops = 0;
     auto linear = [&](uint32_t count, Shape s) {
-      const size_t size = size_t{(s.n + 31) / 32} * 32 * s.k * 2;
+      const Linear map{dtype, s.n, s.k};
+      const size_t size = map.bytes();
       if (at + size > kArenaBytes) at = 0;
-      LinearArgs a{raw(x), m.arena + at, nullptr, y.data(), count, 0, count, s.n, s.k, s.k, s.n, kDTypeBf16, 0, kDTypeF32};
-      m.run(kOpLinear, a);
+      map.run(m, raw(x), q.data(), m.arena + at, y.data(), count);
       at += size;
       bytes += double(size);
       flops += 2.0 * count * s.n * s.k;
@@ -66,7 +87,7 @@ void benchModel(Machine& m, const char* model, uint32_t rows, uint32_t layers, u
     if (logits) linear(logits, {vocab, hidden});
   });
   char name[64];
-  snprintf(name, sizeof name, "%s linears, %u rows: %.0f tok/s", model, rows, rows * 1e9 / ns);
+  snprintf(name, sizeof name, "%s %s, %u rows: %.0f tok/s", model, dtypeName(dtype), rows, rows * 1e9 / ns);
   m.report(name, ns, bytes, flops);
 }
 
@@ -251,18 +272,20 @@ int main(int argc, char** argv) {
 #endif
   Machine m(threads, kernels, isa);
   auto wanted = [&](const char* name) { return filter.empty() || filter == name; };
-  if (wanted("linear")) {
-    for (uint32_t rows : {1u, 4u, 8u, 12u, 32u, 64u, 512u}) {
-      benchLinear(m, rows, 960, 576);
-      benchLinear(m, rows, 576, 1536);
+  for (const auto& [dtype, linear, model] : {std::tuple{kDTypeBf16, "linear", "model"}, std::tuple{kDTypeInt8, "int8", "int8-model"}}) {
+    if (wanted(linear)) {
+      for (uint32_t rows : {1u, 4u, 8u, 12u, 32u, 64u, 512u}) {
+        benchLinear(m, dtype, rows, 960, 576);
+        benchLinear(m, dtype, rows, 576, 1536);
+      }
+      benchLinear(m, dtype, 1, 49152, 576);
+      benchLinear(m, dtype, 32, 49152, 576);
+      benchLinear(m, dtype, 512, 4096, 4096);
     }
-    benchLinear(m, 1, 49152, 576);
-    benchLinear(m, 32, 49152, 576);
-    benchLinear(m, 512, 4096, 4096);
-  }
-  if (wanted("model")) {
-    for (uint32_t rows : {1u, 8u, 32u, 64u}) benchModel(m, "SmolLM2-135M", rows, 30, 576, 960, 1536, 49152, rows);
-    benchModel(m, "SmolLM2-135M", 512, 30, 576, 960, 1536, 49152, 0);
+    if (wanted(model)) {
+      for (uint32_t rows : {1u, 8u, 32u, 64u}) benchModel(m, "SmolLM2-135M", dtype, rows, 30, 576, 960, 1536, 49152, rows);
+      benchModel(m, "SmolLM2-135M", dtype, 512, 30, 576, 960, 1536, 49152, 0);
+    }
   }
   if (wanted("attention")) {
     benchAttention(m, 1, 1, 512, 9, 3, 64, 1);

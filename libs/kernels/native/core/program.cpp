@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "error.h"
+#include "int8_format.h"
 
 namespace weft {
 namespace {
@@ -11,7 +12,6 @@ namespace {
 using uint128_t = unsigned __int128;
 
 constexpr const char* kBindingNames[] = {"", "frame", "results", "masks", "hidden"};
-constexpr uint32_t kDTypeBytes[] = {4, 2, 2};
 constexpr uint32_t kPanel = 32;
 
 std::string bindingName(uint32_t id) {
@@ -27,9 +27,11 @@ uint64_t valueOf(const DimInfo& dim, const uint32_t* params, const ParamInfo* in
 }
 
 uint128_t packedBytes(uint64_t n, uint64_t k, uint32_t dtype, bool plain) {
-  if (plain) return (uint128_t)n * k * kDTypeBytes[dtype];
-  const uint64_t depth = dtype == kDTypeBf16 ? 2 : 1;    // bf16 stands in pairs of k
-  return (uint128_t)((n + kPanel - 1) / kPanel * kPanel) * ((k + depth - 1) / depth * depth) * kDTypeBytes[dtype];
+  const uint32_t size = dtype == kDTypeF32 ? 4 : 2;
+  if (plain) return (uint128_t)n * k * size;
+  const uint64_t panels = (n + kPanel - 1) / kPanel, depth = dtype == kDTypeBf16 ? 2 : 1;    // bf16 stands in pairs of k
+  if (dtype == kDTypeInt8) return (uint128_t)panels * int8PanelBytes(k);
+  return (uint128_t)(panels * kPanel) * ((k + depth - 1) / depth * depth) * size;
 }
 
 // Bytes of a value of rows: f32, or bf16 where a param says so.
@@ -55,7 +57,7 @@ uint128_t extentOf(const OperandInfo& operand, const uint32_t* params, const OpI
     }
     case OperandKind::kPacked: {
       const uint32_t dtype = params[operand.dtype];
-      if (dtype >= sizeof kDTypeBytes / sizeof *kDTypeBytes) {
+      if (dtype > kDTypeInt8) {
         site.fail(format("%s = %u is no dtype of %s", op.params[operand.dtype].name, dtype, operand.name));
       }
       return packedBytes(rows, cols, dtype, operand.layout != kNoParam && params[operand.layout] != 0);

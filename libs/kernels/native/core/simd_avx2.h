@@ -106,5 +106,18 @@ WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+using Ints = __m256i;
+using Pairs = __m256i;
+
+WEFT_INLINE Ints noInts() { return _mm256_setzero_si256(); }
+WEFT_INLINE F floats(Ints a) { return _mm256_cvtepi32_ps(a); }
+WEFT_INLINE Pairs widenPairs(const int8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)p)); }
+WEFT_INLINE Pairs splatPair(const float* p) { return _mm256_castps_si256(_mm256_broadcast_ss(p)); }
+WEFT_INLINE Ints addProducts(Ints sum, Pairs a, Pairs b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+WEFT_INLINE void storeInt16(int16_t* p, F a) {
+  const __m256i whole = _mm256_cvtps_epi32(a);
+  _mm_storeu_si128((__m128i*)p, _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
+}
+
 }  // namespace WEFT_ISA
 }  // namespace weft

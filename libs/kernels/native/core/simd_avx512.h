@@ -95,5 +95,21 @@ WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+using Ints = __m512i;
+using Pairs = __m512i;
+
+WEFT_INLINE Ints noInts() { return _mm512_setzero_si512(); }
+WEFT_INLINE F floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+WEFT_INLINE Pairs widenPairs(const int8_t* p) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)p)); }
+WEFT_INLINE Pairs splatPair(const float* p) { return _mm512_castps_si512(_mm512_set1_ps(*p)); }
+WEFT_INLINE Ints addProducts(Ints sum, Pairs a, Pairs b) {
+#ifdef __AVX512VNNI__
+  return _mm512_dpwssd_epi32(sum, a, b);
+#else
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+#endif
+}
+WEFT_INLINE void storeInt16(int16_t* p, F a) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a))); }
+
 }  // namespace WEFT_ISA
 }  // namespace weft

@@ -86,5 +86,17 @@ WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) {
 }
 WEFT_INLINE void storeF16(uint16_t* p, F a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
+using Ints = int32x4_t;
+using Pairs = int16x8_t;
+
+WEFT_INLINE Ints noInts() { return vdupq_n_s32(0); }
+WEFT_INLINE F floats(Ints a) { return vcvtq_f32_s32(a); }
+WEFT_INLINE Pairs widenPairs(const int8_t* p) { return vmovl_s8(vld1_s8(p)); }
+WEFT_INLINE Pairs splatPair(const float* p) { return vreinterpretq_s16_f32(vld1q_dup_f32(p)); }
+WEFT_INLINE Ints addProducts(Ints sum, Pairs a, Pairs b) {
+  return vaddq_s32(sum, vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
+}
+WEFT_INLINE void storeInt16(int16_t* p, F a) { vst1_s16(p, vqmovn_s32(vcvtnq_s32_f32(a))); }
+
 }  // namespace WEFT_ISA
 }  // namespace weft

@@ -12,6 +12,7 @@
 //   storeBf16            rounds to nearest, ties to even; NaN stays NaN
 //   bf16Low, bf16High    the first, the second value of each of kLanes pairs of bf16; of values that are no pairs those of
 //                        even and of odd place, which inOrder puts right
+//   Ints, Pairs          kLanes int32; twice as many int16, (k, k + 1) of each lane. addProducts: sum + both products, exact
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -115,6 +116,23 @@ WEFT_INLINE uint16_t toBf16(float value) {
 WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { for (int i = 0; i < n; i++) p[i] = toBf16(a[i]); }
 WEFT_INLINE void storeBf16(uint16_t* p, F a) { storeBf16N(p, a, kLanes); }
 WEFT_INLINE void storeF16(uint16_t* p, F a) { for (int i = 0; i < kLanes; i++) p[i] = toF16(a[i]); }
+
+typedef I Ints;
+typedef int16_t Pairs __attribute__((vector_size(16)));
+typedef int8_t Bytes __attribute__((vector_size(8)));
+
+WEFT_INLINE Ints noInts() { return Ints{0, 0, 0, 0}; }
+WEFT_INLINE F floats(Ints a) { return __builtin_convertvector(a, F); }
+WEFT_INLINE Pairs widenPairs(const int8_t* p) { Bytes b; memcpy(&b, p, sizeof b); return __builtin_convertvector(b, Pairs); }
+WEFT_INLINE Pairs splatPair(const float* p) { int32_t pair; memcpy(&pair, p, sizeof pair); return (Pairs)Ints{pair, pair, pair, pair}; }
+WEFT_INLINE Ints addProducts(Ints sum, Pairs a, Pairs b) {
+#ifdef __SSE2__
+  return sum + (Ints)__builtin_ia32_pmaddwd128(a, b);   // GCC does not find it in the line below
+#else
+  return sum + ((Ints)a << 16 >> 16) * ((Ints)b << 16 >> 16) + ((Ints)a >> 16) * ((Ints)b >> 16);
+#endif
+}
+WEFT_INLINE void storeInt16(int16_t* p, F a) { for (int i = 0; i < kLanes; i++) p[i] = (int16_t)a[i]; }
 
 }  // namespace WEFT_ISA
 }  // namespace weft

@@ -1,6 +1,7 @@
 // All kernels of one instruction set. A kernels_<isa>.cpp defines WEFT_ISA, includes its simd_*.h and this, and places
 // the table under its name.
 #pragma once
+#include "../int8_format.h"
 #include "frame.h"
 #include "formats.h"
 #include "tiles.h"
@@ -9,6 +10,8 @@
 #include "embed.h"
 #include "norm.h"
 #include "linear.h"
+#include "quantize.h"
+#include "linear_int8.h"
 #include "rope.h"
 #include "kv.h"
 #include "attention.h"
@@ -33,4 +36,6 @@
         {WEFT_ISA::loraExpandTiles, WEFT_ISA::loraExpandRun}, {WEFT_ISA::sampleTiles, WEFT_ISA::sampleRun},      \
         {WEFT_ISA::copyRowsTiles, WEFT_ISA::copyRowsRun}, {WEFT_ISA::copyPagesTiles, WEFT_ISA::copyPagesRun},    \
         {WEFT_ISA::allReduceTiles, WEFT_ISA::allReduceRun},                                                      \
+        {WEFT_ISA::quantizeRowsTiles, WEFT_ISA::quantizeRowsRun},                                                \
+        {WEFT_ISA::linearInt8Tiles, WEFT_ISA::linearInt8Run},                                                    \
   }
