@@ -11,7 +11,7 @@ const usage = `usage: node scripts/weft.mjs COMMAND [ARGS]
   bench [ARGS]            build, then run test/bench
   sim [ARGS]              build, then run test/sim
   generate                rewrite the committed files that are generated
-  native [--sanitize=S]   build the kernels alone; S: address,undefined or thread
+  native [--sanitize=S | --emulate | --bench]   build the kernels alone; S: address,undefined or thread
   clean                   remove what was built`;
 
 /** @type {Record<string, () => Promise<{ run(args: string[]): Promise<number> }>>} */

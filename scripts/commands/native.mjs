@@ -2,19 +2,24 @@
 import { parseArgs } from 'node:util';
 import { inRoot, say } from '../lib/checkout.mjs';
 import { withLock } from '../lib/checkout-lock.mjs';
-import { buildKernelBench, buildSanitized } from '../lib/native.mjs';
+import { buildEmulated, buildKernelBench, buildSanitized } from '../lib/native.mjs';
 import { prepare } from '../lib/prepare.mjs';
 import { findCompiler } from '../lib/requirements.mjs';
 
 /**
- * The kernels alone; with sanitizers only `weft-replay`, with --bench only `kernel-bench`, whose path is printed.
+ * The kernels alone; with sanitizers only `weft-replay`, with --bench only `kernel-bench`, whose path is printed; with
+ * --emulate all of them with every instruction set, in a folder that is printed.
  * @param {string[]} args
  */
 export async function run(args) {
-  const { values } = parseArgs({ args, options: { sanitize: { type: 'string' }, bench: { type: 'boolean' } } });
-  const { sanitize, bench } = values;
+  const { values } = parseArgs({ args, options: { sanitize: { type: 'string' }, bench: { type: 'boolean' }, emulate: { type: 'boolean' } } });
+  const { sanitize, bench, emulate } = values;
   if (bench) {
     console.log(await withLock(inRoot('build', 'prepare.lock'), 'native', () => buildKernelBench(findCompiler())));
+    return 0;
+  }
+  if (emulate) {
+    console.log(await withLock(inRoot('build', 'prepare.lock'), 'native', () => buildEmulated(findCompiler())));
     return 0;
   }
   if (sanitize === undefined) {

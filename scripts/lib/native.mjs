@@ -4,6 +4,7 @@
 //   core/*.cpp     kernels and the device; no Node headers, so they compile while npm still installs
 //   replay/*.cpp   with core: the program `weft-replay`
 //   addon/*.cpp    with core: `weft_kernels.node`; Node-API headers come from npm
+//   emulation/     instruction sets that a machine may lack, for tests of their kernels
 //
 // The ending of a core file's name chooses its instruction set; the device picks among them when it starts. An object's
 // name holds the hash of all that it depends on, so whatever exists is current.
@@ -21,6 +22,7 @@ const NATIVE = inRoot('libs', 'kernels', 'native');
 const AVX2 = ['-mavx2', '-mfma', '-mf16c'];
 const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', ...AVX2];
 const AVX512_BF16 = [...AVX512, '-mavx512bf16', '-mavx512vnni'];
+const AMX = [...AVX512, '-mamx-tile', '-mamx-bf16'];
 
 /** GCC's own AVX-512 headers use values that are undefined on purpose, and are warned of where they are inlined. */
 const GCC_AVX512 = ['-Wno-uninitialized', '-Wno-maybe-uninitialized'];
@@ -30,6 +32,7 @@ const VARIANTS = [
   { ending: '_avx2.cpp', arch: 'x64', flags: AVX2 },
   { ending: '_avx512.cpp', arch: 'x64', flags: AVX512 },
   { ending: '_avx512bf16.cpp', arch: 'x64', flags: AVX512_BF16 },
+  { ending: '_amx.cpp', arch: 'x64', flags: AMX },
   { ending: '_neon.cpp', arch: 'arm64', flags: [] }, // part of the architecture: needs no flag
 ];
 
@@ -45,6 +48,19 @@ export function variantFlags(file, arch, family) {
   if (!variant) return [];
   if (variant.arch !== arch) return undefined;
   return family === 'gcc' && variant.flags.includes('-mavx512f') ? [...variant.flags, ...GCC_AVX512] : variant.flags;
+}
+
+/** Intrinsics of AVX-512 and its kin in C++. In an emulated build it stands in front of the files that use them. */
+const EMULATION = join(NATIVE, 'emulation', 'avx512.h');
+
+/**
+ * What an emulated build gives the compiler in place of a variant's flags.
+ * @param {string[]} flags
+ */
+export function emulatedFlags(flags) {
+  if (!flags.includes('-mavx512f')) return flags;
+  const vnni = flags.includes('-mavx512vnni') ? ['-DWEFT_EMULATE_VNNI'] : [];
+  return [...AVX2, ...vnni, '-include', EMULATION];
 }
 
 /** No contraction and no reassociation: a row's bits must not depend on what the optimizer made of the loop around it. */
@@ -104,29 +120,39 @@ export function includedFiles(file, searched) {
  * @property {string[]} flags
  */
 
+/**
+ * @typedef {object} Settings
+ * @property {string} folder
+ * @property {string[]} compile
+ * @property {string[]} link
+ * @property {boolean} [emulate]  compile files of AVX-512 and its kin against `emulation/`
+ */
+
 /** One build of the native code with one set of flags, in one folder. */
 class Build {
   #compiler;
   #folder;
   #flags;
   #linkFlags;
+  #emulate;
   #parallel = availableParallelism();
   /** Objects of this build; the others in its folder are left over from earlier sources. @type {Set<string>} */
   #objects = new Set();
 
   /**
    * @param {import('./requirements.mjs').Compiler} compiler
-   * @param {{ folder: string, compile: string[], link: string[] }} settings
+   * @param {Settings} settings
    */
-  constructor(compiler, { folder, compile, link }) {
+  constructor(compiler, { folder, compile, link, emulate = false }) {
     this.#compiler = compiler;
     this.#folder = folder;
+    this.#emulate = emulate;
     this.#flags = [...COMMON, ...compile];
     this.#linkFlags = ['-pthread', ...link, ...(process.platform === 'linux' ? ['-ldl'] : [])];
   }
 
   /**
-   * @param {'core' | 'replay' | 'addon' | 'bench'} part
+   * @param {'core' | 'replay' | 'addon' | 'bench' | 'emulation'} part
    * @param {string[]} [extra] flags of this part alone
    * @returns {Unit[]}
    */
@@ -140,9 +166,10 @@ class Build {
         const variant = variantFlags(name, process.arch, this.#compiler.family);
         if (!variant) return [];
         const source = join(folder, name);
-        const flags = [...this.#flags, ...variant, ...extra];
+        const flags = [...this.#flags, ...(this.#emulate ? emulatedFlags(variant) : variant), ...extra];
         const hash = createHash('sha256').update(JSON.stringify([this.#compiler.identity, flags]));
-        for (const file of [source, ...includedFiles(source, [NATIVE, join(NATIVE, 'core')])]) {
+        const before = flags.includes(EMULATION) ? [EMULATION] : [];
+        for (const file of [...before, source, ...includedFiles(source, [NATIVE, join(NATIVE, 'core')])]) {
           hash.update(`\0${basename(file)}\0`).update(readFileSync(file));
         }
         const object = join(this.#folder, 'obj', `${part}-${name.replace(/\.cpp$/, '')}-${hash.digest('hex').slice(0, 16)}.o`);
@@ -214,14 +241,20 @@ function nodeApiFlags() {
   return [...folders.flatMap(folder => ['-isystem', folder]), '-DNAPI_VERSION=8', '-DNODE_ADDON_API_CPP_EXCEPTIONS'];
 }
 
+/** @type {Settings} */
+const RELEASE = { folder: inRoot('libs', 'kernels', 'build'), compile: OPTIMIZED, link: [] };
+/** @type {Settings} */
+const EMULATED = { folder: inRoot('libs', 'kernels', 'build-emulated'), compile: ['-O1', '-DWEFT_EMULATE', '-Wno-psabi'], link: [], emulate: true };
+
 /**
  * The addon and `weft-replay`, in libs/kernels/build.
  * @param {import('./requirements.mjs').Compiler} compiler
  * @param {Promise<void>} installed  when it resolves, the packages with Node-API's headers are there
  * @param {() => Promise<void>} beforeReplacing  awaited before a file that others may be using changes
+ * @param {Settings} [settings]
  */
-export async function buildNative(compiler, installed, beforeReplacing) {
-  const build = new Build(compiler, { folder: inRoot('libs', 'kernels', 'build'), compile: OPTIMIZED, link: [] });
+export async function buildNative(compiler, installed, beforeReplacing, settings = RELEASE) {
+  const build = new Build(compiler, settings);
   const core = build.units('core');
   const replay = build.units('replay');
   await build.compile([...core, ...replay]);
@@ -234,7 +267,7 @@ export async function buildNative(compiler, installed, beforeReplacing) {
     const shared = process.platform === 'darwin' ? ['-shared', '-undefined', 'dynamic_lookup'] : ['-shared'];
     await build.link('weft_kernels.node', [...core, ...addon], shared, beforeReplacing);
   }
-  build.units('bench');                    // theirs are kept, if they were ever built
+  for (const part of /** @type {const} */ (['bench', 'emulation'])) build.units(part);   // theirs are kept, if they were ever built
   build.sweep();
 }
 
@@ -244,12 +277,11 @@ export async function buildNative(compiler, installed, beforeReplacing) {
  * @returns {Promise<string>} the program
  */
 export async function buildKernelBench(compiler) {
-  const folder = inRoot('libs', 'kernels', 'build');
-  const build = new Build(compiler, { folder, compile: OPTIMIZED, link: [] });
+  const build = new Build(compiler, RELEASE);
   const units = [...build.units('core'), ...build.units('bench')];
   await build.compile(units);
   await build.link('kernel-bench', units, [], async () => {});
-  return join(folder, 'kernel-bench');
+  return join(RELEASE.folder, 'kernel-bench');
 }
 
 /**
@@ -267,4 +299,19 @@ export async function buildSanitized(compiler, sanitizers) {
   await build.link('weft-replay', units, [], async () => {});
   build.sweep();
   return join(settings.folder, 'weft-replay');
+}
+
+/**
+ * The addon and `weft-replay` with all instruction sets of this architecture, those that the processor lacks emulated,
+ * and `check-emulation`, which holds the emulation against plain code and against a processor that has them.
+ * @param {import('./requirements.mjs').Compiler} compiler
+ * @returns {Promise<string>} the folder
+ */
+export async function buildEmulated(compiler) {
+  const build = new Build(compiler, EMULATED);
+  const check = build.units('emulation');
+  await build.compile(check);
+  await build.link('check-emulation', check, [], async () => {});
+  await buildNative(compiler, Promise.resolve(), async () => {}, EMULATED);
+  return EMULATED.folder;
 }

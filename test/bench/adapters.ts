@@ -4,13 +4,14 @@ import { join } from 'node:path';
 import { modulePath, type BaseGeometry } from '@weft/adapters';
 
 const RANKS = [8, 16, 32, 64];
+export const rankOf = (adapter: number): number => RANKS[adapter % RANKS.length]!;
 /** Size of scale · B·A beside weights of an assumed deviation of 1 / sqrt(inputs): answers differ, and nobody can skip the work. */
 const SHARE = 0.05;
 
 /** Writes `count` folders below `out` and answers with their paths. Seeded: the same bytes every time. */
 export function makeAdapters(base: BaseGeometry, out: string, count: number): string[] {
   return Array.from({ length: count }, (_, i) => {
-    const folder = join(out, `bench-${String(i).padStart(2, '0')}`), rank = RANKS[i % RANKS.length]!;
+    const folder = join(out, `bench-${String(i).padStart(2, '0')}`), rank = rankOf(i);
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'adapter_model.safetensors'), tensorsOf(base, rank, i));
     writeFileSync(join(folder, 'adapter_config.json'), `${JSON.stringify(configOf(base, rank), null, 2)}\n`);

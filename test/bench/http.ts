@@ -5,14 +5,21 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Contender } from './contender.js';
 import { Load } from './gateway/load.js';
+import { showSpread } from './report.js';
 import { promptIds, type WeftContender } from './weft.js';
-import { median, type Workload } from './workloads.js';
+import { median, spread, type Spread, type Workload } from './workloads.js';
 
 const UPLOADS = 5;
 
-/** `adapters` are in the engine of `weft` already. */
-export async function benchHttp(weft: WeftContender, { model, adapters, threads, rounds, workload }: { model: string; adapters: string; threads: number; rounds: number; workload: Workload }): Promise<void> {
+/** Tokens per second: decoding in the engine alone, through HTTP, and there with prefill; and of another server that took its turn. */
+export interface HttpFigures { inside: Spread; through: Spread; total: Spread; other?: Spread }
+
+/** `adapters` are in the engine of `weft` already. A server beside us gets every third round. */
+export async function benchHttp(
+  weft: WeftContender, { model, adapters, threads, rounds, workload, beside }: { model: string; adapters: string; threads: number; rounds: number; workload: Workload; beside?: Contender | undefined },
+): Promise<HttpFigures> {
   const dataDir = mkdtempSync(join(tmpdir(), 'weft-bench-http-'));
   const child = spawn(process.execPath, ['apps/cli/dist/main.js', 'up', '--model', model, '--adapters', adapters, '--threads', String(threads), '--port', '0', '--data-dir', dataDir], { stdio: ['ignore', 'pipe', 'inherit'] });
   const load = new Load();
@@ -23,7 +30,7 @@ export async function benchHttp(weft: WeftContender, { model, adapters, threads,
     const headers = { authorization: `Bearer ${tenantKey}`, 'content-type': 'application/json' };
     const names = readdirSync(adapters).sort();
     const vocab = weft.host.model.config.vocab;
-    const round = async (): Promise<{ decode: number; cpu: number }> => {
+    const round = async (): Promise<{ decode: number; total: number; cpu: number }> => {
       const firstAt: number[] = [], tokensAt: number[] = [];
       const before = process.cpuUsage(), began = performance.now();
       await Promise.all(Array.from({ length: workload.requests }, (_, i) => {
@@ -40,27 +47,31 @@ export async function benchHttp(weft: WeftContender, { model, adapters, threads,
       }));
       const { user, system } = process.cpuUsage(before);
       const middle = Math.max(...firstAt), end = Math.max(...tokensAt);
-      return { decode: tokensAt.filter(at => at > middle).length / ((end - middle) / 1000), cpu: (user + system) / 10 / (performance.now() - began) };
+      return { decode: tokensAt.filter(at => at > middle).length / ((end - middle) / 1000), total: tokensAt.length / ((end - began) / 1000), cpu: (user + system) / 10 / (performance.now() - began) };
     };
     await weft.round(workload);
     await round();
-    const inside: number[] = [], outside: number[] = [], cpu: number[] = [];
+    await beside?.open(workload);
+    const inside: number[] = [], outside: number[] = [], totals: number[] = [], others: number[] = [], cpu: number[] = [];
     for (let i = 0; i < rounds; i++) {
       inside.push((await weft.round(workload)).decode!);
       const through = await round();
       outside.push(through.decode);
+      totals.push(through.total);
       cpu.push(through.cpu);
+      if (beside) others.push((await beside.round()).total!);
     }
-    const show = (values: number[]): string => `${median(values).toFixed(1)} (${Math.min(...values).toFixed(1)}–${Math.max(...values).toFixed(1)})`;
-    console.log(`\n## ${workload.requests} streams on ${workload.requests} adapters, prompt ${workload.prompt}, ${workload.fresh} new tokens: decode tokens/s through HTTP ${show(outside)}, engine alone ${show(inside)}: ${(100 * median(outside) / median(inside)).toFixed(1)}%; the load generator took ${median(cpu).toFixed(0)}% of a core`);
+    console.log(`\n## ${workload.requests} streams on ${workload.requests} adapters, prompt ${workload.prompt}, ${workload.fresh} new tokens: decode tokens/s through HTTP ${showSpread(spread(outside))}, engine alone ${showSpread(spread(inside))}: ${(100 * median(outside) / median(inside)).toFixed(1)}%; the load generator took ${median(cpu).toFixed(0)}% of a core`);
 
     const folder = join(adapters, names[1]!);
     const bytes = readdirSync(folder).reduce((sum, file) => sum + statSync(join(folder, file)).size, 0);
     const seconds: number[] = [];
     for (let i = 0; i < UPLOADS; i++) seconds.push(await uploadToFirstToken(url, tenantKey, folder, i, load));
     console.log(`\n## Upload of an adapter of ${(bytes / 2 ** 20).toFixed(1)} MiB to its first token: ${median(seconds).toFixed(2)} s (${Math.min(...seconds).toFixed(2)}–${Math.max(...seconds).toFixed(2)})`);
+    return { inside: spread(inside)!, through: spread(outside)!, total: spread(totals)!, ...(beside && { other: spread(others)! }) };
   } finally {
     load.close();
+    await beside?.close();
     child.kill('SIGTERM');
     await once(child, 'exit');
     rmSync(dataDir, { recursive: true, force: true });

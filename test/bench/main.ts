@@ -1,140 +1,154 @@
 /**
- * `npm run bench`: Weft beside the peers that are installed, interleaved in one run; medians and ranges.
+ * `npm run bench`: Weft beside the peers that are installed, in one run, in turn: every figure that we hold ourselves to,
+ * its aim, and what bounds it. Ratios are of medians; ranges are those of the rounds.
  *
- *   npm run bench -- machine    only this machine's ceilings
- *   npm run bench -- kernels    every kernel beside those ceilings
- *   npm run bench -- host       only what the host does for a step
- *   npm run bench -- gateway    what stands between a client and an executor, beside Portkey and LiteLLM
- *   npm run bench -- http       32 streams through HTTP beside the engine alone, and an upload's way to its first token
+ *   npm run bench                all of it; --quick for a look; --only workloads,trace,busy,memory,http for parts
+ *   npm run bench -- machine     only this machine's ceilings
+ *   npm run bench -- kernels     every kernel beside those ceilings
+ *   npm run bench -- host        only what the host does for a step
+ *   npm run bench -- gateway     what stands between a client and an executor, beside Portkey and LiteLLM
+ *   npm run bench -- http        32 streams through HTTP beside the engine alone, and an upload's way to its first token
  *
- *   WEFT_SMOLLM2=DIR            the base: a folder with the checkpoint (test/fixtures/README.md says how to make one)
- *   WEFT_BENCH_PYTHON=python    a Python with llama-cpp-python, torch + transformers + peft; peers it lacks are left out, by name
- *   WEFT_BENCH_PORTKEY=DIR      a folder in which `npm install @portkey-ai/gateway` was done
- *   WEFT_BENCH_LITELLM=DIR      a virtual environment in which `pip install 'litellm[proxy]'` was done
- *   WEFT_TEST_DATABASE_URL=     a PostgreSQL in which databases may be made (gateway)
+ *   --workloads 1-base,…         <requests>-base, -one (all on one adapter), -distinct (each its own); prefill-<tokens>; long-<tokens>
+ *   --modes reference,bf16,int8  ours: reference; bf16 (activations), int8 (weights), kv8 (int8 cache), or several: int8+kv8
+ *   --isa avx2,avx512            ours: instruction sets, the first one is judged (default: the best, and avx2 where that is another)
+ *   --peers llama,openvino       parts of peers' names, PEFT's too where it is slow (default: all that are installed; none: -)
+ *   --prompt, --new, --rounds, --threads, --timeout (seconds for a peer's round), --pool (MiB)
+ *   --cache DIR                  keeps the peers' copies of the model for the next run, which must be on the same model
+ *   --json FILE, --markdown FILE everything, and the tables
+ *
+ *   WEFT_SMOLLM2=DIR             the base: a folder with the checkpoint (test/fixtures/README.md says how to make one)
+ *   WEFT_BENCH_PYTHON=python     a Python with the peers (peers/README.md); those it lacks are named and left out
  *   WEFT_BENCH_VLLM_PYTHON=python   a Python with vLLM, if that is another: it wants its own torch and transformers
+ *   WEFT_BENCH_LLAMA_SERVER=FILE llama.cpp's HTTP server
+ *   WEFT_BENCH_PORTKEY=DIR       a folder in which `npm install @portkey-ai/gateway` was done
+ *   WEFT_BENCH_LITELLM=DIR       a virtual environment in which `pip install 'litellm[proxy]'` was done
+ *   WEFT_TEST_DATABASE_URL=      a PostgreSQL in which databases may be made (gateway)
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
+import { createCpuDevice } from '@weft/kernels';
 import { makeAdapters } from './adapters.js';
+import { measureExtras, PARTS, type ExtraOptions } from './extras.js';
 import { benchGateway } from './gateway/main.js';
 import { hostShare } from './host-share.js';
-import { benchHttp } from './http.js';
-import { createCpuDevice } from '@weft/kernels';
 import { runKernelBench } from './machine.js';
-import { findPeers, type Peer } from './peers.js';
-import { WeftContender } from './weft.js';
-import { median, parseWorkload, type Figures } from './workloads.js';
+import { residentMemory } from './memory.js';
+import { findPeers } from './peers.js';
+import { markdown, plain, Report, type Line } from './report.js';
+import { runSuite } from './suite.js';
+import { parseMode, WeftContender } from './weft.js';
+import { parseWorkload, spread } from './workloads.js';
 
+const env = process.env;
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    model: { type: 'string', default: process.env['WEFT_SMOLLM2'] ?? '' }, python: { type: 'string', default: process.env['WEFT_BENCH_PYTHON'] ?? '' },
-    portkey: { type: 'string', default: process.env['WEFT_BENCH_PORTKEY'] ?? '' }, litellm: { type: 'string', default: process.env['WEFT_BENCH_LITELLM'] ?? '' },
-    'vllm-python': { type: 'string', default: process.env['WEFT_BENCH_VLLM_PYTHON'] ?? '' },
-    workloads: { type: 'string', default: '1-base,8-base,32-base,8-distinct,32-distinct,32-one' },
-    prompt: { type: 'string', default: '64' }, new: { type: 'string', default: '32' }, rounds: { type: 'string', default: '5' },
-    threads: { type: 'string', default: String(Math.min(2, cpus().length)) }, isa: { type: 'string' }, peers: { type: 'string' }, json: { type: 'string' },
+    model: { type: 'string', default: env['WEFT_SMOLLM2'] ?? '' }, python: { type: 'string', default: env['WEFT_BENCH_PYTHON'] ?? '' },
+    portkey: { type: 'string', default: env['WEFT_BENCH_PORTKEY'] ?? '' }, litellm: { type: 'string', default: env['WEFT_BENCH_LITELLM'] ?? '' },
+    'vllm-python': { type: 'string', default: env['WEFT_BENCH_VLLM_PYTHON'] ?? '' }, 'llama-server': { type: 'string', default: env['WEFT_BENCH_LLAMA_SERVER'] ?? '' },
+    workloads: { type: 'string' }, modes: { type: 'string', default: 'reference,bf16,int8' }, isa: { type: 'string' }, peers: { type: 'string' }, only: { type: 'string' },
+    prompt: { type: 'string', default: '64' }, new: { type: 'string' }, rounds: { type: 'string' }, quick: { type: 'boolean', default: false },
+    threads: { type: 'string', default: String(Math.min(2, cpus().length)) }, timeout: { type: 'string', default: '300' }, pool: { type: 'string', default: '1536' },
+    adapters: { type: 'string' }, cache: { type: 'string' }, json: { type: 'string' }, markdown: { type: 'string' },
   },
 });
-const root = process.env['INIT_CWD'] ?? process.cwd();
+const root = env['INIT_CWD'] ?? process.cwd();
 const fail = (message: string): never => { console.error(message); process.exit(2); };
-const number = (name: 'prompt' | 'new' | 'rounds' | 'threads'): number => {
-  const value = Number(values[name]);
+function number(name: 'prompt' | 'new' | 'rounds' | 'threads' | 'timeout' | 'pool', otherwise?: number): number {
+  const value = Number(values[name] ?? otherwise);
   return Number.isInteger(value) && value > 0 ? value : fail(`--${name} is a positive integer`);
-};
+}
+function list(name: 'workloads' | 'modes' | 'isa' | 'only' | 'peers', otherwise = ''): string[] { return (values[name] ?? otherwise).split(',').filter(Boolean); }
+function sure<T>(work: () => T): T { try { return work(); } catch (error) { return fail((error as Error).message); } }
+function write(path: string | undefined, content: string): void {
+  if (path === undefined) return;
+  const file = resolve(root, path);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, content);
+}
 
-console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`);
-if (positionals[0] !== undefined && !['machine', 'kernels', 'host', 'gateway', 'http'].includes(positionals[0])) fail(`bench ${positionals[0]}: expected nothing, machine, kernels, host, gateway or http`);
-if (positionals[0] === 'gateway') {
-  await benchGateway({ portkey: values.portkey!, litellm: values.litellm! }, number('rounds'));
+const command = positionals[0] ?? 'all', { quick } = values;
+const threads = number('threads'), rounds = number('rounds', quick ? 3 : 5), fresh = number('new', quick ? 16 : 32), prompt = number('prompt');
+const COMMANDS = ['all', 'machine', 'kernels', 'host', 'gateway', 'http', 'memory'];
+if (!COMMANDS.includes(command)) fail(`bench ${command}: expected ${COMMANDS.slice(1).join(', ')}, or nothing`);
+const parts = command === 'http' ? ['http'] : list('only', `workloads,${PARTS.join(',')}`);
+for (const part of parts) if (part !== 'workloads' && !(PARTS as readonly string[]).includes(part)) fail(`--only ${part}: expected workloads, ${PARTS.join(', ')}`);
+
+if (command === 'memory') {
+  console.log(JSON.stringify(await residentMemory({ model: values.model, adapters: values.adapters!, threads, poolBytes: number('pool') * 2 ** 20, workload: parseWorkload('32-distinct', prompt, fresh) })));
   process.exit(0);
 }
-const isa = values.isa ?? detectIsa();
-const ceilings = runKernelBench(isa, number('threads'), positionals[0] === 'kernels' ? '' : 'machine');
-for (const line of ceilings) console.log(line);
-if (positionals[0] === 'machine' || positionals[0] === 'kernels') process.exit(0);
-if (positionals[0] === 'host') {
+console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`);
+if (command === 'gateway') {
+  await benchGateway({ portkey: values.portkey, litellm: values.litellm }, rounds);
+  process.exit(0);
+}
+const best = bestIsa(), isas = list('isa', [...new Set([best, ...(best.startsWith('avx512') ? ['avx2'] : [])])].join(','));
+if (command === 'machine' || command === 'kernels') {
+  for (const isa of isas) for (const line of runKernelBench(isa, threads, command === 'kernels' ? '' : 'machine')) console.log(line);
+  process.exit(0);
+}
+if (command === 'host') {
   const { medianMs, p99Ms } = await hostShare();
   console.log(`host share of a step at 32 rows, 32 adapters (schedule, frame, commit): ${medianMs.toFixed(3)} ms, 99% below ${p99Ms.toFixed(3)} ms`);
   process.exit(0);
 }
 if (!values.model) fail('bench needs a base model: --model DIR or WEFT_SMOLLM2=DIR (test/fixtures/README.md says how to make one)');
-const model = resolve(root, values.model!);
+const model = resolve(root, values.model);
 if (!existsSync(join(model, 'config.json'))) fail(`${model} holds no config.json`);
 
 const scratch = mkdtempSync(join(tmpdir(), 'weft-bench-data-'));
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }));
-const workloads = (positionals[0] === 'http' ? '32-distinct' : values.workloads!).split(',').map(text => parseWorkload(text, number('prompt'), number('new')));
-const distinct = Math.max(1, ...workloads.filter(w => w.kind !== 'base').map(w => (w.kind === 'one' ? 1 : w.requests)));
-const weft = new WeftContender();
-await weft.open(model, number('threads'), values.isa, undefined);
-const adapters = makeAdapters(weft.host.model.geometry, join(scratch, 'adapters'), distinct);
-await weft.addAdapters(adapters);
-if (positionals[0] === 'http') {
-  await benchHttp(weft, { model, adapters: dirname(adapters[0]!), threads: number('threads'), rounds: number('rounds'), workload: workloads.find(w => w.kind === 'distinct')! });
-  await weft.close();
-  process.exit(0);
-}
-const { peers, absent } = findPeers({ python: values.python!, vllmPython: values['vllm-python']!, model, adapters, scratch, threads: number('threads'), only: values.peers?.split(',') });
-for (const line of absent) console.log(`absent: ${line}`);
+const cache = values.cache === undefined ? join(scratch, 'peers') : resolve(root, values.cache);
+const names = `1-base,8-base,32-base,8-distinct,32-distinct,32-one,prefill-512${quick ? '' : ',prefill-4096'}`;
+const workloads = parts.includes('workloads') ? list('workloads', names).map(name => sure(() => parseWorkload(name, prompt, fresh))) : [];
+const modes = list('modes').map(name => sure(() => parseMode(name)));
 
-const name = `weft ${weft.host.device.isa}`;
-const delaysMs: number[] = [];
-const rows: { workload: string; contender: string; figures: Figures[] }[] = [];
-for (const w of workloads) {
-  const text = `${w.requests}-${w.kind}`;
-  const mine = { workload: text, contender: name, figures: [] as Figures[] };
-  const theirs = peers.map(peer => ({ workload: text, contender: peer.name, figures: [] as Figures[], peer }));
-  await weft.round(w);                                             // one that isn't counted, as the peers do
-  for (let round = 0; round < number('rounds'); round++) {
-    const delay = monitorEventLoopDelay({ resolution: 1 });
-    delay.enable();
-    mine.figures.push(await weft.round(w));
-    delay.disable();
-    delaysMs.push(delay.max / 1e6 - 1);
-    for (const entry of theirs) if (entry.peer.runs(w)) entry.figures.push(entry.peer.round(w));
+// ── who takes part ────────────────────────────────────────────────────────────────────────────────────────────────
+const engine = { modelDir: model, threads, poolBytes: number('pool') * 2 ** 20 };
+const ours: WeftContender[] = [], absent: string[] = [];
+for (const isa of isas) {
+  for (const mode of modes) {
+    const name = `weft ${mode.name}${isa === isas[0] ? '' : ` ${isa}`}`;
+    try { ours.push(await WeftContender.start({ ...mode, isa }, name, engine)); } catch (error) { absent.push(`${name}: ${(error as Error).message}`); }
   }
-  rows.push(mine, ...theirs.map(({ peer: _peer, ...row }) => row));
-  print(mine, theirs);
 }
-const { model: loaded, pool, engine, device } = weft.host;
-const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
-console.log(`\nevent loop: longest delay of a round ${median(delaysMs).toFixed(1)} ms (median of rounds; worst ${Math.max(...delaysMs).toFixed(1)} ms)`);
-console.log(`memory: ${mib(process.memoryUsage().rss)} resident; weights ${mib(loaded.weightBytes)}, pool ${mib(pool.total * pool.pageBytes)} (${pool.census().adapter} pages of adapters resident)`);
-console.log(`adapter bytes read by kernels ${mib(device.stats().adapterBytesRead)}, copied ${device.stats().adapterBytesCopied}; ${engine.load().step} steps`);
-await weft.close();
-if (values.json) {
-  const path = resolve(root, values.json);
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, `${JSON.stringify({ date: new Date().toISOString(), cpu: cpus()[0]?.model, ceilings, prompt: values.prompt, new: values.new, rows }, null, 1)}\n`);
-}
+if (!ours[0]) fail(absent.join('\n'));
+const { geometry, config } = ours[0].host.model;
+const distinct = Math.max(parts.some(part => part !== 'workloads') ? 32 : 1, ...workloads.filter(w => w.kind === 'distinct').map(w => w.requests));
+const adapters = makeAdapters(geometry, join(scratch, 'adapters'), distinct);
+for (const weft of ours) await weft.addAdapters(adapters);
+const peerOptions = { python: values.python, vllmPython: values['vllm-python'], model, adapters, cache, threads, only: values.peers?.split(','), timeout: number('timeout') };
+const { peers, absent: absentPeers } = findPeers(peerOptions);
+for (const line of [...absent, ...absentPeers]) console.log(`absent: ${line}`);
 
-function detectIsa(): string {
+// ── figures ───────────────────────────────────────────────────────────────────────────────────────────────────────
+const conditions = `prompt ${prompt}, ${fresh} new tokens, ${threads} threads, ${rounds} rounds; adapters all-linear of ranks 8, 16, 32, 64 in turn`;
+console.log(conditions);
+const sections: string[] = [];
+const say = (title: string, table: string[][], ...below: string[]): void => {
+  console.log(`\n${title}\n${plain(table)}${below.map(line => `\n${line}`).join('')}`);
+  sections.push(`## ${title}\n\n${markdown(table)}\n${below.map(line => `\n${line}\n`).join('')}`);
+};
+const { lines, eventLoopMs, ceilings } = await runSuite(workloads, [...ours, ...peers], {
+  rounds, threads,
+  onWorkload(name: string, done: Line[], machine: string[]) { say(name, new Report(done, {}).table(name), ...machine); },
+});
+const extraOptions: ExtraOptions = { parts, ours, peers, adapters, cache, scratch, engine, rounds, prompt, fresh, longContext: Math.min(quick ? 2048 : 8192, config.maxPositions), python: values.python, llamaServer: values['llama-server'], isa: isas[0]!, lines };
+const extras = { ...await measureExtras(extraOptions, say), ...(eventLoopMs.length > 0 && { eventLoopMs: spread(eventLoopMs)! }) };
+const report = new Report(lines, extras);
+say('Aims', report.aimTable());
+if (extras.eventLoopMs) console.log(`\nevent loop: longest delay of a round ${extras.eventLoopMs.median.toFixed(1)} ms (median of rounds; worst ${extras.eventLoopMs.high.toFixed(1)} ms)`);
+for (const weft of ours) await weft.shutDown();
+const cpu = cpus()[0]?.model;
+write(values.json, `${JSON.stringify({ date: new Date().toISOString(), cpu, conditions, absent: [...absent, ...absentPeers], ceilings, lines, extras, aims: report.aims() }, null, 1)}\n`);
+write(values.markdown, `${cpu}, ${cpus().length} cores. ${conditions}.\n\n${sections.join('\n')}`);
+
+function bestIsa(): string {
   const device = createCpuDevice({ threads: 1 });
   device.close();
   return device.isa;
-}
-
-function print(mine: { workload: string; contender: string; figures: Figures[] }, theirs: { contender: string; figures: Figures[]; peer: Peer }[]): void {
-  console.log(`\n${mine.workload}  (prompt ${values.prompt}, ${values.new} new tokens, ${number('threads')} threads, ${values.rounds} rounds)`);
-  const column = (figures: Figures[], key: keyof Figures): number[] => figures.map(f => f[key]).filter(v => v !== null);
-  const show = (figures: Figures[], key: keyof Figures): string => {
-    const v = column(figures, key);
-    return v.length === 0 ? '-' : `${median(v).toFixed(1)} (${Math.min(...v).toFixed(1)}–${Math.max(...v).toFixed(1)})`;
-  };
-  const ratio = (other: Figures[], key: keyof Figures): string => {
-    const a = column(mine.figures, key), b = column(other, key);
-    return a.length && b.length ? `${(median(a) / median(b)).toFixed(2)}×` : '-';
-  };
-  const line = (...cells: string[]): void => console.log(cells.map((cell, i) => cell.padEnd(i === 0 ? 34 : 26)).join(''));
-  line('', 'decode tokens/s', 'prefill tokens/s', 'weft ÷ it: decode, prefill');
-  line(mine.contender, show(mine.figures, 'decode'), show(mine.figures, 'prefill'));
-  for (const { contender, figures, peer } of theirs) {
-    if (figures.length === 0) line(contender, `not run: ${peer.whyNot(parseWorkload(mine.workload, 1, 1))}`);
-    else line(contender, show(figures, 'decode'), show(figures, 'prefill'), `${ratio(figures, 'decode')}, ${ratio(figures, 'prefill')}`);
-  }
 }

@@ -1,8 +1,10 @@
-/** Weft itself as a contender: the engine in this process, the same workloads as the peers (peers/common.py). */
+/** Weft itself as a contender: the engine in this process, in one mode, the same workloads as the peers (peers/common.py). */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createEngine, type EngineHost, type EngineRequest } from '@weft/engine';
+import { createEngine, type EngineHost, type EngineOptions, type EngineRequest } from '@weft/engine';
+import type { Contender } from './contender.js';
+import { weightCount, type Shape } from './floor.js';
 import type { Figures, Workload } from './workloads.js';
 
 // As in peers/common.py: requests share no prefix and no token pattern.
@@ -10,42 +12,82 @@ const PROMPT_STRIDE = 7919, PROMPT_STEP = 104729;
 export const promptIds = (request: number, length: number, vocab: number): number[] =>
   Array.from({ length }, (_, t) => 100 + ((request * PROMPT_STRIDE + (t + 1) * PROMPT_STEP) % (vocab - 100)));
 
-export class WeftContender {
+/** What an engine is asked to be; what is not given is the engine's own choice. */
+export type Mode = { readonly name: string } & Partial<Record<'weights' | 'activations' | 'kv' | 'isa', string>>;
+
+const PARTS: Record<string, Partial<Mode>> = { reference: {}, bf16: { activations: 'bf16' }, int8: { weights: 'int8' }, kv8: { kv: 'int8' } };
+
+/** `reference`; `bf16`: bf16 activations; `int8`: int8 weights; `kv8`: int8 cache; or several of them, as in `int8+kv8`. */
+export function parseMode(name: string): Mode {
+  return name.split('+').reduce<Mode>((mode, part) => {
+    if (!PARTS[part]) throw new Error(`mode ${name}: expected ${Object.keys(PARTS).join(', ')}, or several of them joined by +`);
+    return { ...mode, ...PARTS[part] };
+  }, { name });
+}
+
+export interface WeftOptions { modelDir: string; threads: number; poolBytes: number; traceFile?: string }
+
+export class WeftContender implements Contender {
   readonly #firstAt = new Map<string, number>();
   #tokensAt: number[] = [];
   #left = 0;
   #done: (() => void) | null = null;
   #failure: Error | null = null;
   #round = 0;
+  #workload: Workload | null = null;
   readonly #cache = mkdtempSync(join(tmpdir(), 'weft-bench-'));
-  host!: EngineHost;
+  /** Pages that were in use at once, at most. */
+  mostPages = 0;
   readonly digests: string[] = [];
+  host!: EngineHost;
 
-  async open(modelDir: string, threads: number, isa: string | undefined, weights: 'bf16' | 'f16' | undefined): Promise<void> {
-    this.host = await createEngine({
-      modelDir, adapterCacheDir: this.#cache, threads, ...(isa && { isa }), ...(weights && { weights }),
-      listener: {
-        onStep: (_step, events) => {
-          const now = performance.now();
-          for (const { requestId } of events) {
-            if (!this.#firstAt.has(requestId)) this.#firstAt.set(requestId, now);
-            this.#tokensAt.push(now);
-          }
+  private constructor(readonly mode: Mode, readonly name: string) {}
+
+  /** Throws when the engine does not become what `mode` says. */
+  static async start(mode: Mode, name: string, { modelDir, threads, poolBytes, traceFile }: WeftOptions): Promise<WeftContender> {
+    const weft = new WeftContender(mode, name);
+    const { name: _name, ...asked } = mode;
+    try {
+      weft.host = await createEngine({
+        modelDir, adapterCacheDir: weft.#cache, threads, poolBytes, ...(traceFile && { traceFile }), ...(asked as Partial<EngineOptions>),
+        listener: {
+          onStep: (_step, events) => weft.#note(events),
+          onTerminal: ({ error }) => {
+            if (error) weft.#failure = error;
+            if (--weft.#left === 0) weft.#done!();
+          },
         },
-        onTerminal: ({ error }) => {
-          if (error) this.#failure = error;
-          if (--this.#left === 0) this.#done!();
-        },
-      },
-    });
+      });
+      weft.#checkMode();
+      return weft;
+    } catch (error) {
+      await weft.shutDown();
+      throw error;
+    }
   }
 
   async addAdapters(folders: string[]): Promise<void> {
     for (const folder of folders) this.digests.push((await this.host.library.addFolder(folder)).digest);
   }
 
+  /** What the floor depends on, with bytes as this mode has them. */
+  get shape(): Shape {
+    const { model } = this.host, { layers, hidden, heads, kvHeads, headDim, intermediate, vocab } = model.config;
+    const shape = { layers, hidden, heads, kvHeads, headDim, intermediate, vocab, weightBytes: 2, tokenBytes: model.kv.pageBytes / 16, adapterBytes: 2 };
+    return { ...shape, weightBytes: model.weightBytes / weightCount(shape) };
+  }
+
+  suits(): boolean { return true; }
+
+  async open(w: Workload): Promise<string> {
+    this.#workload = w;
+    await this.round();
+    const { weights, activations = 'f32', kv = 'f16' } = this.mode;
+    return `weft, ${this.host.device.isa}, ${weights ?? 'bf16'}, activations ${activations}, KV ${kv}`;
+  }
+
   /** One round: all requests start together; decoding is what lies behind the last first token. */
-  async round(w: Workload): Promise<Figures> {
+  async round(w: Workload = this.#workload!): Promise<Figures> {
     const { engine, model } = this.host;
     this.#firstAt.clear();
     this.#tokensAt = [];
@@ -75,8 +117,33 @@ export class WeftContender {
     };
   }
 
-  async close(): Promise<void> {
-    await this.host.close();
+  /** The engine stays for the next workload. */
+  async close(): Promise<void> {}
+
+  async shutDown(): Promise<void> {
+    await this.host?.close();
     rmSync(this.#cache, { recursive: true, force: true });
+  }
+
+  #note(events: readonly { requestId: string }[]): void {
+    const now = performance.now();
+    this.mostPages = Math.max(this.mostPages, this.host.pool.total - this.host.pool.free);
+    for (const { requestId } of events) {
+      if (!this.#firstAt.has(requestId)) this.#firstAt.set(requestId, now);
+      this.#tokensAt.push(now);
+    }
+  }
+
+  /** An option that the engine passes over would be timed under a wrong name. */
+  #checkMode(): void {
+    const { model, device } = this.host, { weightBytes, kvHeads, headDim, layers } = this.shape;
+    const f16TokenBytes = layers * 2 * kvHeads * headDim * 2;
+    const is: Record<string, boolean> = {
+      isa: this.mode.isa === undefined || device.isa === this.mode.isa,
+      weights: this.mode.weights !== 'int8' || weightBytes < 1.2,
+      activations: this.mode.activations === undefined || (model as { activations?: string }).activations === this.mode.activations,
+      kv: this.mode.kv !== 'int8' || model.kv.pageBytes / 16 < 0.75 * f16TokenBytes,
+    };
+    for (const [option, well] of Object.entries(is)) if (!well) throw new Error(`this engine has no option ${option}`);
   }
 }

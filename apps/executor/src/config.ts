@@ -1,4 +1,5 @@
 import { Env, WeftError } from '@weft/contracts';
+import type { EngineOptions } from '@weft/engine';
 
 export interface ExecutorConfig {
   /** Port 0 takes a free one. */
@@ -20,7 +21,7 @@ export interface ExecutorConfig {
   isa: string | undefined;
   poolBytes: number | undefined;
   maxModelLen: number | undefined;
-  weights: 'bf12' | 'bf16' | 'f16' | 'f32' | undefined;
+  weights: EngineOptions['weights'];
   activations: 'f32' | 'bf16' | undefined;
   /** Whether packed weights are kept for the next start. */
   packedCache: boolean;
@@ -52,7 +53,7 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<ExecutorConfi
     isa: env.optional('WEFT_ISA'),
     poolBytes: env.integer('WEFT_POOL_BYTES', { min: 1 }),
     maxModelLen: env.integer('WEFT_MAX_MODEL_LEN', { min: 1 }),
-    weights: env.oneOf('WEFT_WEIGHTS', ['bf12', 'bf16', 'f16', 'f32']),
+    weights: env.oneOf('WEFT_WEIGHTS', ['bf12', 'bf16', 'f16', 'f32', 'int8']),
     activations: env.oneOf('WEFT_ACTIVATIONS', ['f32', 'bf16']),
     packedCache: env.oneOf('WEFT_PACKED_CACHE', ['on', 'off']) !== 'off',
     traceFile: env.optional('WEFT_TRACE'),

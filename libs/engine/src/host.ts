@@ -1,7 +1,7 @@
 /** Puts an engine together on a real device: model, pool, runner, loader. The executor and plain scripts start here. */
 import { readBaseText, type BaseGeometry, type BaseText } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, createCpuDevice, type Device } from '@weft/kernels';
+import { BLOCK_TOKENS, createCpuDevice, type Device, type WeightType } from '@weft/kernels';
 import { AdapterLibrary } from './adapter-library.js';
 import { slotWords } from './adapter-slots.js';
 import { openCheckpoint } from './checkpoint/index.js';
@@ -9,7 +9,7 @@ import { systemClock } from './clock.js';
 import { Engine } from './engine.js';
 import { ImageLoader } from './loader.js';
 import { availableMemoryBytes, planPool } from './memory.js';
-import { loadModel, PackedCache, type WeightDtype } from './models/index.js';
+import { loadModel, PackedCache } from './models/index.js';
 import type { Activations, Model } from './models/types.js';
 import { PagePool } from './page-pool.js';
 import type { EngineListener } from './request.js';
@@ -29,7 +29,7 @@ export interface EngineOptions {
   listener: EngineListener;
   threads?: number;
   isa?: string;
-  weights?: WeightDtype;
+  weights?: WeightType;
   /** What linear maps read: f32, or rounded to bf16, which is faster where the processor multiplies bf16. */
   activations?: Activations;
   poolBytes?: number;

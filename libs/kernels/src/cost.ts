@@ -1,6 +1,7 @@
 /** What an op must move and compute: the floor that a measured time is held against. */
 import type { CommandList } from './command-list.js';
-import { DType, OPS } from './ops.js';
+import { LOGIT_TILE } from './frame.js';
+import { DType, INT8_GROUP, OPS } from './ops.js';
 import type { Op } from './op.js';
 
 /** What a step's ops depend on, beside their recorded shapes. */
@@ -19,23 +20,29 @@ export interface StepFacts {
 
 export interface OpCost { name: string; bytes: number; flops: number }
 
-const WEIGHT_BYTES: Record<number, number> = { [DType.f32]: 4, [DType.bf16]: 2, [DType.f16]: 2, [DType.int8]: 1, [DType.bf12]: 1.5 };
+const WEIGHT_BYTES: Record<number, number> = { [DType.f32]: 4, [DType.bf16]: 2, [DType.f16]: 2, [DType.int8]: 1 + 2 / INT8_GROUP, [DType.bf12]: 1.5 };
 const byCode = new Map<number, Op>(Object.values(OPS).map(op => [op.code, op as Op]));
 
 type Params = Record<string, number>;
-const F32 = 4, F16 = 2;
+const F32 = 4, F16 = 2, I16 = 2;
+
+/** The head works on logit rows, in tiles. */
+const linearRows = (p: Params, f: StepFacts): number =>
+  (p['countFrom']! > 0 || p['rows']! <= LOGIT_TILE ? Math.min(Math.max(f.logits - p['countFrom']!, 0), p['rows']!) : f.rows);
+
+function linearCost(p: Params, f: StepFacts, inputBytes: number): { bytes: number; flops: number } {
+  const rows = linearRows(p, f), n = p['n']!, k = p['k']!;
+  return { bytes: (rows > 0 ? n * k * WEIGHT_BYTES[p['dtype']!]! : 0) + rows * (n * F32 + k * inputBytes), flops: 2 * rows * n * k };
+}
 
 /** Bytes and flops by op. Weights and KV are read once a step, activations once per row. Ops that only move few rows count those. */
 const COSTS: Partial<Record<keyof typeof OPS, (p: Params, f: StepFacts) => { bytes: number; flops: number }>> = {
   embed: (p, f) => ({ bytes: f.rows * p['dim']! * (WEIGHT_BYTES[p['dtype']!]! + F32), flops: 0 }),
   rmsNorm: (p, f) => ({ bytes: f.rows * p['dim']! * F32 * 4, flops: f.rows * p['dim']! * 4 }),
   headNorm: (p, f) => ({ bytes: f.rows * p['width']! * F32 * 2, flops: f.rows * p['width']! * 4 }),
-  linear(p, f) {
-    // The head works on logit rows, in tiles.
-    const rows = p['countFrom']! > 0 || p['rows']! <= 64 ? Math.min(Math.max(f.logits - p['countFrom']!, 0), p['rows']!) : f.rows;
-    const weights = rows > 0 ? p['n']! * p['k']! * WEIGHT_BYTES[p['dtype']!]! : 0;
-    return { bytes: weights + rows * (p['n']! + p['k']!) * F32, flops: 2 * rows * p['n']! * p['k']! };
-  },
+  linear: (p, f) => linearCost(p, f, F32),
+  quantizeRows: (p, f) => ({ bytes: linearRows(p, f) * p['k']! * (F32 + I16), flops: linearRows(p, f) * p['k']! * 3 }),
+  linearInt8: (p, f) => linearCost(p, f, I16),
   rope: (p, f) => ({ bytes: f.rows * p['heads']! * p['rotary']! * F32 * 2, flops: f.rows * p['heads']! * p['rotary']! * 3 }),
   kvWrite: (p, f) => ({ bytes: f.rows * p['kvHeads']! * p['dim']! * 2 * (F32 + F16), flops: 0 }),
   attention: (p, f) => ({

@@ -2,7 +2,7 @@
 import { WeftError } from '@weft/contracts';
 import type { CommandList } from './command-list.js';
 import {
-  Binding, FIRST_BUFFER_ID, type BindingName, type Device, type DeviceBuffer, type DeviceStats, type SubmitOptions, type SubmitResult, type TensorSource,
+  Binding, FIRST_BUFFER_ID, type BindingName, type Device, type DeviceBuffer, type DeviceStats, type SubmitOptions, type SubmitResult, type TensorSource, type WeightType,
 } from './device.js';
 import { PackLayout, fromNative, native, nativeModule, type NativeDevice, type NativeSource } from './native.js';
 import { DType, panelBytes } from './ops.js';
@@ -10,7 +10,7 @@ import { DType, panelBytes } from './ops.js';
 export interface CpuDeviceOptions {
   /** Threads that compute; as many as affinity and cgroup leave where it is not given. */
   threads?: number | undefined;
-  /** portable, avx2, avx512 or neon; the best of this processor where it is not given. */
+  /** portable, avx2, avx512, avx512bf16, amx or neon; the best of this processor where it is not given. */
   isa?: string | undefined;
 }
 
@@ -62,7 +62,7 @@ class CpuDevice implements Device {
     return native(() => this.#native.host(id));
   }
 
-  packLinear(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer> {
+  packLinear(sources: TensorSource[], target: WeightType, label: string): Promise<DeviceBuffer> {
     const rows = sources.reduce((sum, source) => sum + source.rows, 0);
     return this.#pack(sources, target, PackLayout.panels, panelBytes(rows, sources[0]?.cols ?? 0, target), label);
   }
@@ -72,20 +72,20 @@ class CpuDevice implements Device {
     return this.#tryPack(sources, 'bf12', PackLayout.panels, panelBytes(rows, sources[0]?.cols ?? 0, 'bf12'), label);
   }
 
-  packRows(source: TensorSource, target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer> {
+  packRows(source: TensorSource, target: TensorSource['dtype'], label: string): Promise<DeviceBuffer> {
     return this.#pack([source], target, PackLayout.rows, source.rows * source.cols * (target === 'f32' ? 4 : 2), label);
   }
 
   packVector(sources: TensorSource[], label: string): Promise<DeviceBuffer> {
     const columns = sources.map(source => ({ ...source, rows: source.rows * source.cols, cols: 1 }));
-    return this.#pack(columns, 'f32', PackLayout.rows, columns.reduce((sum, source) => sum + source.rows * 4, 0), label);
+    return this.#pack(columns, 'f32', PackLayout.rows, columns.reduce((sum, source) => sum + source.rows, 0) * 4, label);
   }
 
-  async #pack(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', layout: number, bytes: number, label: string): Promise<DeviceBuffer> {
+  async #pack(sources: TensorSource[], target: WeightType, layout: number, bytes: number, label: string): Promise<DeviceBuffer> {
     return (await this.#tryPack(sources, target, layout, bytes, label))!;
   }
 
-  async #tryPack(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32' | 'bf12', layout: number, bytes: number, label: string): Promise<DeviceBuffer | null> {
+  async #tryPack(sources: TensorSource[], target: WeightType, layout: number, bytes: number, label: string): Promise<DeviceBuffer | null> {
     const nativeSources = sources.map((source): NativeSource =>
       ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols }));
     const id = await this.#settled(() => this.#native.pack(nativeSources, DType[target], layout, label));

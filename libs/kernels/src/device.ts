@@ -13,6 +13,9 @@ export const FIRST_BUFFER_ID = 16;
 /** Where a matrix's bytes lie in a safetensors file: [rows][cols] values from byte `offset` on. name: the tensor's, for errors. */
 export interface TensorSource { path: string; offset: number; dtype: 'bf16' | 'f16' | 'f32'; rows: number; cols: number; name?: string | undefined }
 
+/** What matrices can be stored as. int8 is made from any of the others. */
+export type WeightType = TensorSource['dtype'] | 'int8' | 'bf12';
+
 export interface SubmitOptions {
   bindings: Partial<Record<BindingName, DeviceBuffer>>;
   /** Measure each op (ns). */
@@ -47,19 +50,20 @@ export interface Device {
   host(buffer: DeviceBuffer): ArrayBuffer;
 
   /**
-   * Packs rows of checkpoint matrices, one after another, into panels of 32 outputs (see op `linear`), straight from the
-   * files, on native threads, in turn with submitted lists. n = Σ rows. target: the stored dtype. Rejects with a WeftError
+   * Packs rows of checkpoint matrices, one after another, into panels of 32 outputs (see op `linear`; int8: DType), straight
+   * from the files, on native threads, in turn with submitted lists. n = Σ rows. target: the stored dtype; all but int8 hold
+   * the file's values exactly, int8 the nearest multiple of its scale, the least that spans the group. Rejects with a WeftError
    * that names the source: checkpoint_not_finite (NaN, infinity), checkpoint_tensor_dtype (a value that `target` cannot
    * hold exactly), checkpoint_file_missing, io_error.
    */
-  packLinear(sources: TensorSource[], target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer>;
+  packLinear(sources: TensorSource[], target: Exclude<WeightType, 'bf12'>, label: string): Promise<DeviceBuffer>;
   /**
    * The same for bf16 tensors, in three quarters of the bytes and without loss (`bf12`, native/core/bf12.h). Null where the
    * values' exponents are too many for it.
    */
   packCoded(sources: TensorSource[], label: string): Promise<DeviceBuffer | null>;
   /** Plain rows (embedding tables of untied models). */
-  packRows(source: TensorSource, target: 'bf16' | 'f16' | 'f32', label: string): Promise<DeviceBuffer>;
+  packRows(source: TensorSource, target: TensorSource['dtype'], label: string): Promise<DeviceBuffer>;
   /** Vectors (norm weights, biases) as f32. */
   packVector(sources: TensorSource[], label: string): Promise<DeviceBuffer>;
 

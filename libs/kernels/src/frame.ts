@@ -39,6 +39,8 @@ export const SLOT_WORDS = 4;
 
 /** Tokens in a KV block. */
 export const BLOCK_TOKENS = 16;
+/** Positions of a span, which attention computes on its own. */
+export const ATTENTION_SPAN = 256;
 /** Logit rows in a tile: bounds the logits buffer at 64 × vocabulary × 4 bytes. */
 export const LOGIT_TILE = 64;
 

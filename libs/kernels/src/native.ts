@@ -63,10 +63,10 @@ export function native<T>(call: () => T): T {
 
 let loaded: NativeModule | undefined;
 
-/** The addon, loaded when first needed. It lies beside both `src` and `dist`. */
+/** The addon, loaded when first needed. It lies beside both `src` and `dist`; WEFT_KERNELS_ADDON names another, for tests. */
 export function nativeModule(): NativeModule {
   if (loaded) return loaded;
-  const path = '../build/weft_kernels.node';
+  const path = process.env.WEFT_KERNELS_ADDON ?? '../build/weft_kernels.node';
   try {
     loaded = createRequire(import.meta.url)(path) as NativeModule;
   } catch (error) {

@@ -64,7 +64,7 @@ export const typed = <R extends string, C extends string, L extends string, T ex
 export const vec = <R extends string>(elem: 'f32' | 'i32', count: R): Operand<R, false> =>
   ({ kind: 'rows', elem, access: 'in', optional: false, rows: count, cols: 1, ld: 1 });
 
-/** A weight [n][k] in panels of 32 outputs (see op `linear`), or plain rows where `layout` is 1, of the DType in `dtype`. */
+/** A weight [n][k] in panels of 32 outputs (see op `linear`; int8: DType), or plain rows where `layout` is 1, of the DType in `dtype`. */
 export const packed = <N extends string, K extends string, T extends string, L extends string = never>(
   n: N, k: K, dtype: T, layout?: L,
 ): Operand<N | K | T | L, false> =>

@@ -18,9 +18,23 @@
 import { arena, counts, f32, inout, mat, op, optional, out, packed, table, typed, u32, vec } from './op.js';
 import { GROUP_WORDS, RESULT_WORDS, SAMPLE_WORDS, SEGMENT_WORDS, SLOT_WORDS } from './frame.js';
 
-/** Stored formats of weights. Values are part of the recorded format. */
+/**
+ * Stored formats of weights. Values are part of the recorded format.
+ *
+ * int8: w = scale · q with one bf16 scale for each output and group of INT8_GROUP consecutive k. A panel is a sequence
+ * [ceil(k/64)]{ int8 q [pairs of k][32][2], bf16 scales [32] }; the last group has only as many pairs as it needs, the tail of
+ * an odd k is zero. 1.03 bytes a weight.
+ *
+ * bf12: bf16 in 12 bits, without loss (native/core/bf12.h).
+ */
 export const DType = { f32: 0, bf16: 1, f16: 2, int8: 3, bf12: 4 } as const;
 export type DType = (typeof DType)[keyof typeof DType];
+
+/** Values of k that share a scale, in weights and in quantized activations. */
+export const INT8_GROUP = 64;
+
+/** 32-bit words of a row of k quantized activations (see `quantizeRows`). */
+export const quantizedWords = (k: number): number => Math.ceil(k / INT8_GROUP) * (INT8_GROUP / 2 + 1);
 
 /** Activations of gated MLPs. */
 export const Activation = { silu: 0, geluTanh: 1, gelu: 2 } as const;
@@ -38,7 +52,7 @@ export const resolve = op(1, 'resolve', {
   outTokens: out(vec('i32', 'rows')), outPositions: out(vec('i32', 'rows')),
 }, { count: counts('rows'), rows: u32, nSlots: u32, maxLen: u32, vocab: u32 });
 
-/** x[t] = scale · table[tokens[t]].  `layout` 0: GEMM-packed (tied head, see `linear`), 1: plain rows [vocab][dim]. */
+/** x[t] = scale · table[tokens[t]].  `layout` 0: GEMM-packed (tied head, see `linear`), 1: plain rows [vocab][dim] (not int8). */
 export const embed = op(2, 'embed', {
   table: packed('vocab', 'dim', 'dtype', 'layout'), tokens: vec('i32', 'rows'), x: out(mat('f32', 'rows', 'dim', 'ldx')),
 }, { count: counts('rows'), rows: u32, vocab: u32, dim: u32, dtype: u32, layout: u32, ldx: u32, scale: f32 });
@@ -62,8 +76,9 @@ export const headNorm = op(4, 'headNorm', {
  * y[t] = W x[t] + b, or y[t] += W x[t] + b with `accumulate`.
  *
  * W [n, k] is packed as [ceil(n/32)][k][32] of its dtype, bf16 as [ceil(n/32)][ceil(k/2)][32][2]; what is beyond n and k is
- * zero; bf12 is bf16 in 12 bits, without loss (native/core/bf12.h). Outputs stand in lanes and K runs sequentially in f32, so a row's bits don't depend on how many rows there are.
- * bf16 rows with bf16 weights are multiplied as the instruction set does best, in an order that K alone fixes.
+ * zero. Outputs stand in lanes and K runs sequentially in f32, so a row's bits don't depend on how many rows there are.
+ * bf16 rows with bf16 weights are multiplied as the instruction set does best, in an order that K alone fixes. int8 is
+ * `linearInt8`'s.
  * Bytes: n·k·size once per step.  Flops: 2·rows·n·k.
  */
 export const linear = op(5, 'linear', {
@@ -74,12 +89,13 @@ export const linear = op(5, 'linear', {
 });
 
 /** Bytes of W [n, k], packed. */
-export function panelBytes(n: number, k: number, dtype: 'f32' | 'bf16' | 'f16' | 'bf12'): number {
-  if (dtype === 'bf12') {
-    const roundUp = (bytes: number): number => Math.ceil(bytes / 64) * 64;
-    return Math.ceil(n / 32) * roundUp(roundUp(32 + 4 * Math.ceil(k / 8)) + Math.ceil(k / 2) * 96);
-  }
+export function panelBytes(n: number, k: number, dtype: keyof typeof DType): number {
   const padded = Math.ceil(n / 32) * 32;
+  if (dtype === 'int8') return padded * 2 * (Math.ceil(k / 2) + Math.ceil(k / INT8_GROUP));
+  if (dtype === 'bf12') {
+    const lines = (bytes: number): number => Math.ceil(bytes / 64) * 64;
+    return (padded / 32) * lines(lines(32 + 4 * Math.ceil(k / 8)) + Math.ceil(k / 2) * 96);
+  }
   return dtype === 'bf16' ? padded * Math.ceil(k / 2) * 4 : padded * k * (dtype === 'f32' ? 4 : 2);
 }
 
@@ -110,16 +126,22 @@ export const kvWrite = op(7, 'kvWrite', {
 /**
  * out[t][h] = softmax(scale · q[t][h]·K) V over the tokens of the row's own sequence at positions ≤ its own, and
  * > its own - window where window > 0. GQA: head h reads kv head h·kvHeads/heads. KV as `kvWrite` leaves it.
- * Online softmax over blocks of 16 positions in ascending order: the order of additions is fixed by position alone.
  * Chunk rows and decode rows in one call. softcap > 0: scores become softcap·tanh(score/softcap) (Gemma 2).
+ *
+ * Each span of ATTENTION_SPAN positions is a softmax of its own, and spans are merged in ascending order (flash decoding
+ * with splits of fixed length): the order of additions is fixed by position alone. partials: room for nPartials states
+ * of a row's head and span, [dim padded to 16 | highest score, sum of weights], ldPartials values apart; with it the spans
+ * of few rows with a long past are computed side by side. Without it, or where it is full, bits are the same.
+ * Source: FlashAttention-2 §3.1; Flash-Decoding.
  */
 export const attention = op(8, 'attention', {
   q: mat('f32', 'rows', 'width', 'ldq'), out: out(typed('rows', 'width', 'ldo', 'outType')), positions: vec('i32', 'rows'),
   segments: mat('i32', 'nSegments', SEGMENT_WORDS), pages: vec('i32', 'tableSize'), arena: arena('nPages', 'pageBytes'),
+  partials: optional(out(mat('f32', 'nPartials', 'ldPartials'))),
 }, {
   count: counts('rows'), rows: u32, segmentCount: counts('nSegments'), heads: u32, kvHeads: u32, dim: u32, width: u32, ldq: u32, ldo: u32,
   nSegments: u32, tableSize: u32, nPages: u32, pageBytes: u32, layerOffset: u32, planeStride: u32, headStride: u32,
-  kvGroup: u32, window: u32, scale: f32, softcap: f32, outType: u32,
+  kvGroup: u32, window: u32, scale: f32, softcap: f32, outType: u32, nPartials: u32, ldPartials: u32,
 });
 
 /** y[t][i] = act(x[t][i]) · x[t][i + dim]: gate in the first `dim` columns, up in the next. */
@@ -200,8 +222,33 @@ export const allReduce = op(15, 'allReduce', {
   x: inout(mat('f32', 'rows', 'dim', 'ldx')),
 }, { count: counts('rows'), rows: u32, dim: u32, ldx: u32, rank: u32, size: u32 });
 
+/**
+ * Activations for `linearInt8`: x[t][i] = scale · q, 16 bits a value, practically without loss.
+ *
+ * A row of q is [ceil(k/64) groups][64] int16, zero behind k, then one f32 scale for each group: the group's largest
+ * magnitude / 32767; quantizedWords(k) 32-bit words in all. A group without a value gets scale 0, one with a NaN or
+ * infinity scale NaN.
+ */
+export const quantizeRows = op(16, 'quantizeRows', {
+  x: typed('rows', 'k', 'ldx', 'xType'), q: out(mat('f32', 'rows', 'words', 'ldq')),
+}, { count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, k: u32, words: u32, ldx: u32, ldq: u32, xType: u32 });
+
+/**
+ * y[t] = W x[t] + b, or y[t] += W x[t] + b with `accumulate`, for W of int8 and x as `quantizeRows` leaves it.
+ *
+ * A group's products are summed exactly in int32; groups are added in f32, ascending, one fused multiply-add by the product
+ * of both scales each: a row's bits don't depend on how many rows there are.
+ * Bytes: n·k·(1 + 2/64) once per step.  Flops: 2·rows·n·k, two products an instruction lane.
+ */
+export const linearInt8 = op(17, 'linearInt8', {
+  x: mat('f32', 'rows', 'words', 'ldx'), w: packed('n', 'k', 'dtype'), b: optional(vec('f32', 'n')),
+  y: inout(mat('f32', 'rows', 'n', 'ldy')),
+}, {
+  count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, n: u32, k: u32, words: u32, ldx: u32, ldy: u32, dtype: u32, accumulate: u32,
+});
+
 /** Adding an op: write it above, add it here, give it a reference, a kernel, a cost. */
 export const OPS = {
   resolve, embed, rmsNorm, headNorm, linear, rope, kvWrite, attention, gatedAct, loraShrink, loraExpand, sample,
-  copyRows, copyPages, allReduce,
+  copyRows, copyPages, allReduce, quantizeRows, linearInt8,
 } as const;

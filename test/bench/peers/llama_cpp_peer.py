@@ -11,7 +11,7 @@ import ctypes, pathlib
 import llama_cpp as llama
 import numpy as np
 
-from common import arguments, parse_workload, prompt_ids, run, widest
+from common import Runner, arguments, parse_workload, prompt_ids, run, widest
 
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 quiet = llama.llama_log_callback(lambda level, text, data: None)        # kept alive: llama.cpp holds the pointer
@@ -70,7 +70,7 @@ class Context:
         self.last, self.positions = [int(row.argmax()) for row in logits], [at + 1 for at in self.positions]
 
 
-class Runner:
+class Run(Runner):
     """One context per distinct adapter; requests of one adapter are batched."""
 
     def __init__(self, model, adapters, assigned, a):
@@ -105,7 +105,7 @@ def main():
     model = Model(a.model)
     adapters = [model.adapter(path) for path in a.lora[:len({k for k in assigned if k is not None})]]
     kind = pathlib.Path(a.model).stem.rsplit("-", 1)[-1]
-    run("llama.cpp", f"llama-cpp-python {llama.__version__}", build_isa(), kind, a, Runner(model, adapters, assigned, a),
+    run("llama.cpp", f"llama-cpp-python {llama.__version__}", build_isa(), kind, a, Run(model, adapters, assigned, a),
         [prompt_ids(r, a.prompt, model.vocab) for r in range(requests)])
 
 

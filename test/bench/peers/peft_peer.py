@@ -12,12 +12,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from common import arguments, machine_isa, parse_workload, prompt_ids, run
+from common import Runner, arguments, machine_isa, parse_workload, prompt_ids, run
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
-class Runner:
+class Run(Runner):
     def __init__(self, model, names):
         self.model, self.extra = model, {"adapter_names": names} if names else {}
 
@@ -52,7 +52,7 @@ def main():
     used = sorted({k for k in assigned if k is not None})
     model = load(a.base, [a.adapters[k] for k in used], a.dtype)
     version = "torch {} transformers {} peft {}".format(*map(importlib.metadata.version, ("torch", "transformers", "peft")))
-    run("peft" if used else "transformers", version, machine_isa(), a.dtype, a, Runner(model, [str(k) for k in assigned] if used else None),
+    run("peft" if used else "transformers", version, machine_isa(), a.dtype, a, Run(model, [str(k) for k in assigned] if used else None),
         [prompt_ids(r, a.prompt, model.config.vocab_size) for r in range(requests)])
 
 

@@ -13,7 +13,7 @@ every adapter to `max_lora_rank`: here the lowest limit it has that holds all ad
 """
 import json, os, pathlib, re, sys
 
-from common import arguments, machine_isa, parse_workload, prompt_ids, run
+from common import Runner, arguments, machine_isa, parse_workload, prompt_ids, run
 
 KV_BYTES = 2 << 30      # or vLLM would take most of the machine's memory; SmolLM2-135M needs 23 KB a token
 
@@ -37,7 +37,7 @@ def environment(threads):
             "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-class Runner:
+class Run(Runner):
     def __init__(self, engine, adapters, new):
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -78,7 +78,7 @@ def main():
     lora = {} if None in assigned else {"enable_lora": True, "max_loras": len(set(assigned)), "max_lora_rank": rank_limit(a.adapters)}
     llm = vllm.LLM(a.base, dtype="bfloat16", skip_tokenizer_init=True, enable_prefix_caching=False, max_model_len=a.prompt + a.new, max_num_seqs=requests,
                    max_num_batched_tokens=max(requests * a.prompt, a.prompt + a.new), enable_chunked_prefill=False, kv_cache_memory_bytes=KV_BYTES, **lora)
-    run("vllm", f"vllm {vllm.__version__} torch {torch.__version__}", machine_isa(), "bf16", a, Runner(llm.llm_engine, adapters, a.new),
+    run("vllm", f"vllm {vllm.__version__} torch {torch.__version__}", machine_isa(), "bf16", a, Run(llm.llm_engine, adapters, a.new),
         [prompt_ids(r, a.prompt, llm.model_config.get_vocab_size()) for r in range(requests)])
 
 

@@ -12,7 +12,7 @@ const cache = mkdtempSync(join(tmpdir(), 'weft-bits-'));
 afterAll(() => rmSync(cache, { recursive: true, force: true }));
 
 export interface Setting {
-  threads: number; depth: 1 | 2; stepTokens: number; poolBytes?: number; maxSequences?: number; isa?: string; activations?: 'f32' | 'bf16';
+  threads: number; depth: 1 | 2; stepTokens: number; poolBytes?: number; maxSequences?: number; isa?: string; weights?: 'bf16' | 'int8'; activations?: 'f32' | 'bf16';
 }
 /** One choice's answer. */
 export interface Answer { tokens: number[]; bits: string[]; scores: number[]; hidden: number[]; terminal?: Terminal }

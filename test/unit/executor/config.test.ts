@@ -10,6 +10,7 @@ test('where it listens is where it is reached, unless that is said', () => {
 
 test('weights and activations are types that there are', () => {
   expect(readConfig({ ...needed, WEFT_WEIGHTS: 'f16', WEFT_ACTIVATIONS: 'bf16' })).toMatchObject({ weights: 'f16', activations: 'bf16' });
+  expect(readConfig({ ...needed, WEFT_WEIGHTS: 'int8' }).weights).toBe('int8');
   expect(readConfig(needed)).toMatchObject({ weights: undefined, activations: undefined });
 });
 

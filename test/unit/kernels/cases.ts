@@ -1,9 +1,10 @@
 /** For every op a small call that is right, and what can be wrong with the indices inside its buffers. */
 import {
   BLOCK_TOKENS, GROUP_WORDS, Group, Half, OPS, RESULT_WORDS, Run, SAMPLE_WORDS, SEGMENT_WORDS, SEG_WORDS, SLOT_WORDS, Sample, Seg,
-  Segment, Slot, runAt, segsAt, type Op,
+  Segment, Slot, quantizedWords, runAt, segsAt, type Op,
 } from '@weft/kernels';
 import type { HeaderValues, Values } from './harness.js';
+import { packInt8, quantizeRowsReference } from './reference/int8.js';
 
 export interface Case {
   op: Op;
@@ -164,9 +165,9 @@ export const CASES: Case[] = [
   {
     op: OPS.attention,
     args: {
-      q: f32(ROWS * 4 * HEAD), out: f32(ROWS * 4 * HEAD), positions, segments, pages, arena,
+      q: f32(ROWS * 4 * HEAD), out: f32(ROWS * 4 * HEAD), positions, segments, pages, arena, partials: f32(8 * 18),
       count: 0, rows: ROWS, segmentCount: 0, heads: 4, kvHeads: 2, dim: HEAD, width: 4 * HEAD, ldq: 4 * HEAD, ldo: 4 * HEAD, ...kv,
-      window: 0, scale: 0.35, softcap: 0, outType: 0,
+      window: 0, scale: 0.35, softcap: 0, outType: 0, nPartials: 8, ldPartials: 18,
     },
     wrong: [
       ['positions', 0, 32, /positions\[0\] = 32/], ['positions', 4, -1, /positions\[4\] = -1/],
@@ -228,6 +229,19 @@ export const CASES: Case[] = [
   {
     op: OPS.allReduce,
     args: { x: f32(3 * DIM), count: 0, rows: 3, dim: DIM, ldx: DIM, rank: 0, size: 1 },
+    wrong: [],
+  },
+  {
+    op: OPS.quantizeRows,
+    args: { x: f32(2 * 72 + D_IN), q: f32(3 * quantizedWords(D_IN)), count: 0, countFrom: 0, rows: 3, k: D_IN, words: quantizedWords(D_IN), ldx: 72, ldq: quantizedWords(D_IN), xType: 0 },
+    wrong: [],
+  },
+  {
+    op: OPS.linearInt8,
+    args: {
+      x: quantizeRowsReference(f32(3 * D_IN), 3, D_IN).words, w: packInt8(f32(VOCAB * D_IN), VOCAB, D_IN).bytes, b: f32(VOCAB), y: f32(2 * 44 + VOCAB),
+      count: 0, countFrom: 0, rows: 3, n: VOCAB, k: D_IN, words: quantizedWords(D_IN), ldx: quantizedWords(D_IN), ldy: 44, dtype: 3, accumulate: 0,
+    },
     wrong: [],
   },
 ];

@@ -28,7 +28,7 @@ const supports = (isa: string): boolean => {
 };
 
 /** Instruction sets that run here; portable is always one of them. */
-export const isas: readonly string[] = ['portable', 'avx2', 'avx512', 'neon'].filter(supports);
+export const isas: readonly string[] = ['portable', 'avx2', 'avx512', 'avx512bf16', 'amx', 'neon'].filter(supports);
 
 /** Every instruction set with one thread and with two. */
 export const variants: readonly Variant[] = isas.flatMap(isa => [1, 2].map(threads => ({ isa, threads })));

@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createCpuDevice, type Device, type TensorSource } from '@weft/kernels';
+import { int8Scale, packInt8 } from './reference/int8.js';
+import { fromBf16 } from './reference/numbers.js';
 import { random } from './tiny-step.js';
 
 type Format = TensorSource['dtype'];
@@ -77,6 +79,36 @@ describe.each(PAIRS)('$from to $to', ({ from, to }) => {
     const values = numbers(300 * 501, 4);
     expect(bytesOf(await device.packRows(await source(values, 300, 501, from), to, 'table')).equals(encode(values, to))).toBe(true);
   });
+});
+
+describe.each(FORMATS)('%s to int8', from => {
+  test.each([[1, 1], [31, 7], [32, 64], [33, 65], [100, 3], [257, 131]])('panels of [%i, %i]', async (n, k) => {
+    const values = numbers(n * k, n + k), weights = packInt8(values, n, k);
+    const packed = await device.packLinear([await source(values, n, k, from)], 'int8', 'w');
+    expect(packed.bytes).toBe(weights.bytes.length);
+    expect(bytesOf(packed).equals(weights.bytes)).toBe(true);
+  });
+});
+
+test('int8 is at most half a scale away, whatever the size of a group', async () => {
+  const next = random(9), n = 40, k = 192;
+  const values = Float32Array.from({ length: n * k }, (_, at) => (next() - 0.5) * 2 ** (((at >> 6) * 29) % 250 - 140));
+  values.fill(0, 64, 128);
+  values[128] = 3.4e38;
+  const { bytes, values: rounded } = packInt8(values, n, k);
+  expect(bytesOf(await device.packLinear([await source(values, n, k, 'f32')], 'int8', 'w')).equals(bytes)).toBe(true);
+  for (let at = 0; at < n * k; at += 64) {
+    const group = values.subarray(at, at + 64), scale = fromBf16(int8Scale(Math.max(...group.map(Math.abs))));
+    expect(scale * 127).toBeGreaterThanOrEqual(Math.max(...group.map(Math.abs)));
+    group.forEach((value, i) => expect(Math.abs(rounded[at + i]! - value)).toBeLessThanOrEqual(scale * 0.500001));
+  }
+});
+
+test('int8 has no plain rows; a NaN is refused as elsewhere', async () => {
+  const values = numbers(64, 1);
+  await expect(device.packRows(await source(values, 8, 8, 'f32'), 'int8' as never, 'w')).rejects.toMatchObject({ code: 'option_invalid' });
+  values[9] = NaN;
+  await expect(device.packLinear([await source(values, 8, 8, 'f32')], 'int8', 'w')).rejects.toMatchObject({ code: 'checkpoint_not_finite', message: expect.stringContaining('row 1, column 1') });
 });
 
 test('vectors become f32', async () => {

@@ -1,8 +1,9 @@
 /** A step of a very small model with every op in it: two sequences, two adapters, a known and an unknown token. */
 import {
   BLOCK_TOKENS, CommandList, GROUP_WORDS, Group, Half, Header, OPS, RESULT_WORDS, Run, SAMPLE_WORDS, SEGMENT_WORDS, SEG_WORDS, SLOT_WORDS, Sample, Seg,
-  Segment, Slot, at, bound, frameLayout, runAt, segsAt, type Device, type DeviceBuffer, type Ref,
+  Segment, Slot, at, bound, frameLayout, quantizedWords, runAt, segsAt, type Device, type DeviceBuffer, type Ref,
 } from '@weft/kernels';
+import { packInt8 } from './reference/int8.js';
 
 const LAYERS = 2, VOCAB = 96, DIM = 32, HEADS = 4, KV_HEADS = 2, HEAD = 8, INTER = 48;
 const ROWS = 8, SEGMENTS = 4, LOGITS = 4, SLOTS = 4, MAX_LEN = 64, PAGES = 24, PAGE_BYTES = 4096;
@@ -49,6 +50,12 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
     new Uint16Array(device.host(buffer)).set(new Uint32Array(values.buffer).map(bits => bits >>> 16));
     return at(buffer);
   };
+  const int8Weight = (n: number, k: number, label: string): Ref => {
+    const { bytes } = packInt8(Float32Array.from({ length: n * k }, () => (next() - 0.5) * 0.5), n, k);
+    const buffer = alloc(bytes.length / 4, label);
+    new Uint8Array(device.host(buffer)).set(bytes);
+    return at(buffer);
+  };
   const zeros = (words: number, label: string): Ref => at(alloc(words, label));
 
   const frame = frameLayout({ tokens: ROWS, segments: SEGMENTS, logits: LOGITS, groups: 4, groupRows: ROWS, pageTable: 16, pagePairs: 2, biasPairs: 4 });
@@ -67,8 +74,8 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
   const rows = { count: Header.tokens, rows: ROWS };
   const positions = zeros(ROWS, 'positions'), tokens = zeros(ROWS, 'tokens');
   const residual = zeros(ROWS * DIM, 'residual'), normed = zeros(ROWS * DIM, 'normed'), qkv = zeros(ROWS * QKV, 'qkv'), mixed = zeros(ROWS * DIM, 'mixed');
-  const delta = zeros(ROWS * DIM, 'delta'), gateUp = zeros(ROWS * 2 * INTER, 'gateUp'), acted = zeros(ROWS * INTER, 'acted'), u = zeros(ROWS * 3 * MAX_RANK, 'u');
-  const last = zeros(LOGITS * DIM, 'last'), logits = zeros(LOGITS * VOCAB, 'logits');
+  const delta = zeros(ROWS * DIM, 'delta'), partials = zeros(8 * 24, 'partials'), gateUp = zeros(ROWS * 2 * INTER, 'gateUp'), acted = zeros(ROWS * INTER, 'acted'), u = zeros(ROWS * 3 * MAX_RANK, 'u');
+  const quantized = zeros(ROWS * quantizedWords(DIM), 'quantized'), last = zeros(LOGITS * DIM, 'last'), logits = zeros(LOGITS * VOCAB, 'logits');
   const column = (ref: Ref, words: number): Ref => ({ buffer: ref.buffer, words: ref.words + words });
   const head = weight(VOCAB, DIM, 'head'), cosSin = floats(MAX_LEN * HEAD, 'cosSin', 2), norm = floats(DIM, 'norm', 4), headNorm = floats(HEAD, 'headNorm', 4);
 
@@ -86,6 +93,12 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
     list.add(OPS.linear, { x, w, y, ...rows, countFrom: 0, n, k, ldx: k, ldy: n, dtype: 1, accumulate: 0, xType: 0 });
   };
 
+  const linearInt8 = (x: Ref, k: number, w: Ref, y: Ref, n: number): void => {
+    const words = quantizedWords(k), counts = { ...rows, countFrom: 0, k, words };
+    list.add(OPS.quantizeRows, { x, q: quantized, ...counts, ldx: k, ldq: words, xType: 0 });
+    list.add(OPS.linearInt8, { x: quantized, w, y, ...counts, n, ldx: words, ldy: n, dtype: 3, accumulate: 0 });
+  };
+
   list.add(OPS.copyPages, { pairs: section('pagePairs'), arena: at(arena), count: Header.pagePairs, maxPairs: 2, nPages: PAGES, pageBytes: PAGE_BYTES });
   list.add(OPS.resolve, {
     tokenIds: section('tokenIds'), positions: section('positions'), rowSlots: section('rowSlots'), slots: at(slots), history: at(history),
@@ -101,8 +114,8 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
     list.add(OPS.rope, { x: qkv, positions, cosSin, ...rows, heads: HEADS + KV_HEADS, dim: HEAD, width: (HEADS + KV_HEADS) * HEAD, ldx: QKV, rotary: HEAD, interleaved: 0, maxPos: MAX_LEN });
     const paged = { positions, segments: section('segments'), pages: section('pages'), arena: at(arena), ...rows, ...kv, layerOffset: layer * LAYER, kvHeads: KV_HEADS, dim: HEAD };
     list.add(OPS.kvWrite, { ...paged, k: column(qkv, DIM), v: column(qkv, DIM + 16), rowSegments: section('rowSegments'), width: 16, ldk: QKV, ldv: QKV });
-    list.add(OPS.attention, { ...paged, q: qkv, out: mixed, segmentCount: Header.segments, heads: HEADS, width: DIM, ldq: QKV, ldo: DIM, window: 0, scale: 0.35, softcap: 0, outType: 0 });
-    linear(mixed, DIM, weight(DIM, DIM, `o ${layer}`), delta, DIM);
+    list.add(OPS.attention, { ...paged, q: qkv, out: mixed, partials, segmentCount: Header.segments, heads: HEADS, width: DIM, ldq: QKV, ldo: DIM, window: 0, scale: 0.35, softcap: 0, outType: 0, nPartials: 8, ldPartials: 24 });
+    linearInt8(mixed, DIM, int8Weight(DIM, DIM, `o ${layer}`), delta, DIM);
     lora(layer, mixed, DIM, delta, DIM, 3, [DIM]);
     list.add(OPS.allReduce, { x: delta, ...rows, dim: DIM, ldx: DIM, rank: 0, size: 1 });
     list.add(OPS.rmsNorm, { ...norms, add: delta });

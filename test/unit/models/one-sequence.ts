@@ -1,6 +1,6 @@
 /** Drives a model's lists without an engine: one sequence, one step, a frame made by hand. */
 import {
-  BLOCK_TOKENS, Group, Header, RESULT_WORDS, Result, SAMPLE_WORDS, SLOT_WORDS, Sample, Segment, frameLayout,
+  BLOCK_TOKENS, Group, Header, LOGIT_TILE, OPS, RESULT_WORDS, Result, SAMPLE_WORDS, SLOT_WORDS, Sample, Segment, frameLayout,
   type Device, type DeviceBuffer,
 } from '@weft/kernels';
 import { adapterTables, prepareAdapter } from '@weft/adapters';
@@ -58,6 +58,18 @@ export class OneSequence {
     return {
       logprobs: rows.map(at => f32[at + Result.logprob]!), statuses: rows.map(at => i32[at + Result.status]!),
     };
+  }
+
+  /** Logits after tokens[0 … i], for all but the last of at most 65 tokens: what one tile of the head leaves. */
+  async logits(tokens: readonly number[]): Promise<Float32Array[]> {
+    if (tokens.length > LOGIT_TILE + 1) throw new Error('more than a tile of logits');
+    await this.score(tokens);
+    const { words } = this.#lists.sample;
+    let op = 0;
+    while (words[op] !== OPS.sample.code) op += words[op + 1]!;
+    const ld = words[op + 2 + 2 * Object.keys(OPS.sample.operands).length + Object.keys(OPS.sample.params).indexOf('ldl')]!;
+    const memory = this.#device.host(this.#device.buffer(words[op + 2]!));
+    return tokens.slice(1).map((_, row) => new Float32Array(memory, (words[op + 3]! + row * ld) * 4, this.model.config.vocab).slice());
   }
 
   #writeFrame(tokens: readonly number[]): void {

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { includedFiles, sanitizedBuild, variantFlags } from '../../../scripts/lib/native.mjs';
+import { emulatedFlags, includedFiles, sanitizedBuild, variantFlags } from '../../../scripts/lib/native.mjs';
 
 let folder: string | undefined;
 afterEach(() => {
@@ -17,18 +17,30 @@ test('a file is compiled for the instruction set that its name ends in', () => {
   expect(flags('kernels_avx512.cpp')).toContain('-mavx512dq');
   expect(flags('kernels_avx512.cpp')).not.toContain('-mavx512bf16');
   expect(flags('kernels_avx512bf16.cpp')).toEqual(expect.arrayContaining(['-mavx512bf16', '-mavx512vnni', '-mavx512f']));
+  expect(flags('kernels_amx.cpp')).toEqual(expect.arrayContaining(['-mamx-bf16', '-mamx-tile', '-mavx512f']));
   expect(variantFlags('kernels_neon.cpp', 'arm64', 'clang')).toEqual([]);
 });
 
 test('a file for another architecture is not compiled', () => {
   expect(variantFlags('kernels_neon.cpp', 'x64', 'gcc')).toBeUndefined();
-  for (const ending of ['avx2', 'avx512', 'avx512bf16']) expect(variantFlags(`kernels_${ending}.cpp`, 'arm64', 'gcc')).toBeUndefined();
+  for (const ending of ['avx2', 'avx512', 'avx512bf16', 'amx']) expect(variantFlags(`kernels_${ending}.cpp`, 'arm64', 'gcc')).toBeUndefined();
 });
 
 test('warnings from the AVX-512 headers of GCC are silenced there and nowhere else', () => {
   expect(variantFlags('kernels_avx512.cpp', 'x64', 'gcc')).toContain('-Wno-maybe-uninitialized');
   expect(variantFlags('kernels_avx512.cpp', 'x64', 'clang')).not.toContain('-Wno-maybe-uninitialized');
   expect(variantFlags('kernels_avx2.cpp', 'x64', 'gcc')).not.toContain('-Wno-maybe-uninitialized');
+});
+
+test('an emulated build needs AVX2 alone, and puts the emulation in front of what needs more', () => {
+  const flags = (file: string): string[] => emulatedFlags(variantFlags(file, 'x64', 'gcc')!);
+  for (const ending of ['avx512', 'avx512bf16']) {
+    expect(flags(`kernels_${ending}.cpp`)).toEqual(expect.arrayContaining(['-mavx2', '-include', expect.stringMatching(/emulation.avx512\.h$/)]));
+    expect(flags(`kernels_${ending}.cpp`).filter(flag => /avx512|amx/.test(flag) && flag.startsWith('-m'))).toEqual([]);
+  }
+  expect(flags('kernels_avx512.cpp')).not.toContain('-DWEFT_EMULATE_VNNI');
+  expect(flags('kernels_avx512bf16.cpp')).toContain('-DWEFT_EMULATE_VNNI');
+  for (const file of ['kernels_avx2.cpp', 'gemm.cpp']) expect(flags(file)).toEqual(variantFlags(file, 'x64', 'gcc'));
 });
 
 test('an object depends on all quoted headers, however deep, once each', () => {

@@ -4,13 +4,16 @@
  *   forward   resolve · embed · per layer: norm → qkv → rope → KV → attention → o, norm → gate|up → act → down · final norm
  *   sample    per tile of 64 logit rows: head · sample
  *
- * After each linear map stand the two LoRA ops of its site; without groups in the frame they cost nothing. Inputs of
- * linear maps are f32, or bf16 where asked for; all other rows, the residual stream `r` among them, stay f32. A sublayer's output is added to it by the norm that follows: one pass over r, not two.
+ * With int8 weights, linear maps are preceded by the quantization of their input. After each linear map stand the two
+ * LoRA ops of its site; without groups in the frame they cost nothing. Inputs of linear maps are f32, or bf16 where asked
+ * for; all other rows, the residual stream `r` among them, stay f32. A sublayer's output is added to it by the norm that
+ * follows: one pass over r, not two.
  */
 import type { BaseGeometry, Site } from '@weft/adapters';
 import {
-  Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameSection, type Ref,
-  attention, copyPages, copyRows, embed, gatedAct, headNorm, kvWrite, linear, loraExpand, loraShrink, resolve, rmsNorm, rope, sample,
+  ATTENTION_SPAN, Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameSection, type Ref,
+  attention, copyPages, copyRows, embed, gatedAct, headNorm, kvWrite, linear, linearInt8, loraExpand, loraShrink, quantizeRows, quantizedWords, resolve,
+  rmsNorm, rope, sample,
 } from '@weft/kernels';
 import { fillRopeTable } from './rope.js';
 import type { Activations, KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
@@ -21,6 +24,8 @@ export interface PackedMatrix { buffer: DeviceBuffer; dtype: DType; rows: number
 
 const F32_BYTES = 4;
 const F16_BYTES = 2;
+/** Rows of the longest context that attention can cut by spans in a step. With more there is work enough for all threads. */
+const SPLIT_ROWS = 4;
 
 const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
@@ -38,6 +43,9 @@ const ROW_BYTES: Readonly<Record<Activations, number>> = { f32: F32_BYTES, bf16:
 interface Rows { buffer: DeviceBuffer; ld: number; column: number; type: Activations }
 
 const ref = (rows: Rows): Ref => at(rows.buffer, rows.column * ROW_BYTES[rows.type]);
+/** Rows as a linear map reads them. */
+interface Input { x: Ref; ldx: number; xType: DType }
+const input = (rows: Rows): Input => ({ x: ref(rows), ldx: rows.ld, xType: DType[rows.type] });
 const fromColumn = (rows: Rows, column: number): Rows => ({ ...rows, column: rows.column + column });
 
 /** Distance between rows: whole cache lines, and never a multiple of 4 KiB, where all rows would meet in one cache set. */
@@ -74,12 +82,17 @@ class Recorder {
   readonly #wide: Rows;
   /** Attention's output, then the MLP's gated activation. */
   readonly #inner: Rows;
+  /** Input of an int8 linear map, quantized. */
+  readonly #quantized: Rows | null;
   /** A x of all parts of a site, one row per row of a group. */
   readonly #shrunk: Rows;
   readonly #partStride: number;
   /** Hidden rows of a tile of logits, where the head does not read them as f32. */
   readonly #headInput: Rows | null;
   readonly #logits: Rows;
+  /** Of rows that attention cuts by spans, see `attention`. */
+  readonly #partials: Rows;
+  readonly #nPartials: number;
 
   constructor(readonly model: DenseDecoder, readonly context: StepContext) {
     const { config, activations } = model;
@@ -92,11 +105,15 @@ class Recorder {
     this.#delta = this.#rows(capacity.tokens, config.hidden, 'delta');
     this.#wide = this.#rows(capacity.tokens, Math.max(qWidth + 2 * kvWidth, 2 * config.intermediate), 'qkv, gate|up');
     this.#inner = this.#rows(capacity.tokens, Math.max(qWidth, config.intermediate), 'attention, activation', activations);
+    const int8 = this.#matrices().filter(w => w.dtype === DType.int8);
+    this.#quantized = int8.length ? this.#rows(Math.max(capacity.tokens, Math.min(LOGIT_TILE, capacity.logits)), quantizedWords(Math.max(...int8.map(w => w.cols))), 'quantized') : null;
     this.#partStride = roundUp(context.maxRank, 16);
     this.#shrunk = this.#rows(capacity.groupRows, 3 * this.#partStride, 'LoRA');
     const tileRows = Math.min(LOGIT_TILE, capacity.logits);
-    this.#headInput = activations === 'f32' ? null : this.#rows(tileRows, config.hidden, 'head input', activations);
+    this.#headInput = activations === 'f32' || model.weights.head.dtype === DType.int8 ? null : this.#rows(tileRows, config.hidden, 'head input', activations);
     this.#logits = this.#rows(tileRows, config.vocab, 'logits');
+    this.#nPartials = Math.min(SPLIT_ROWS, capacity.tokens) * config.heads * Math.ceil(context.maxLen / ATTENTION_SPAN);
+    this.#partials = this.#rows(this.#nPartials, roundUp(config.headDim, 16) + 2, 'attention, spans');
     this.#cosSin = this.#alloc(context.maxLen * config.rope.rotary * F32_BYTES, 'RoPE');
     fillRopeTable(config.rope, context.maxLen, new Float32Array(model.device.host(this.#cosSin)));
   }
@@ -185,6 +202,7 @@ class Recorder {
     });
     this.#forward.add(attention, {
       q: ref(q), out: ref(this.#inner), positions: at(this.#positions), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
+      partials: ref(this.#partials), nPartials: this.#nPartials, ldPartials: this.#partials.ld,
       count: Header.tokens, rows: frame.capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: q.ld, ldo: this.#inner.ld, ...kv,
       window: slidingWindow, scale: headDim ** -0.5, softcap: 0, outType: DType[this.#inner.type],
     });
@@ -213,10 +231,23 @@ class Recorder {
   }
 
   #linear(w: PackedMatrix, b: DeviceBuffer | null, x: Rows, y: Rows): void {
-    this.#forward.add(linear, {
-      x: ref(x), w: at(w.buffer), b: b && at(b), y: ref(y), count: Header.tokens, countFrom: 0, rows: this.context.frame.capacity.tokens,
-      n: w.rows, k: w.cols, ldx: x.ld, ldy: y.ld, dtype: w.dtype, accumulate: 0, xType: DType[x.type],
-    });
+    this.#addLinear(this.#forward, w, b, input(x), y, { count: Header.tokens, countFrom: 0, rows: this.context.frame.capacity.tokens });
+  }
+
+  #addLinear(list: CommandList, w: PackedMatrix, b: DeviceBuffer | null, x: Input, y: Rows, rows: { count: number; countFrom: number; rows: number }): void {
+    const shape = { w: at(w.buffer), b: b && at(b), y: ref(y), ...rows, n: w.rows, k: w.cols, ldy: y.ld, dtype: w.dtype, accumulate: 0 };
+    if (w.dtype !== DType.int8) {
+      list.add(linear, { ...x, ...shape });
+      return;
+    }
+    const q = this.#quantized!, words = quantizedWords(w.cols);
+    list.add(quantizeRows, { ...x, q: ref(q), ...rows, k: w.cols, words, ldq: q.ld });
+    list.add(linearInt8, { x: ref(q), ldx: q.ld, words, ...shape });
+  }
+
+  #matrices(): PackedMatrix[] {
+    const { layers, head } = this.model.weights;
+    return [head, ...layers.flatMap(({ qkv, o, gateUp, down }) => [qkv, o, gateUp, down])];
   }
 
   /** y += B A x for the sites that share the input x and stand side by side in y. */
@@ -246,13 +277,11 @@ class Recorder {
     const { hidden, vocab } = this.model.config;
     const { head } = this.model.weights;
     const tileRows = Math.min(LOGIT_TILE, maxLogits - firstRow);
-    const hiddenRows = bound('hidden', firstRow * hidden * F32_BYTES), rows = { count: Header.logits, countFrom: firstRow, rows: tileRows };
+    const hiddenRows = { x: bound('hidden', firstRow * hidden * F32_BYTES), ldx: hidden, xType: DType.f32 };
+    const rows = { count: Header.logits, countFrom: firstRow, rows: tileRows };
     const x = this.#headInput;
-    if (x) this.#sample.add(copyRows, { from: hiddenRows, to: ref(x), ...rows, dim: hidden, ldFrom: hidden, ldTo: x.ld, toType: DType[x.type] });
-    this.#sample.add(linear, {
-      x: x ? ref(x) : hiddenRows, w: at(head.buffer), b: null, y: ref(this.#logits), ...rows,
-      n: vocab, k: hidden, ldx: x?.ld ?? hidden, ldy: this.#logits.ld, dtype: head.dtype, accumulate: 0, xType: DType[x?.type ?? 'f32'],
-    });
+    if (x) this.#sample.add(copyRows, { from: hiddenRows.x, to: ref(x), ...rows, dim: hidden, ldFrom: hidden, ldTo: x.ld, toType: DType[x.type] });
+    this.#addLinear(this.#sample, head, null, x ? input(x) : hiddenRows, this.#logits, rows);
     this.#sample.add(sample, {
       logits: ref(this.#logits), records: this.#frame('samples'), bias: this.#frame('bias'), masks: maskRows > 0 ? bound('masks') : null,
       slots: at(slots), history: at(history), results: bound('results'),

@@ -1,7 +1,7 @@
 /** Checkpoint → model: claims every tensor, checks that there is memory for it, packs it on the device. */
 import type { TensorRef } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, DType, panelBytes, type Device, type DeviceBuffer, type TensorSource } from '@weft/kernels';
+import { BLOCK_TOKENS, DType, panelBytes, type Device, type DeviceBuffer, type TensorSource, type WeightType } from '@weft/kernels';
 import type { Checkpoint } from '../checkpoint/index.js';
 import { availableMemoryBytes } from '../memory.js';
 import { ARCHITECTURES } from './architectures.js';
@@ -13,13 +13,14 @@ import { baseGeometry } from './sites.js';
 import type { Activations, KvView, Model, ModelConfig } from './types.js';
 import { planWeights, type DecoderWeights, type LayerWeights, type Stack } from './weights.js';
 
-type TensorDtype = TensorSource['dtype'];
-/** bf12: bf16 in 12 bits, without loss. */
-export type WeightDtype = TensorDtype | 'bf12';
+type StoredDtype = TensorSource['dtype'];
 
 export interface LoadOptions {
-  /** What matrices are stored as; what the checkpoint stores if it is not given, bf16 in 12 bits. Norms and biases are f32. */
-  weights?: WeightDtype;
+  /**
+   * What matrices are stored as; what the checkpoint stores if it is not given, and bf16 in 12 bits. Norms and biases are
+   * f32. int8 leaves an embedding that is not the head's matrix as it is: a step reads only rows of it.
+   */
+  weights?: WeightType;
   /** What linear maps read; f32 if it is not given. */
   activations?: Activations;
   /** Longest context that will be asked for, in tokens. */
@@ -129,7 +130,9 @@ function checkMemory(config: ModelConfig, kv: KvView, weightBytes: number, optio
     { limit: available });
 }
 
-const dtypeOf = (tensor: TensorRef): TensorDtype => tensor.dtype.toLowerCase() as TensorDtype;
+const DTYPE_BYTES: Readonly<Record<StoredDtype, number>> = { bf16: 2, f16: 2, f32: 4 };
+
+const dtypeOf = (tensor: TensorRef): StoredDtype => tensor.dtype.toLowerCase() as StoredDtype;
 const rowsOf = (stack: Stack): number => stack.reduce((sum, { shape }) => sum + shape[0]!, 0);
 
 /** A matrix [rows, cols] or a vector [rows] where it lies. */
@@ -139,24 +142,29 @@ const sourceOf = (tensor: TensorRef): TensorSource =>
 /** Packs a plan, and knows what it costs before. */
 class Packing {
   readonly #buffers: DeviceBuffer[] = [];
-  readonly #dtypes = new Set<WeightDtype>();
-  constructor(readonly device: Device, readonly target: WeightDtype | undefined, readonly packer: Packer = device) {}
+  readonly #dtypes = new Set<WeightType>();
+  constructor(readonly device: Device, readonly target: WeightType | undefined, readonly packer: Packer = device) {}
 
   get bytes(): number { return this.#buffers.reduce((sum, { bytes }) => sum + bytes, 0); }
   dtypes(): string { return [...this.#dtypes].join(', '); }
   free(): void { for (const buffer of this.#buffers.splice(0)) this.device.free(buffer); }
 
   /** The stored format: as asked for, else the tensors' own; where they differ among themselves, the one that holds both. */
-  #dtype(stack: Stack): TensorDtype {
+  #dtype(stack: Stack): Exclude<WeightType, 'bf12'> {
     const own = new Set(stack.map(dtypeOf));
     return this.target === 'bf12' ? 'bf16' : this.target ?? (own.size === 1 ? [...own][0]! : 'f32');
   }
   #coded(stack: Stack): boolean { return this.#dtype(stack) === 'bf16' && this.target !== 'bf16'; }
+  #rowsDtype(tensor: TensorRef): StoredDtype {
+    if (this.target === 'bf12') return 'bf16';
+    return this.target === undefined || this.target === 'int8' ? dtypeOf(tensor) : this.target;
+  }
 
   bytesOf({ embed, layers, norm, head }: DecoderWeights<Stack, Stack>): number {
     const matrix = (stack: Stack): number => panelBytes(rowsOf(stack), stack[0]!.shape[1]!, this.#coded(stack) ? 'bf12' : this.#dtype(stack));
+    const rows = ([tensor]: Stack): number => tensor!.shape[0]! * tensor!.shape[1]! * DTYPE_BYTES[this.#rowsDtype(tensor!)];
     const vector = (stack: Stack | null): number => (stack ? rowsOf(stack) * 4 : 0);
-    return (embed ? matrix(embed) : 0) + matrix(head) + vector(norm) + layers.reduce((sum, l) => sum
+    return (embed ? rows(embed) : 0) + matrix(head) + vector(norm) + layers.reduce((sum, l) => sum
       + matrix(l.qkv) + matrix(l.o) + matrix(l.gateUp) + matrix(l.down)
       + [l.inputNorm, l.qkvBias, l.qNorm, l.kNorm, l.oBias, l.postNorm, l.gateUpBias, l.downBias].reduce((s, v) => s + vector(v), 0), 0);
   }
@@ -188,7 +196,7 @@ class Packing {
     return coded ? this.#keep(coded, 'bf12', rows, cols) : this.#keep(await this.packer.packLinear(sources, dtype, label), dtype, rows, cols);
   }
   async #rows(tensor: TensorRef, label: string): Promise<PackedMatrix> {
-    const dtype = this.#dtype([tensor]);
+    const dtype = this.#rowsDtype(tensor);
     return this.#keep(await this.packer.packRows(sourceOf(tensor), dtype, label), dtype, tensor.shape[0]!, tensor.shape[1]!);
   }
   async #vector(stack: Stack, label: string): Promise<DeviceBuffer> {
@@ -196,7 +204,7 @@ class Packing {
     this.#buffers.push(buffer);
     return buffer;
   }
-  #keep(buffer: DeviceBuffer, dtype: WeightDtype, rows: number, cols: number): PackedMatrix {
+  #keep(buffer: DeviceBuffer, dtype: WeightType, rows: number, cols: number): PackedMatrix {
     this.#buffers.push(buffer);
     this.#dtypes.add(dtype);
     return { buffer, dtype: DType[dtype], rows, cols };

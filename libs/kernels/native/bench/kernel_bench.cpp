@@ -1,7 +1,7 @@
 // Times kernels beside what this machine can do at all: bytes it reads per second, multiply-adds it makes.
 //
-//   kernel-bench [isa] [threads] [filter]        isa: portable, avx2, avx512, neon
-//                                                filter: linear, model, attention, lora, sample, rows; machine: ceilings alone
+//   kernel-bench [isa] [threads] [filter]        isa: portable, avx2, avx512, avx512bf16, amx, neon
+//                                                filter: linear, model, bf12, bf12-model, int8, int8-model, attention, lora, sample, rows; machine: ceilings alone
 //
 // Each line: the op and its shape, time (the best of repeated runs, so that a busy machine disturbs least), and
 // achieved GB/s and GFLOP/s with their share of the ceilings, which are measured in the same run. Weights are drawn
@@ -13,8 +13,11 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "../core/bf12.h"
+#include "../core/int8_format.h"
 #include "machine.h"
 
 namespace {
@@ -32,56 +35,71 @@ std::vector<float> values(size_t n) {
 
 uint8_t* raw(std::vector<float>& v) { return reinterpret_cast<uint8_t*>(v.data()); }
 
-void benchLinear(Machine& m, uint32_t rows, uint32_t n, uint32_t k) {
-  auto x = values(size_t{rows} * k), y = values(size_t{rows} * n);
-  const size_t bytes = size_t{(n + 31) / 32} * 32 * k * 2, copies = kArenaBytes / bytes;
-  const double ns = best([&](int i) {
-    LinearArgs a{raw(x), m.arena + (i % copies) * bytes, nullptr, y.data(), rows, 0, rows, n, k, k, n, kDTypeBf16, 0, kDTypeF32};
-    m.run(kOpLinear, a);
-  });
-  char name[64];
-  snprintf(name, sizeof name, "linear %u x [%u, %u] bf16", rows, n, k);
-  m.report(name, ns, double(bytes), 2.0 * rows * n * k);
-}
-
-uint64_t panelBytes(uint32_t dtype, uint32_t k) { return dtype == kDTypeBf12 ? bf12PanelBytes(k) : uint64_t{(k + 1) / 2} * 128; }
-
 // Panels of bf12 as trained weights give them, normally distributed, with their exceptions.
 void fillBf12(uint8_t* panels, uint32_t count, uint32_t k) {
-  std::mt19937 random(5);
-  std::normal_distribution<float> normal(0, 0.05f);
-  std::vector<uint16_t> pairs(size_t{(k + 1) / 2} * 64);
-  for (uint32_t p = 0; p < count; p++) {
-    uint8_t* panel = panels + p * bf12PanelBytes(k);
-    if (p >= 8) {
-      memcpy(panel, panels + p % 8 * bf12PanelBytes(k), bf12PanelBytes(k));
-      continue;
-    }
-    for (uint16_t& value : pairs) {
-      const float f = normal(random);
+  constexpr uint32_t kDistinct = 8;
+  for (uint32_t p = 0; p < std::min(count, kDistinct); p++) {
+    std::vector<uint16_t> pairs;
+    for (float value : values(size_t{(k + 1) / 2} * 64)) {
       uint32_t bits;
-      memcpy(&bits, &f, 4);
-      value = uint16_t(bits >> 16);
+      memcpy(&bits, &value, 4);
+      pairs.push_back(uint16_t(bits >> 16));
     }
-    if (!encodeBf12(pairs.data(), k, panel)) std::abort();
+    if (!encodeBf12(pairs.data(), k, panels + p * bf12PanelBytes(k))) std::abort();
   }
+  for (uint32_t p = kDistinct; p < count; p++) memcpy(panels + p * bf12PanelBytes(k), panels + p % kDistinct * bf12PanelBytes(k), bf12PanelBytes(k));
+}
+
+// A linear map of one stored format, int8 with the quantization of its input.
+struct Linear {
+  uint32_t dtype, n, k;
+  uint32_t panels() const { return (n + 31) / 32; }
+  size_t bytes() const { return panels() * (dtype == kDTypeInt8 ? int8PanelBytes(k) : dtype == kDTypeBf12 ? bf12PanelBytes(k) : size_t{64} * k); }
+  // Any bytes are weights of the other formats.
+  void fill(uint8_t* w) const { if (dtype == kDTypeBf12) fillBf12(w, panels(), k); }
+  void run(Machine& m, uint8_t* x, float* q, const uint8_t* w, float* y, uint32_t rows) const {
+    auto* weights = const_cast<uint8_t*>(w);
+    if (dtype != kDTypeInt8) {
+      LinearArgs a{x, weights, nullptr, y, rows, 0, rows, n, k, k, n, dtype, 0, kDTypeF32};
+      return m.run(kOpLinear, a);
+    }
+    const auto words = uint32_t(int8RowWords(k));
+    QuantizeRowsArgs quantize{x, q, rows, 0, rows, k, words, k, words, kDTypeF32};
+    m.run(kOpQuantizeRows, quantize);
+    LinearInt8Args a{q, weights, nullptr, y, rows, 0, rows, n, k, words, words, n, dtype, 0};
+    m.run(kOpLinearInt8, a);
+  }
+};
+
+const char* dtypeName(uint32_t dtype) { return dtype == kDTypeInt8 ? "int8" : dtype == kDTypeBf12 ? "bf12" : "bf16"; }
+
+void benchLinear(Machine& m, uint32_t dtype, uint32_t rows, uint32_t n, uint32_t k) {
+  const Linear linear{dtype, n, k};
+  auto x = values(size_t{rows} * k), q = values(rows * int8RowWords(k)), y = values(size_t{rows} * n);
+  const size_t bytes = linear.bytes(), copies = kArenaBytes / bytes;
+  for (size_t i = 0; i < copies; i++) linear.fill(m.arena + i * bytes);
+  const double ns = best([&](int i) { linear.run(m, raw(x), q.data(), m.arena + (i % copies) * bytes, y.data(), rows); });
+  char name[64];
+  snprintf(name, sizeof name, "linear %u x [%u, %u] %s", rows, n, k, dtypeName(dtype));
+  m.report(name, ns, double(bytes), 2.0 * rows * n * k);
 }
 
 // All linear ops of a model, one after another: what a step of `rows` tokens takes without attention and norms.
 void benchModel(Machine& m, const char* model, uint32_t dtype, uint32_t rows, uint32_t layers, uint32_t hidden, uint32_t qkv, uint32_t inner, uint32_t vocab, uint32_t logits) {
   struct Shape { uint32_t n, k; };
   const Shape shapes[] = {{qkv, hidden}, {hidden, hidden}, {2 * inner, hidden}, {hidden, inner}};
-  auto x = values(size_t{rows} * std::max(hidden, inner)), y = values(size_t{std::max(rows, logits)} * std::max({2 * inner, qkv, logits ? vocab : 0}));
+  auto x = values(size_t{rows} * std::max(hidden, inner)), q = values(rows * int8RowWords(std::max(hidden, inner)));
+  auto y = values(size_t{std::max(rows, logits)} * std::max({2 * inner, qkv, logits ? vocab : 0}));
   double bytes = 0, flops = 0;
-  const double ns = best([&](int i) {
+  const double ns = best([&](int turn) {
     size_t at = 0;
     bytes = flops = 0;
     auto linear = [&](uint32_t count, Shape s) {
-      const size_t size = (s.n + 31) / 32 * panelBytes(dtype, s.k);
+      const Linear map{dtype, s.n, s.k};
+      const size_t size = map.bytes();
       if (at + size > kArenaBytes) at = 0;
-      if (i == 0 && dtype == kDTypeBf12) fillBf12(m.arena + at, (s.n + 31) / 32, s.k);
-      LinearArgs a{raw(x), m.arena + at, nullptr, y.data(), count, 0, count, s.n, s.k, s.k, s.n, dtype, 0, kDTypeF32};
-      m.run(kOpLinear, a);
+      if (turn == 0) map.fill(m.arena + at);
+      map.run(m, raw(x), q.data(), m.arena + at, y.data(), count);
       at += size;
       bytes += double(size);
       flops += 2.0 * count * s.n * s.k;
@@ -90,7 +108,7 @@ void benchModel(Machine& m, const char* model, uint32_t dtype, uint32_t rows, ui
     if (logits) linear(logits, {vocab, hidden});
   });
   char name[64];
-  snprintf(name, sizeof name, "%s %s, %u rows: %.0f tok/s", model, dtype == kDTypeBf12 ? "bf12" : "bf16", rows, rows * 1e9 / ns);
+  snprintf(name, sizeof name, "%s %s, %u rows: %.0f tok/s", model, dtypeName(dtype), rows, rows * 1e9 / ns);
   m.report(name, ns, bytes, flops);
 }
 
@@ -99,6 +117,8 @@ void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t conte
   const uint32_t headStride = 32 * dim, planeStride = kvHeads * headStride, pageBytes = (2 * planeStride + 4095) / 4096 * 4096;
   const uint32_t nPages = kArenaBytes / pageBytes;
   auto q = values(size_t{total} * width), out = q;
+  const uint32_t ldPartials = (dim + 15) / 16 * 16 + 16, nPartials = 4 * heads * ((context + kAttentionSpan - 1) / kAttentionSpan);
+  std::vector<float> partials(size_t{nPartials} * ldPartials);
   std::vector<int32_t> positions, table(segments * kSegmentWords), pages;
   for (uint32_t s = 0; s < segments; s++) {
     int32_t* t = table.data() + s * kSegmentWords;
@@ -113,8 +133,8 @@ void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t conte
   std::mt19937 random(3);
   const double ns = best([&](int i) {
     if (i % runs == 0) for (int32_t& page : pages) page = int(random() % nPages);
-    AttentionArgs a{q.data(), raw(out), positions.data(), table.data(), pages.data(), m.arena, total, total, segments, heads, kvHeads, dim,
-                    width, width, width, segments, uint32_t(pages.size()), nPages, pageBytes, 0, planeStride, headStride, 0, 0, 0.125f, 0, kDTypeF32};
+    AttentionArgs a{q.data(), raw(out), positions.data(), table.data(), pages.data(), m.arena, partials.data(), total, total, segments, heads, kvHeads, dim,
+                    width, width, width, segments, uint32_t(pages.size()), nPages, pageBytes, 0, planeStride, headStride, 0, 0, 0.125f, 0, kDTypeF32, nPartials, ldPartials};
     m.run(kOpAttention, a);
   });
   char name[64];
@@ -266,28 +286,32 @@ int main(int argc, char** argv) {
 #if defined(__x86_64__)
   if (isa == "avx2") kernels = kKernelsAvx2;
   if (isa == "avx512") kernels = kKernelsAvx512;
+  if (isa == "avx512bf16") kernels = kKernelsAvx512Bf16;
+  if (isa == "amx") kernels = kKernelsAmx;
 #elif defined(__aarch64__)
   if (isa == "neon") kernels = kKernelsNeon;
 #endif
   Machine m(threads, kernels, isa);
   auto wanted = [&](const char* name) { return filter.empty() || filter == name; };
-  if (wanted("linear")) {
-    for (uint32_t rows : {1u, 4u, 8u, 12u, 32u, 64u, 512u}) {
-      benchLinear(m, rows, 960, 576);
-      benchLinear(m, rows, 576, 1536);
+  for (const auto& [dtype, linear, model] : {std::tuple{kDTypeBf16, "linear", "model"}, std::tuple{kDTypeBf12, "bf12", "bf12-model"}, std::tuple{kDTypeInt8, "int8", "int8-model"}}) {
+    if (wanted(linear)) {
+      for (uint32_t rows : {1u, 4u, 8u, 12u, 32u, 64u, 512u}) {
+        benchLinear(m, dtype, rows, 960, 576);
+        benchLinear(m, dtype, rows, 576, 1536);
+      }
+      benchLinear(m, dtype, 1, 49152, 576);
+      benchLinear(m, dtype, 32, 49152, 576);
+      benchLinear(m, dtype, 512, 4096, 4096);
     }
-    benchLinear(m, 1, 49152, 576);
-    benchLinear(m, 32, 49152, 576);
-    benchLinear(m, 512, 4096, 4096);
-  }
-  if (wanted("model")) {
-    for (uint32_t dtype : {kDTypeBf16, kDTypeBf12}) {
-      for (uint32_t rows : {1u, 2u, 4u, 8u, 32u, 64u}) benchModel(m, "SmolLM2-135M", dtype, rows, 30, 576, 960, 1536, 49152, rows);
+    if (wanted(model)) {
+      for (uint32_t rows : {1u, 8u, 32u, 64u}) benchModel(m, "SmolLM2-135M", dtype, rows, 30, 576, 960, 1536, 49152, rows);
       benchModel(m, "SmolLM2-135M", dtype, 512, 30, 576, 960, 1536, 49152, 0);
     }
   }
   if (wanted("attention")) {
-    benchAttention(m, 1, 1, 4096, 9, 3, 64, 1);
+    benchAttention(m, 1, 1, 512, 9, 3, 64, 1);
+    benchAttention(m, 1, 1, 8192, 9, 3, 64, 1);
+    benchAttention(m, 1, 1, 8192, 32, 8, 128, 1);
     benchAttention(m, 32, 1, 512, 9, 3, 64, 1);
     benchAttention(m, 8, 1, 2048, 32, 8, 128, 1);
     benchAttention(m, 1, 512, 512, 9, 3, 64, 400);

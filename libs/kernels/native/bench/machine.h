@@ -119,7 +119,7 @@ struct Machine {
   void measureFlops() {
     constexpr uint64_t kTurns = 20000;
 #if defined(__x86_64__)
-    const bool wide = isa == "avx512", vector = isa != "portable";
+    const bool wide = isa == "amx" || isa.rfind("avx512", 0) == 0, vector = isa != "portable";
     if (!vector) return;
     auto spin = wide ? [](const void*, uint32_t, Scratch&) { volatile float keep = spinAvx512(kTurns); (void)keep; }
                      : [](const void*, uint32_t, Scratch&) { volatile float keep = spinAvx2(kTurns); (void)keep; };
@@ -135,6 +135,11 @@ struct Machine {
     pool.run(call.kernel->tiles(&args, call.threads), [](const void* context, uint32_t tile, Scratch& scratch) {
       const Call& c = *static_cast<const Call*>(context);
       c.kernel->run(c.args, tile, c.threads, scratch);
+    }, &call);
+    if (!call.kernel->merge) return;
+    pool.run(call.kernel->mergeTiles(&args, call.threads), [](const void* context, uint32_t tile, Scratch& scratch) {
+      const Call& c = *static_cast<const Call*>(context);
+      c.kernel->merge(c.args, tile, c.threads, scratch);
     }, &call);
   }
 

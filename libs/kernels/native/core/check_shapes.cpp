@@ -1,5 +1,6 @@
 #include "checks.h"
 #include "error.h"
+#include "int8_format.h"
 #include "ops.gen.h"
 
 namespace weft {
@@ -19,7 +20,26 @@ void heads(const OpSite& site, uint32_t heads, uint32_t dim, uint32_t width, con
   if (product(heads, dim) > width) site.fail(format("%s = %u of dim = %u are wider than width = %u", headsName, heads, dim, width));
 }
 
-void check(const EmbedArgs& a, const OpSite& site) { site.require(a.layout <= 1, "layout is neither 0 nor 1"); }
+void check(const EmbedArgs& a, const OpSite& site) {
+  site.require(a.layout <= 1, "layout is neither 0 nor 1");
+  site.require(a.layout == 0 || a.dtype != kDTypeInt8, "layout = 1: int8 has no plain rows");
+}
+
+void check(const LinearArgs& a, const OpSite& site) { site.require(a.dtype != kDTypeInt8, "dtype is int8, which is linearInt8's"); }
+
+template <typename Args>
+void quantized(const Args& a, const OpSite& site) {
+  if (a.words < int8RowWords(a.k)) {
+    site.fail(format("words = %u is less than the %llu that k = %u takes", a.words, (unsigned long long)int8RowWords(a.k), a.k));
+  }
+}
+
+void check(const QuantizeRowsArgs& a, const OpSite& site) { quantized(a, site); }
+
+void check(const LinearInt8Args& a, const OpSite& site) {
+  quantized(a, site);
+  site.require(a.dtype == kDTypeInt8, "dtype is not int8");
+}
 
 void check(const RmsNormArgs& a, const OpSite& site) {
   if (!a.index && a.rows > a.srcRows) site.fail(format("rows = %u is more than srcRows = %u", a.rows, a.srcRows));
@@ -59,6 +79,8 @@ void check(const AttentionArgs& a, const OpSite& site) {
   heads(site, a.heads, a.dim, a.width, "heads");
   if (a.kvHeads == 0 || a.heads % a.kvHeads) site.fail(format("heads = %u is no multiple of kvHeads = %u", a.heads, a.kvHeads));
   kvLayout(a, site);
+  const uint32_t state = (a.dim + 15) / 16 * 16 + 2;
+  if (a.partials && a.ldPartials < state) site.fail(format("ldPartials = %u is less than the %u values of a state", a.ldPartials, state));
 }
 
 void check(const GatedActArgs& a, const OpSite& site) {
@@ -106,7 +128,6 @@ void check(const AllReduceArgs& a, const OpSite& site) {
 }
 
 void check(const ResolveArgs&, const OpSite&) {}
-void check(const LinearArgs&, const OpSite&) {}
 void check(const CopyRowsArgs&, const OpSite&) {}
 void check(const CopyPagesArgs&, const OpSite&) {}
 
@@ -132,6 +153,8 @@ void checkShapes(uint32_t code, const void* args, const OpSite& site) {
     case kOpCopyRows: return checkAs<CopyRowsArgs>(args, site);
     case kOpCopyPages: return checkAs<CopyPagesArgs>(args, site);
     case kOpAllReduce: return checkAs<AllReduceArgs>(args, site);
+    case kOpQuantizeRows: return checkAs<QuantizeRowsArgs>(args, site);
+    case kOpLinearInt8: return checkAs<LinearInt8Args>(args, site);
     // An op without checks would run on trust: better not at all.
     default: site.fail("has no check of its shapes");
   }

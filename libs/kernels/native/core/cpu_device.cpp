@@ -16,6 +16,8 @@ const Kernel* kernelsOf(Isa isa) {
 #if defined(__x86_64__)
     case Isa::kAvx2: return kKernelsAvx2;
     case Isa::kAvx512: return kKernelsAvx512;
+    case Isa::kAvx512Bf16: return kKernelsAvx512Bf16;
+    case Isa::kAmx: return kKernelsAmx;
 #elif defined(__aarch64__)
     case Isa::kNeon: return kKernelsNeon;
 #endif
@@ -29,6 +31,11 @@ struct TileContext {
   uint32_t threads;
   std::atomic<uint64_t>* staged;      // where an op that reads adapters is held to copying none of them
 };
+
+void mergeTile(const void* context, uint32_t tile, Scratch& scratch) {
+  const TileContext& c = *static_cast<const TileContext*>(context);
+  c.kernel.merge(c.args, tile, c.threads, scratch);
+}
 
 void runTile(const void* context, uint32_t tile, Scratch& scratch) {
   const TileContext& c = *static_cast<const TileContext*>(context);
@@ -77,6 +84,7 @@ void CpuDevice::runKernel(uint32_t code, const void* args) {
   const bool readsAdapters = code == kOpLoraShrink || code == kOpLoraExpand;
   const TileContext context{kernel, args, pool_.threads(), readsAdapters ? &counters_.adapterBytesStaged : nullptr};
   pool_.run(kernel.tiles(args, context.threads), runTile, &context);
+  if (kernel.merge) pool_.run(kernel.mergeTiles(args, context.threads), mergeTile, &context);
 }
 
 }  // namespace weft

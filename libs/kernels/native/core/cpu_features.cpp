@@ -12,6 +12,8 @@
 #endif
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace weft {
@@ -19,8 +21,18 @@ namespace {
 
 #if defined(__x86_64__)
 
+// Linux keeps 8 KiB more of a thread's state only for processes that ask; threads to come inherit the permission.
+bool mayUseTiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 struct X86 {
-  bool sse42 = false, avx2 = false, avx512 = false;
+  bool sse42 = false, avx2 = false, avx512 = false, avx512bf16 = false, amx = false;
 
   X86() {
     uint32_t a, b, c, d;
@@ -36,6 +48,9 @@ struct X86 {
     avx2 = ymm && fma && f16c && (b >> 5 & 1);
     const bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1;
     avx512 = avx2 && zmm && f && dq && bw && vl;
+    const bool amxBf16 = d >> 22 & 1, amxTile = d >> 24 & 1, tiles = (low & 0x60000) == 0x60000;
+    amx = avx512 && amxBf16 && amxTile && tiles && mayUseTiles();
+    avx512bf16 = avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
   }
 };
 
@@ -97,17 +112,24 @@ const char* isaName(Isa isa) {
     case Isa::kPortable: return "portable";
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
+    case Isa::kAvx512Bf16: return "avx512bf16";
+    case Isa::kAmx: return "amx";
     case Isa::kNeon: return "neon";
   }
   return "unknown";
 }
 
 bool supports(Isa isa) {
+#if defined(WEFT_EMULATE) && defined(__x86_64__)         // emulation/avx512.h
+  if (isa != Isa::kPortable && isa != Isa::kNeon) return x86().avx2;
+#endif
   switch (isa) {
     case Isa::kPortable: return true;
 #if defined(__x86_64__)
     case Isa::kAvx2: return x86().avx2;
     case Isa::kAvx512: return x86().avx512;
+    case Isa::kAvx512Bf16: return x86().avx512bf16;
+    case Isa::kAmx: return x86().amx;
 #elif defined(__aarch64__)
     case Isa::kNeon: return true;
 #endif
@@ -116,7 +138,7 @@ bool supports(Isa isa) {
 }
 
 Isa bestIsa() {
-  for (Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kNeon}) {
+  for (Isa isa : {Isa::kAmx, Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kNeon}) {
     if (supports(isa)) return isa;
   }
   return Isa::kPortable;
@@ -124,13 +146,13 @@ Isa bestIsa() {
 
 Isa isaByName(const std::string& name) {
   if (name.empty()) return bestIsa();
-  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kNeon}) {
+  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx, Isa::kNeon}) {
     if (name != isaName(isa)) continue;
     if (supports(isa)) return isa;
     throw Error("device_error",
         format("isa %s: this machine has no %s; the best it has is %s.", name.c_str(), name.c_str(), isaName(bestIsa())));
   }
-  throw Error("device_error", format("isa %.40s: unknown; there are portable, avx2, avx512 and neon.", name.c_str()));
+  throw Error("device_error", format("isa %.40s: unknown; there are portable, avx2, avx512, avx512bf16, amx and neon.", name.c_str()));
 }
 
 bool hasSse42() {

@@ -38,6 +38,9 @@ struct Kernel {
   uint32_t (*tiles)(const void* args, uint32_t threads);
   // Runs one tile.
   void (*run)(const void* args, uint32_t tile, uint32_t threads, Scratch& scratch);
+  // A second phase, where there is one: run in the same way when all tiles of the first are done.
+  uint32_t (*mergeTiles)(const void* args, uint32_t threads) = nullptr;
+  void (*merge)(const void* args, uint32_t tile, uint32_t threads, Scratch& scratch) = nullptr;
 };
 
 // One table per instruction set, indexed by op code; each in a translation unit of its own, compiled for that set.
@@ -45,6 +48,8 @@ struct Kernel {
 extern const Kernel kKernelsPortable[kOpCount];
 extern const Kernel kKernelsAvx2[kOpCount];       // AVX2 + FMA + F16C
 extern const Kernel kKernelsAvx512[kOpCount];     // AVX-512 F, BW, VL, DQ
+extern const Kernel kKernelsAvx512Bf16[kOpCount]; // and BF16
+extern const Kernel kKernelsAmx[kOpCount];        // AVX-512, AMX-TILE and AMX-BF16
 extern const Kernel kKernelsNeon[kOpCount];       // arm64
 
 }  // namespace weft

@@ -20,8 +20,10 @@ enum OpCode : uint32_t {
   kOpCopyRows = 13,
   kOpCopyPages = 14,
   kOpAllReduce = 15,
+  kOpQuantizeRows = 16,
+  kOpLinearInt8 = 17,
 };
-constexpr uint32_t kOpCount = 16;
+constexpr uint32_t kOpCount = 18;
 
 constexpr uint32_t kFirstBufferId = 16;
 constexpr uint32_t kHeaderWords = 16;
@@ -34,7 +36,9 @@ constexpr uint32_t kRunWords = 8;
 constexpr uint32_t kSegWords = 4;
 constexpr uint32_t kMaxTopLogprobs = 20;
 constexpr uint32_t kBlockTokens = 16;
+constexpr uint32_t kAttentionSpan = 256;
 constexpr uint32_t kLogitTile = 64;
+constexpr uint32_t kInt8Group = 64;
 
 constexpr uint32_t kDTypeF32 = 0;
 constexpr uint32_t kDTypeBf16 = 1;
@@ -246,6 +250,7 @@ struct AttentionArgs {
   int32_t* segments;
   int32_t* pages;
   uint8_t* arena;
+  float* partials;  // or nullptr
   uint32_t count;
   uint32_t rows;
   uint32_t segmentCount;
@@ -267,6 +272,8 @@ struct AttentionArgs {
   float scale;
   float softcap;
   uint32_t outType;
+  uint32_t nPartials;
+  uint32_t ldPartials;
 };
 
 struct GatedActArgs {
@@ -391,6 +398,36 @@ struct AllReduceArgs {
   uint32_t ldx;
   uint32_t rank;
   uint32_t size;
+};
+
+struct QuantizeRowsArgs {
+  uint8_t* x;
+  float* q;
+  uint32_t count;
+  uint32_t countFrom;
+  uint32_t rows;
+  uint32_t k;
+  uint32_t words;
+  uint32_t ldx;
+  uint32_t ldq;
+  uint32_t xType;
+};
+
+struct LinearInt8Args {
+  float* x;
+  uint8_t* w;
+  float* b;  // or nullptr
+  float* y;
+  uint32_t count;
+  uint32_t countFrom;
+  uint32_t rows;
+  uint32_t n;
+  uint32_t k;
+  uint32_t words;
+  uint32_t ldx;
+  uint32_t ldy;
+  uint32_t dtype;
+  uint32_t accumulate;
 };
 
 inline constexpr OperandInfo kResolveOperands[] = {
@@ -531,6 +568,7 @@ inline constexpr OperandInfo kAttentionOperands[] = {
     {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {9, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
     {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {10, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {11, 0}, {12, 0}, {12, 0}, kNoParam, kNoParam},
+    {"partials", OperandKind::kRows, Elem::kF32, Access::kOut, true, {21, 0}, {22, 0}, {22, 0}, kNoParam, kNoParam},
 };
 inline constexpr ParamInfo kAttentionParams[] = {
     {"count", ParamKind::kCount, 1, kNoParam},
@@ -554,6 +592,8 @@ inline constexpr ParamInfo kAttentionParams[] = {
     {"scale", ParamKind::kF32, kNoParam, kNoParam},
     {"softcap", ParamKind::kF32, kNoParam, kNoParam},
     {"outType", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPartials", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldPartials", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kGatedActOperands[] = {
@@ -694,6 +734,40 @@ inline constexpr ParamInfo kAllReduceParams[] = {
     {"size", ParamKind::kU32, kNoParam, kNoParam},
 };
 
+inline constexpr OperandInfo kQuantizeRowsOperands[] = {
+    {"x", OperandKind::kRows, Elem::kByte, Access::kIn, false, {2, 0}, {3, 0}, {5, 0}, 7, kNoParam},
+    {"q", OperandKind::kRows, Elem::kF32, Access::kOut, false, {2, 0}, {4, 0}, {6, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kQuantizeRowsParams[] = {
+    {"count", ParamKind::kCount, 2, 1},
+    {"countFrom", ParamKind::kU32, kNoParam, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"k", ParamKind::kU32, kNoParam, kNoParam},
+    {"words", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldq", ParamKind::kU32, kNoParam, kNoParam},
+    {"xType", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kLinearInt8Operands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kIn, false, {2, 0}, {5, 0}, {6, 0}, kNoParam, kNoParam},
+    {"w", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {3, 0}, {4, 0}, {4, 0}, 8, kNoParam},
+    {"b", OperandKind::kRows, Elem::kF32, Access::kIn, true, {3, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {3, 0}, {7, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kLinearInt8Params[] = {
+    {"count", ParamKind::kCount, 2, 1},
+    {"countFrom", ParamKind::kU32, kNoParam, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"n", ParamKind::kU32, kNoParam, kNoParam},
+    {"k", ParamKind::kU32, kNoParam, kNoParam},
+    {"words", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"dtype", ParamKind::kU32, kNoParam, kNoParam},
+    {"accumulate", ParamKind::kU32, kNoParam, kNoParam},
+};
+
 inline constexpr OpInfo kOps[kOpCount] = {
     {nullptr, 0, 0, 0, nullptr, nullptr},
     {"resolve", 7, 5, sizeof(ResolveArgs), kResolveOperands, kResolveParams},
@@ -703,7 +777,7 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"linear", 4, 10, sizeof(LinearArgs), kLinearOperands, kLinearParams},
     {"rope", 3, 9, sizeof(RopeArgs), kRopeOperands, kRopeParams},
     {"kvWrite", 7, 15, sizeof(KvWriteArgs), kKvWriteOperands, kKvWriteParams},
-    {"attention", 6, 21, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},
+    {"attention", 7, 23, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},
     {"gatedAct", 2, 8, sizeof(GatedActArgs), kGatedActOperands, kGatedActParams},
     {"loraShrink", 6, 18, sizeof(LoraShrinkArgs), kLoraShrinkOperands, kLoraShrinkParams},
     {"loraExpand", 6, 23, sizeof(LoraExpandArgs), kLoraExpandOperands, kLoraExpandParams},
@@ -711,6 +785,8 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"copyRows", 2, 7, sizeof(CopyRowsArgs), kCopyRowsOperands, kCopyRowsParams},
     {"copyPages", 2, 4, sizeof(CopyPagesArgs), kCopyPagesOperands, kCopyPagesParams},
     {"allReduce", 1, 6, sizeof(AllReduceArgs), kAllReduceOperands, kAllReduceParams},
+    {"quantizeRows", 2, 8, sizeof(QuantizeRowsArgs), kQuantizeRowsOperands, kQuantizeRowsParams},
+    {"linearInt8", 4, 10, sizeof(LinearInt8Args), kLinearInt8Operands, kLinearInt8Params},
 };
 
 }  // namespace weft

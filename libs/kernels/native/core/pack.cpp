@@ -11,6 +11,7 @@
 #include "error.h"
 #include "file.h"
 #include "float_formats.h"
+#include "int8_format.h"
 #include "ops.gen.h"
 
 namespace weft {
@@ -167,6 +168,42 @@ void packBf12Panel(const void* context, uint32_t tile, Scratch& scratch) {
   if (!encodeBf12(pairs, k, job.out + tile * bf12PanelBytes(k))) job.codable = false;
 }
 
+// The least bf16 that takes no value of a group beyond 127; 0 for a group of zeros.
+uint16_t int8Scale(float most) {
+  uint32_t bits = bitsOf(most / 127);
+  bits = (bits + 0xffff) & 0xffff0000;
+  while (double(floatOf(bits)) * 127 < most) bits += 0x10000;
+  return static_cast<uint16_t>(bits >> 16);
+}
+
+// Rounds `count` values (at most a group) of one output to its lane of `group`, and notes their scale.
+void quantize(const float* values, uint32_t count, uint8_t* group, uint16_t* scale) {
+  uint32_t most = 0;  // of magnitudes, whose bits stand in their order
+  for (uint32_t i = 0; i < count; i++) most = std::max(most, bitsOf(values[i]) & 0x7fffffff);
+  *scale = int8Scale(floatOf(most));
+  const float divisor = *scale ? bf16ToF32(*scale) : 1;
+  int32_t rounded[kInt8Group];
+  // Adding 1.5 · 2^23 rounds to nearest, ties to even, and leaves the integer in the low bits.
+  for (uint32_t i = 0; i < count; i++) rounded[i] = static_cast<int32_t>(bitsOf(values[i] / divisor + 12582912.0f));
+  for (uint32_t i = 0; i < count; i++) group[i / 2 * kInt8Line + i % 2] = static_cast<uint8_t>(rounded[i]);
+}
+
+void quantizePanel(const void* context, uint32_t tile, Scratch& scratch) {
+  const Job& job = *static_cast<const Job*>(context);
+  const uint64_t begin = uint64_t{tile} * kLanes, end = std::min(begin + kLanes, job.rows());
+  auto* rows = static_cast<float*>(scratch.take(kLanes * job.cols * (sizeof(float) + 4)));
+  job.readRows(begin, end, reinterpret_cast<uint8_t*>(rows + kLanes * job.cols), reinterpret_cast<uint8_t*>(rows));
+  uint8_t* panel = job.out + uint64_t{tile} * int8PanelBytes(job.cols);
+  for (uint64_t g = 0; g < int8Groups(job.cols); g++) {
+    const uint64_t first = g * kInt8Group;
+    const uint32_t count = static_cast<uint32_t>(std::min<uint64_t>(kInt8Group, job.cols - first));
+    auto* scales = reinterpret_cast<uint16_t*>(panel + int8ScalesAt(g, job.cols));
+    for (uint64_t lane = 0; lane < end - begin; lane++) {
+      quantize(rows + lane * job.cols + first, count, panel + int8GroupAt(g) + 2 * lane, scales + lane);
+    }
+  }
+}
+
 void packRowsTile(const void* context, uint32_t tile, Scratch& scratch) {
   const Job& job = *static_cast<const Job*>(context);
   const uint64_t begin = tile * job.rowsPerTile, end = std::min(begin + job.rowsPerTile, job.rows());
@@ -190,18 +227,21 @@ uint64_t packedBytes(const std::vector<TensorSource>& sources, uint32_t target, 
     rows += source.rows;
     if (rows > kMaxValues / source.cols) fail(source, "option_invalid", "with it the matrix becomes too large.");
   }
-  const uint64_t cols = sources[0].cols;
+  const uint64_t cols = sources[0].cols, panels = (rows + kLanes - 1) / kLanes;
+  if (target == kDTypeInt8 && layout == PackLayout::kRows) fail(sources[0], "option_invalid", "int8 has no plain rows.");
+  if (target == kDTypeInt8) return panels * int8PanelBytes(cols);
   if (target == kDTypeBf12) {
     if (layout == PackLayout::kRows || cols >= kBf12KMax) fail(sources[0], "option_invalid", "bf12 has panels of less than 524288 columns.");
-    return (rows + kLanes - 1) / kLanes * bf12PanelBytes(static_cast<uint32_t>(cols));
+    return panels * bf12PanelBytes(static_cast<uint32_t>(cols));
   }
   if (layout == PackLayout::kRows) return rows * cols * valueBytes(target);
-  return (rows + kLanes - 1) / kLanes * kLanes * panelCols(cols, target) * valueBytes(target);
+  return panels * kLanes * panelCols(cols, target) * valueBytes(target);
 }
 
 bool pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout, uint8_t* out) {
-  // What bf12 codes is bf16.
-  Job job{sources, {}, {0}, target == kDTypeBf12 ? uint32_t{kDTypeBf16} : target, sources[0].cols, 0, out};
+  // int8 is made from the exact values, bf12 from bf16.
+  const uint32_t read = target == kDTypeInt8 ? kDTypeF32 : target == kDTypeBf12 ? kDTypeBf16 : target;
+  Job job{sources, {}, {0}, read, sources[0].cols, 0, out};
   for (const TensorSource& source : sources) {
     job.files.push_back(std::make_unique<File>(source.path, "checkpoint_file_missing"));
     job.firstRows.push_back(job.rows() + source.rows);
@@ -209,7 +249,8 @@ bool pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t t
   job.rowsPerTile = layout == PackLayout::kPanels ? kLanes : std::max<uint64_t>(1, kTileValues / job.cols);
   const uint64_t tiles = (job.rows() + job.rowsPerTile - 1) / job.rowsPerTile;
   if (tiles > UINT32_MAX) fail(sources[0], "option_invalid", "it has too many rows.");
-  pool.run(static_cast<uint32_t>(tiles), target == kDTypeBf12 ? packBf12Panel : layout == PackLayout::kPanels ? packPanel : packRowsTile, &job);
+  const auto panel = target == kDTypeInt8 ? quantizePanel : target == kDTypeBf12 ? packBf12Panel : packPanel;
+  pool.run(static_cast<uint32_t>(tiles), layout == PackLayout::kRows ? packRowsTile : panel, &job);
   return job.codable;
 }
 

@@ -1,4 +1,5 @@
-// Brings matrices of checkpoint files into the layouts that ops read. Values are converted exactly or not at all.
+// Brings matrices of checkpoint files into the layouts that ops read. Values are converted exactly or not at all;
+// to int8 they are rounded.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -18,15 +19,15 @@ struct TensorSource {
 };
 
 // Changes with the bytes that any layout gives for any matrix: packed forms are kept on disk. A test holds it against them.
-constexpr uint32_t kPackLayoutVersion = 1;
+constexpr uint32_t kPackLayoutVersion = 2;
 
 enum class PackLayout {
   kPanels,   // [ceil(n/32)][k][32] over the rows of all sources, bf16 [ceil(n/32)][ceil(k/2)][32][2]; what is beyond n and k
-             // is zero; bf12 see bf12.h (op `linear`)
-  kRows,     // [n][k]
+             // is zero; int8 as DType says, bf12 as bf12.h (op `linear`)
+  kRows,     // [n][k]; not int8, not bf12
 };
 
-// Bytes of the packed form. Throws option_invalid when sources differ in width, are empty or too large.
+// Bytes of the packed form. Throws option_invalid for rows of int8, and when sources differ in width, are empty or too large.
 uint64_t packedBytes(const std::vector<TensorSource>& sources, uint32_t target, PackLayout layout);
 
 // Packs into `out`, which has packedBytes bytes and is zero. Throws, naming the source: checkpoint_not_finite for a NaN

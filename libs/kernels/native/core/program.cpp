@@ -5,6 +5,7 @@
 
 #include "bf12.h"
 #include "error.h"
+#include "int8_format.h"
 
 namespace weft {
 namespace {
@@ -12,7 +13,6 @@ namespace {
 using uint128_t = unsigned __int128;
 
 constexpr const char* kBindingNames[] = {"", "frame", "results", "masks", "hidden"};
-constexpr uint32_t kDTypeBytes[] = {4, 2, 2, 0, 2};
 constexpr uint32_t kPanel = 32;
 
 std::string bindingName(uint32_t id) {
@@ -28,10 +28,12 @@ uint64_t valueOf(const DimInfo& dim, const uint32_t* params, const ParamInfo* in
 }
 
 uint128_t packedBytes(uint64_t n, uint64_t k, uint32_t dtype, bool plain) {
-  if (dtype == kDTypeBf12) return (uint128_t)((n + kPanel - 1) / kPanel) * bf12PanelBytes(static_cast<uint32_t>(k));
-  if (plain) return (uint128_t)n * k * kDTypeBytes[dtype];
-  const uint64_t depth = dtype == kDTypeBf16 ? 2 : 1;    // bf16 stands in pairs of k
-  return (uint128_t)((n + kPanel - 1) / kPanel * kPanel) * ((k + depth - 1) / depth * depth) * kDTypeBytes[dtype];
+  const uint32_t size = dtype == kDTypeF32 ? 4 : 2;
+  if (plain) return (uint128_t)n * k * size;
+  const uint64_t panels = (n + kPanel - 1) / kPanel, depth = dtype == kDTypeBf16 ? 2 : 1;    // bf16 stands in pairs of k
+  if (dtype == kDTypeInt8) return (uint128_t)panels * int8PanelBytes(k);
+  if (dtype == kDTypeBf12) return (uint128_t)panels * bf12PanelBytes(static_cast<uint32_t>(k));
+  return (uint128_t)(panels * kPanel) * ((k + depth - 1) / depth * depth) * size;
 }
 
 // Bytes of a value of rows: f32, or bf16 where a param says so.
@@ -58,7 +60,7 @@ uint128_t extentOf(const OperandInfo& operand, const uint32_t* params, const OpI
     case OperandKind::kPacked: {
       const uint32_t dtype = params[operand.dtype];
       const bool plain = operand.layout != kNoParam && params[operand.layout] != 0;
-      if (dtype >= sizeof kDTypeBytes / sizeof *kDTypeBytes || kDTypeBytes[dtype] == 0 || (dtype == kDTypeBf12 && plain)) {
+      if (dtype > kDTypeBf12 || (dtype == kDTypeBf12 && plain)) {
         site.fail(format("%s = %u is no dtype of %s", op.params[operand.dtype].name, dtype, operand.name));
       }
       if (dtype == kDTypeBf12 && cols >= kBf12KMax) site.fail(format("%s has more columns than bf12 takes", operand.name));

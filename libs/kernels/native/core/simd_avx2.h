@@ -65,6 +65,8 @@ WEFT_INLINE F scaleByPower(F a, F n) {
   return mul(mul(a, first), second);
 }
 
+WEFT_INLINE F scaleNormal(F a, F n) { return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23))); }
+
 WEFT_INLINE __m128i load16(const uint16_t* p) { return _mm_loadu_si128((const __m128i*)p); }
 WEFT_INLINE __m128i load16N(const uint16_t* p, int n) {
   uint16_t values[8] = {};
@@ -117,6 +119,19 @@ WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* valu
     _mm256_storeu_si256((__m256i*)(values + 16 * h), _mm256_unpacklo_epi8(low, high));
     _mm256_storeu_si256((__m256i*)(values + 16 * h + 32), _mm256_unpackhi_epi8(low, high));
   }
+}
+
+using Ints = __m256i;
+using Pairs = __m256i;
+
+WEFT_INLINE Ints noInts() { return _mm256_setzero_si256(); }
+WEFT_INLINE F floats(Ints a) { return _mm256_cvtepi32_ps(a); }
+WEFT_INLINE Pairs widenPairs(const int8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)p)); }
+WEFT_INLINE Pairs splatPair(const float* p) { return _mm256_castps_si256(_mm256_broadcast_ss(p)); }
+WEFT_INLINE Ints addProducts(Ints sum, Pairs a, Pairs b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+WEFT_INLINE void storeInt16(int16_t* p, F a) {
+  const __m256i whole = _mm256_cvtps_epi32(a);
+  _mm_storeu_si128((__m128i*)p, _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1)));
 }
 
 }  // namespace WEFT_ISA

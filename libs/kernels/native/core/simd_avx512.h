@@ -52,6 +52,7 @@ WEFT_INLINE float maxOver(F a) {
 }
 WEFT_INLINE F nearest(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 WEFT_INLINE F scaleByPower(F a, F n) { return _mm512_scalef_ps(a, n); }
+WEFT_INLINE F scaleNormal(F a, F n) { return _mm512_scalef_ps(a, n); }
 
 WEFT_INLINE F bf16Bits(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
 WEFT_INLINE __m256i load16(const uint16_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
@@ -82,6 +83,14 @@ WEFT_INLINE __m256i bf16Of(F a) {
 }
 WEFT_INLINE void storeBf16(uint16_t* p, F a) { _mm256_storeu_si256((__m256i*)p, bf16Of(a)); }
 WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { _mm256_mask_storeu_epi16(p, firstLanes(n), bf16Of(a)); }
+#ifdef WEFT_DOT_BF16
+// c[i] += pair a[i] · pair b[i]: VDPBF16PS, the second product first, each sum rounded to nearest even, subnormals as zero.
+using I = __m512i;
+WEFT_INLINE I loadPairs(const uint16_t* p) { return _mm512_loadu_si512(p); }
+WEFT_INLINE I splatPair(uint32_t pair) { return _mm512_set1_epi32((int)pair); }
+WEFT_INLINE F dotPairs(F c, I a, I b) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+#endif
+
 WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
@@ -97,6 +106,22 @@ WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* valu
   _mm512_storeu_si512(values, _mm512_unpacklo_epi8(low, high));
   _mm512_storeu_si512(values + 32, _mm512_unpackhi_epi8(low, high));
 }
+
+using Ints = __m512i;
+using Pairs = __m512i;
+
+WEFT_INLINE Ints noInts() { return _mm512_setzero_si512(); }
+WEFT_INLINE F floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+WEFT_INLINE Pairs widenPairs(const int8_t* p) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)p)); }
+WEFT_INLINE Pairs splatPair(const float* p) { return _mm512_castps_si512(_mm512_set1_ps(*p)); }
+WEFT_INLINE Ints addProducts(Ints sum, Pairs a, Pairs b) {
+#ifdef __AVX512VNNI__
+  return _mm512_dpwssd_epi32(sum, a, b);
+#else
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+#endif
+}
+WEFT_INLINE void storeInt16(int16_t* p, F a) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a))); }
 
 }  // namespace WEFT_ISA
 }  // namespace weft

@@ -52,6 +52,8 @@ WEFT_INLINE F scaleByPower(F a, F n) {
   return vmulq_f32(vmulq_f32(a, first), second);
 }
 
+WEFT_INLINE F scaleNormal(F a, F n) { return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vshlq_n_s32(vcvtq_s32_f32(n), 23))); }
+
 WEFT_INLINE uint16x4_t load16N(const uint16_t* p, int n) {
   uint16_t v[4] = {};
   for (int i = 0; i < n; i++) v[i] = p[i];
@@ -96,6 +98,18 @@ WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* valu
     vst1q_u16(values + 8 * i + 32, vreinterpretq_u16_u8(vzip2q_u8(low, high)));
   }
 }
+
+using Ints = int32x4_t;
+using Pairs = int16x8_t;
+
+WEFT_INLINE Ints noInts() { return vdupq_n_s32(0); }
+WEFT_INLINE F floats(Ints a) { return vcvtq_f32_s32(a); }
+WEFT_INLINE Pairs widenPairs(const int8_t* p) { return vmovl_s8(vld1_s8(p)); }
+WEFT_INLINE Pairs splatPair(const float* p) { return vreinterpretq_s16_f32(vld1q_dup_f32(p)); }
+WEFT_INLINE Ints addProducts(Ints sum, Pairs a, Pairs b) {
+  return vaddq_s32(sum, vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
+}
+WEFT_INLINE void storeInt16(int16_t* p, F a) { vst1_s16(p, vqmovn_s32(vcvtnq_s32_f32(a))); }
 
 }  // namespace WEFT_ISA
 }  // namespace weft

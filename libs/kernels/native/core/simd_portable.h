@@ -12,6 +12,7 @@
 //   storeBf16            rounds to nearest, ties to even; NaN stays NaN
 //   bf16Low, bf16High    the first, the second value of each of kLanes pairs of bf16; of values that are no pairs those of
 //                        even and of odd place, which inOrder puts right
+//   Ints, Pairs          kLanes int32; twice as many int16, (k, k + 1) of each lane. addProducts: sum + both products, exact
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -65,6 +66,9 @@ WEFT_INLINE F scaleByPower(F a, F n) {
   I whole = __builtin_convertvector(n, I), half = whole >> 1;
   return a * (F)((half + 127) << 23) * (F)((whole - half + 127) << 23);
 }
+
+// The same where a and the result are normal.
+WEFT_INLINE F scaleNormal(F a, F n) { return (F)((I)a + (__builtin_convertvector(n, I) << 23)); }
 
 WEFT_INLINE F bitsAsF(U a) { return (F)a; }
 WEFT_INLINE U widen(const uint16_t* p) { H h; memcpy(&h, p, sizeof h); return __builtin_convertvector(h, U); }
@@ -123,6 +127,23 @@ WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* valu
     values[q] = (uint16_t)(unit[p] | table[unit[kBf12CodesAt + bf12CodeByteOf(p)] >> bf12CodeShiftOf(p) & 15] << 8);
   }
 }
+
+typedef I Ints;
+typedef int16_t Pairs __attribute__((vector_size(16)));
+typedef int8_t Bytes __attribute__((vector_size(8)));
+
+WEFT_INLINE Ints noInts() { return Ints{0, 0, 0, 0}; }
+WEFT_INLINE F floats(Ints a) { return __builtin_convertvector(a, F); }
+WEFT_INLINE Pairs widenPairs(const int8_t* p) { Bytes b; memcpy(&b, p, sizeof b); return __builtin_convertvector(b, Pairs); }
+WEFT_INLINE Pairs splatPair(const float* p) { int32_t pair; memcpy(&pair, p, sizeof pair); return (Pairs)Ints{pair, pair, pair, pair}; }
+WEFT_INLINE Ints addProducts(Ints sum, Pairs a, Pairs b) {
+#ifdef __SSE2__
+  return sum + (Ints)__builtin_ia32_pmaddwd128(a, b);   // GCC does not find it in the line below
+#else
+  return sum + ((Ints)a << 16 >> 16) * ((Ints)b << 16 >> 16) + ((Ints)a >> 16) * ((Ints)b >> 16);
+#endif
+}
+WEFT_INLINE void storeInt16(int16_t* p, F a) { for (int i = 0; i < kLanes; i++) p[i] = (int16_t)a[i]; }
 
 }  // namespace WEFT_ISA
 }  // namespace weft

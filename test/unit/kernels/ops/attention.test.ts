@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { BLOCK_TOKENS, attention, kvWrite } from '@weft/kernels';
+import { ATTENTION_SPAN, BLOCK_TOKENS, attention, kvWrite } from '@weft/kernels';
 import { deviceOf, isas, runOp, variants, type Variant } from '../harness.js';
 import { attentionReference, makeSequence, segmentsOf, type Chunk, type Heads, type KvSequence } from '../reference/attention.js';
 import { Random, expectClose, expectSameBits } from '../reference/numbers.js';
@@ -32,13 +32,14 @@ async function setUp(variant: Variant, seed: number, heads: Heads, chunks: { sta
   return { heads, sequences, chunks: mine, window, softcap, scale: heads.dim ** -0.5, kvGroup, q, arena, layout };
 }
 
-/** The same rows, cut into chunks in another way. */
-async function attend(variant: Variant, s: Setup, chunks = s.chunks, q = s.q): Promise<Float32Array> {
+/** The same rows, cut into chunks in another way. With `partials` spans of a row may be computed side by side. */
+async function attend(variant: Variant, s: Setup, chunks = s.chunks, q = s.q, nPartials = 0): Promise<Float32Array> {
   const frame = segmentsOf(s.sequences, chunks, s.kvGroup), width = s.heads.heads * s.heads.dim, rows = frame.positions.length;
+  const ldPartials = Math.ceil(s.heads.dim / 16) * 16 + 2;
   const { out } = await runOp(deviceOf(variant), attention, {
-    q, out: new Float32Array(rows * width), positions: frame.positions, segments: frame.segments, pages: frame.pages, arena: s.arena,
+    q, out: new Float32Array(rows * width), positions: frame.positions, segments: frame.segments, pages: frame.pages, arena: s.arena, partials: nPartials > 0 ? new Float32Array(nPartials * ldPartials) : null,
     count: 0, rows, segmentCount: 0, ...s.heads, width, ldq: width, ldo: width, nSegments: chunks.length, tableSize: frame.pages.length,
-    ...s.layout, kvGroup: s.kvGroup, window: s.window, scale: s.scale, softcap: s.softcap, outType: 0,
+    ...s.layout, kvGroup: s.kvGroup, window: s.window, scale: s.scale, softcap: s.softcap, outType: 0, nPartials, ldPartials,
   });
   return out;
 }
@@ -65,6 +66,9 @@ const shapes: [string, Heads, { start: number; count: number }[], Parameters<typ
   ['a sliding window', { heads: 4, kvHeads: 2, dim: 32 }, [{ start: 50, count: 30 }, { start: 99, count: 1 }, { start: 0, count: 9 }], { window: 20 }],
   ['a window of one token', { heads: 2, kvHeads: 1, dim: 16 }, [{ start: 30, count: 20 }], { window: 1 }],
   ['a window of a block, in KV group 1', { heads: 2, kvHeads: 1, dim: 16 }, [{ start: 40, count: 25 }], { window: 16, kvGroup: 1 }],
+  ['several spans, GQA', { heads: 6, kvHeads: 2, dim: 64 }, [{ start: 3 * ATTENTION_SPAN - 3, count: 6 }, { start: ATTENTION_SPAN, count: 1 }, { start: 900, count: 1 }]],
+  ['a prompt of two spans', { heads: 3, kvHeads: 1, dim: 16 }, [{ start: 200, count: 120 }]],
+  ['a window over spans', { heads: 2, kvHeads: 1, dim: 24 }, [{ start: 750, count: 30 }, { start: 1030, count: 1 }], { window: 300 }],
   ['softcap', { heads: 4, kvHeads: 2, dim: 32 }, [{ start: 8, count: 20 }], { softcap: 2 }],
 ];
 
@@ -81,6 +85,21 @@ describe.each(variants)('attention: $isa, $threads threads', variant => {
         Array.from({ length: Math.ceil(count / size) }, (_v, i) => ({ of, start: start + i * size, count: Math.min(size, count - i * size) })));
       expectSameBits(await attend(variant, s, cut), whole, `chunks of ${size}`);
     }
+  });
+
+  test.each(shapes)('has the same bits with spans side by side, as far as there is room: %s', async (_, heads, chunks, options) => {
+    const s = await setUp(variant, 17, heads, chunks, options), whole = await attend(variant, s);
+    const rows = s.chunks.flatMap(({ of, start, count }) => Array.from({ length: count }, (_v, i) => ({ of, start: start + i, count: 1 })));
+    for (const nPartials of [heads.heads * 4, 4096]) {
+      expectSameBits(await attend(variant, s, s.chunks, s.q, nPartials), whole, `${nPartials} states`);
+      expectSameBits(await attend(variant, s, rows, s.q, nPartials), whole, `${nPartials} states, row by row`);
+    }
+  });
+
+  test('one row with a long past equals softmax(q·K) V, cut or not', async () => {
+    const s = await setUp(variant, 18, { heads: 8, kvHeads: 2, dim: 64 }, [{ start: 5000, count: 1 }]), whole = await attend(variant, s);
+    expectClose(whole, expected(s), 1e-5, 'out');
+    expectSameBits(await attend(variant, s, s.chunks, s.q, 8 * 20), whole, 'cut');
   });
 
   test('a token that is not finite reaches the rows that see it, and no others', async () => {

@@ -1,15 +1,18 @@
 // out[t][h] = softmax(scale · q[t][h]·K) V over the visible positions of the row's own sequence.
 //
-// A tile is one kv head × some query rows with all the query heads that share it: M pairs (row, head). It goes over the
-// blocks of 16 positions in ascending order; each block's K and V are widened to f32 once, for all M:
+// Positions are cut into spans of kSpanTokens and those into units of kUnitTokens. Unit by unit, for M pairs (row, query
+// head) at once:
 //
-//   scores   S[m][16] = Σ_d q[m][d] · K[d][16]      tokens in lanes, d sequential
-//   softmax  m' = max(m, S); p = e^(S - m'); l = l·e^(m - m') + p in 16 lanes, folded at the end
-//   values   acc[m][:] = acc[m][:]·e^(m - m') + Σ_t p[t] · V[t][:]      t sequential
+//   scores    S[m][t] = Σ_d scale·q[m][d] · K[d][t]       tokens in lanes, d sequential
+//   weights   top' = max(top, visible S); sum and acc scaled by e^(top - top'); p[t] = e^(S[t] - top'); sum += Σ_t p[t]
+//   values    acc[:] += Σ_t p[t] · V[t][:]                 t sequential
 //
-// Every pair sees exactly these steps for exactly its own visible tokens, so its bits don't depend on the tile. What
-// lies behind the last token of a page may be anything, NaN too: scores outside are replaced, values never touched.
-// Multiplying by e^0 = 1 is left out, which changes no bit.
+// Each span begins anew, and spans are merged in ascending order. A pair sees exactly these steps for exactly its own
+// visible tokens, so its bits depend on positions alone: not on the tile that it is in, nor on who merges. What lies
+// behind the last token of a page may be anything, NaN too: scores outside are replaced, values never touched.
+//
+// An item of work is some kv heads × some rows, with all the query heads that share them, × their spans. A few rows with a
+// long past make too few items: theirs are cut by spans, states of spans go to `partials`, and a second phase merges them.
 //
 // one row     bound by memory: tokens·dim·4 bytes a kv head.     a chunk: by flops, 4·rows·tokens·dim a head
 #pragma once
@@ -19,298 +22,552 @@ namespace WEFT_ISA {
 
 constexpr int kTokenVectors = kBlockTokens / kLanes;
 constexpr int kScoreRows = kAccumulators / kTokenVectors < kRowTile ? kAccumulators / kTokenVectors : kRowTile;
-constexpr int kColumns = 4;                              // vectors of acc side by side
-constexpr int kValueRows = kAccumulators / kColumns < kRowTile ? kAccumulators / kColumns : kRowTile;
-constexpr uint32_t kBlocksAhead = 2;                     // about the latency of memory
-constexpr uint32_t kPairsMax = 48;                       // (row, head) pairs of a tile: their state stays in L1/L2
+constexpr int kValueRows = kRowTile;
+constexpr uint32_t kSpanTokens = kAttentionSpan, kSpanBlocks = kSpanTokens / kBlockTokens;
+constexpr uint32_t kUnitBlocks = 8, kUnitTokens = kUnitBlocks * kBlockTokens;
+constexpr uint32_t kPairsMax = 48;                       // pairs of a kv head at once: their state stays in L1/L2
+static_assert(kSpanBlocks % kUnitBlocks == 0, "units don't cross spans");
+constexpr float kLowest = -3.402823466e38f;              // finite: scores of -inf then get weight 0
 
-// Lines of a block to come, asked for one at a time while this one is worked on: pages lie anywhere, so the processor
-// can't guess them, and all at once would fill its miss buffers and hold up the loads behind.
-struct BlockAhead {
-  const uint8_t *keys, *values;
-  uint32_t half;                                         // lines of each
-  void touch(uint32_t line) const { __builtin_prefetch(line < half ? keys + line * 64 : values + (line - half) * 64); }
-};
+// How many blocks, or vectors of values, go side by side with `rows` rows of `vectors` accumulators each.
+constexpr int besides(int rows, int vectors, int most) {
+  int n = most;
+  while (n > 1 && rows * vectors * n > kAccumulators) n /= 2;
+  return n;
+}
 
-// scores[r][16] of R pairs. q: [R][dim], keys: [dim][16].
-template <class W, int R>
-static void scoreTile(const float* q, const typename W::Stored* keys, uint32_t dim, float* scores, const BlockAhead& ahead) {
-  F acc[R][kTokenVectors];
+// acc[r][n] += row(r)·column(n). Of the two, the fewer stay in registers, the others pass by.
+template <int R, int N, class Row, class Column>
+WEFT_INLINE void outer(Row row, Column column, F (&acc)[R][N]) {
+  if constexpr (R <= N) {
+    F rows[R];
 #pragma GCC unroll 12
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-    for (int v = 0; v < kTokenVectors; v++) acc[r][v] = zero();
-  for (uint32_t d = 0; d < dim; d++, q++, keys += kBlockTokens) {
-    ahead.touch(d);                                      // a block is dim lines: dim/2 of keys, dim/2 of values
-    F key[kTokenVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kTokenVectors; v++) key[v] = W::vector(keys + v * kLanes);
+    for (int r = 0; r < R; r++) rows[r] = row(r);
+#pragma GCC unroll 16
+    for (int n = 0; n < N; n++) {
+      const F value = column(n);
+#pragma GCC unroll 12
+      for (int r = 0; r < R; r++) acc[r][n] = fma(rows[r], value, acc[r][n]);
+    }
+  } else {
+    F columns[N];
+#pragma GCC unroll 16
+    for (int n = 0; n < N; n++) columns[n] = column(n);
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
-      const F value = splat(q[(size_t)r * dim]);
-#pragma GCC unroll 4
-      for (int v = 0; v < kTokenVectors; v++) acc[r][v] = fma(value, key[v], acc[r][v]);
+      const F value = row(r);
+#pragma GCC unroll 16
+      for (int n = 0; n < N; n++) acc[r][n] = fma(value, columns[n], acc[r][n]);
+    }
+  }
+}
+
+template <size_t Bytes>
+WEFT_INLINE void prefetch(const uint8_t* at) {
+  for (size_t line = 0; line < Bytes; line += 64) __builtin_prefetch(at + line);
+}
+
+// scores[r][block·16 …] of R pairs and B blocks. q: [R][dim], keys: [dim][16] each. While a block is read, the lines of
+// another one that will be are asked for, one at a time: all at once would fill the processor's miss buffers and hold up
+// the loads behind.
+template <class W, int R, int B>
+static void scoreTile(const float* q, const typename W::Stored* const* keys, uint32_t dim, float* scores, const uint8_t* const* ahead) {
+  constexpr size_t kBytes = B * kBlockTokens * sizeof(typename W::Stored);  // asked for per step
+  F acc[R][B * kTokenVectors];
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 16
+    for (int n = 0; n < B * kTokenVectors; n++) acc[r][n] = zero();
+  for (int part = 0; part < B; part++) {
+    const uint32_t begin = dim * part / B, end = dim * (part + 1) / B;
+    for (uint32_t d = begin; d < end; d++) {
+      if (ahead) prefetch<kBytes>(ahead[part] + (d - begin) * kBytes);
+      outer<R, B * kTokenVectors>([&](int r) { return splat(q[(size_t)r * dim + d]); },
+                                  [&](int n) { return W::vector(keys[n / kTokenVectors] + d * kBlockTokens + n % kTokenVectors * kLanes); }, acc);
     }
   }
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
-    for (int v = 0; v < kTokenVectors; v++) store(scores + r * kBlockTokens + v * kLanes, acc[r][v]);
+#pragma GCC unroll 16
+    for (int n = 0; n < B * kTokenVectors; n++) store(scores + r * kUnitTokens + n * kLanes, acc[r][n]);
 }
 
 template <class W, int R = kScoreRows>
-static void scoreDispatch(uint32_t rows, const float* q, const typename W::Stored* keys, uint32_t dim, float* scores, const BlockAhead& ahead) {
+static void scoreBlocks(uint32_t rows, const float* q, const typename W::Stored* const* keys, uint32_t blocks, uint32_t dim, float* scores,
+                        const uint8_t* const* ahead) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) scoreTile<W, R>(q, keys, dim, scores, ahead);
-    else scoreDispatch<W, R - 1>(rows, q, keys, dim, scores, ahead);
+    if (rows != (uint32_t)R) return scoreBlocks<W, R - 1>(rows, q, keys, blocks, dim, scores, ahead);
+    constexpr int B = besides(R, kTokenVectors, 4);
+    uint32_t b = 0;
+    for (; b + B <= blocks; b += B) scoreTile<W, R, B>(q, keys + b, dim, scores + b * kBlockTokens, ahead ? ahead + b : nullptr);
+    for (; b < blocks; b++) scoreTile<W, R, 1>(q, keys + b, dim, scores + b * kBlockTokens, ahead ? ahead + b : nullptr);
   }
 }
 
 // acc[r][C vectors] += Σ over t in [first, last] of p[r][t] · values[t].
 template <class W, int R, int C>
-WEFT_INLINE void valueColumns(const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc) {
+WEFT_INLINE void valueColumns(const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc,
+                              const uint8_t* ahead) {
+  constexpr size_t kBytes = C * kLanes * sizeof(typename W::Stored);
   F sum[R][C];
-#pragma GCC unroll 6
+#pragma GCC unroll 12
   for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int c = 0; c < C; c++) sum[r][c] = load(acc + r * ld + c * kLanes);
   for (uint32_t t = first; t <= last; t++) {
-    F value[C];
-#pragma GCC unroll 4
-    for (int c = 0; c < C; c++) value[c] = W::vector(values + t * ld + c * kLanes);
-#pragma GCC unroll 6
-    for (int r = 0; r < R; r++) {
-      const F weight = splat(p[r * kBlockTokens + t]);
-#pragma GCC unroll 4
-      for (int c = 0; c < C; c++) sum[r][c] = fma(weight, value[c], sum[r][c]);
-    }
+    if (ahead) prefetch<kBytes>(ahead + t * kBytes);
+    outer<R, C>([&](int r) { return splat(p[r * kUnitTokens + t]); }, [&](int c) { return W::vector(values + t * ld + c * kLanes); }, sum);
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 12
   for (int r = 0; r < R; r++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int c = 0; c < C; c++) store(acc + r * ld + c * kLanes, sum[r][c]);
 }
 
-template <class W, int R>
-static void valueTile(const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc) {
-  uint32_t c = 0;
-  for (; c + kColumns * kLanes <= ld; c += kColumns * kLanes) valueColumns<W, R, kColumns>(p, values + c, first, last, ld, acc + c);
-  for (; c < ld; c += kLanes) valueColumns<W, R, 1>(p, values + c, first, last, ld, acc + c);
+template <class W, int R, int C>
+WEFT_INLINE void valueTile(const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc,
+                           const uint8_t* ahead, uint32_t c = 0) {
+  for (; c + C * kLanes <= ld; c += C * kLanes) valueColumns<W, R, C>(p, values + c, first, last, ld, acc + c, ahead ? ahead + c * kBlockTokens * sizeof(typename W::Stored) : nullptr);
+  if constexpr (C > 1) {
+    if (c < ld) valueTile<W, R, C / 2>(p, values, first, last, ld, acc, ahead, c);
+  }
 }
 
 template <class W, int R = kValueRows>
-static void valueDispatch(uint32_t rows, const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc) {
+static void valueRows(uint32_t rows, const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc,
+                      const uint8_t* ahead) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) valueTile<W, R>(p, values, first, last, ld, acc);
-    else valueDispatch<W, R - 1>(rows, p, values, first, last, ld, acc);
+    if (rows == (uint32_t)R) valueTile<W, R, besides(R, 1, 8)>(p, values, first, last, ld, acc, ahead);
+    else valueRows<W, R - 1>(rows, p, values, first, last, ld, acc, ahead);
   }
 }
 
-// Visible tokens of a block for a row at `position`: first > last where there are none.
+// Which of `tokens` tokens from `base` on a row at `position` sees: [first, last] of them, or none.
 struct Visible {
-  uint32_t first, last;
+  uint32_t first = 0, last = 0;
   bool any;
-  Visible(uint32_t position, uint32_t window, uint32_t block) {
-    const uint32_t base = block * kBlockTokens, oldest = window && position >= window ? position - window + 1 : 0;
-    any = position >= base && oldest < base + kBlockTokens;
+  Visible(uint32_t position, uint32_t window, uint32_t base, uint32_t tokens) {
+    const uint32_t oldest = window && position >= window ? position - window + 1 : 0;
+    any = position >= base && oldest < base + tokens;
+    if (!any) return;
     first = oldest > base ? oldest - base : 0;
-    last = position - base < kBlockTokens ? position - base : kBlockTokens - 1;
+    last = position - base < tokens ? position - base : tokens - 1;
   }
-  bool whole() const { return any && first == 0 && last == kBlockTokens - 1; }
+  bool operator==(const Visible& other) const { return any == other.any && first == other.first && last == other.last; }
 };
 
-// What a tile keeps between blocks. ld: dim rounded up to whole vectors.
+// A softmax over some tokens that is not divided yet.
+struct Softmax {
+  float *top, *sum, *acc;
+
+  // Takes the tokens of `later` in too. ld: values of acc, whole vectors.
+  void merge(const Softmax& later, uint32_t ld) const {
+    const float before = *top;
+    *top = before > *later.top ? before : *later.top;
+    const F mine = expOf(splat(before - *top)), theirs = expOf(splat(*later.top - *top));
+    *sum = sumOfFirst(add(mul(splat(*sum), mine), mul(splat(*later.sum), theirs)));
+    for (uint32_t i = 0; i < ld; i += kLanes) store(acc + i, add(mul(load(acc + i), mine), mul(load(later.acc + i), theirs)));
+  }
+  void copy(const Softmax& other, uint32_t ld) const {
+    *top = *other.top;
+    *sum = *other.sum;
+    memcpy(acc, other.acc, ld * sizeof(float));
+  }
+  // Row `row` of out, from `column` on.
+  void finish(const AttentionArgs& a, size_t row, uint32_t column) const {
+    withRowType(a.outType, [&](auto type) {
+      using T = decltype(type);
+      typename T::Stored* out = rowOf<T>(a.out, row, a.ldo) + column;
+      const F total = splat(*sum);
+      for (uint32_t i = 0; i < a.dim; i += kLanes) {
+        const F value = divide(load(acc + i), total);
+        if (a.dim - i < (uint32_t)kLanes) T::putN(out + i, value, a.dim - i);
+        else T::put(out + i, value);
+      }
+    });
+  }
+
+ private:
+  WEFT_INLINE float sumOfFirst(F a) {
+    float lanes[kLanes];
+    store(lanes, a);
+    return lanes[0];
+  }
+};
+
+// What is kept of the pairs of some kv heads, [kv head][row][head]. ld: dim rounded up to whole vectors.
 struct AttentionState {
   uint32_t pairs, dim, ld;
-  float *q, *keys, *values, *p, *max, *sum, *acc;
+  float *q, *keys, *values, *p;
+  float *spanTop, *spanSum, *spanAcc;                    // of the span at hand
+  float *top, *sum, *acc;                                // of the spans before it
 
-  static uint32_t floats(uint32_t pairs, uint32_t dim, uint32_t ld) {
-    return pairs * dim + kBlockTokens * dim + kBlockTokens * ld + pairs * (kBlockTokens * 2 + 1 + ld) + 7 * 16;
-  }
   AttentionState(Scratch& scratch, uint32_t pairs, uint32_t dim) : pairs(pairs), dim(dim), ld(ceilDiv(dim, kLanes) * kLanes) {
-    float* at = static_cast<float*>(scratch.take(floats(pairs, dim, ld) * sizeof(float)));
-    auto part = [&at](uint32_t n) { float* begin = at; at += ceilDiv(n, 16) * 16; return begin; };   // whole cache lines
-    keys = part(kBlockTokens * dim);
-    values = part(kBlockTokens * ld);
-    acc = part(pairs * ld);
-    p = part(pairs * kBlockTokens);
-    sum = part(pairs * kBlockTokens);
-    max = part(pairs);
-    q = part(pairs * dim);
-    memset(acc, 0, pairs * ld * sizeof(float));
-    memset(sum, 0, pairs * kBlockTokens * sizeof(float));
-    for (uint32_t m = 0; m < pairs; m++) max[m] = -3.402823466e38f;        // finite: -inf scores then give weight 0
+    const uint32_t sizes[] = {kUnitTokens * dim, kUnitTokens * ld, pairs * kUnitTokens, pairs * dim, pairs * ld, pairs * ld, pairs, pairs, pairs, pairs};
+    uint32_t total = 0;
+    for (uint32_t size : sizes) total += wholeLines(size);
+    float* at = static_cast<float*>(scratch.take(total * sizeof(float)));
+    float** parts[] = {&keys, &values, &p, &q, &spanAcc, &acc, &spanTop, &spanSum, &top, &sum};
+    for (uint32_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+      *parts[i] = at;
+      at += wholeLines(sizes[i]);
+    }
   }
+  void beginSpan() {
+    memset(spanAcc, 0, pairs * ld * sizeof(float));
+    for (uint32_t m = 0; m < pairs; m++) {
+      spanTop[m] = kLowest;
+      spanSum[m] = 0;
+    }
+  }
+  Softmax span(uint32_t m) const { return {spanTop + m, spanSum + m, spanAcc + m * ld}; }
+  Softmax before(uint32_t m) const { return {top + m, sum + m, acc + m * ld}; }
 
-  void widen(const uint16_t* keyBits, const uint16_t* valueBits, uint32_t tokens) {
-    for (uint32_t i = 0; i < kBlockTokens * dim; i += kLanes) store(keys + i, loadF16(keyBits + i));
+  void widenKeys(const uint16_t* bits, float* to) const {
+    for (uint32_t i = 0; i < kBlockTokens * dim; i += kLanes) store(to + i, loadF16(bits + i));
+  }
+  void widenValues(const uint16_t* bits, uint32_t tokens, float* to) const {
     if (ld == dim) {
-      for (uint32_t i = 0; i < tokens * dim; i += kLanes) store(values + i, loadF16(valueBits + i));
+      for (uint32_t i = 0; i < tokens * dim; i += kLanes) store(to + i, loadF16(bits + i));
       return;
     }
     for (uint32_t t = 0; t < tokens; t++) {
       for (uint32_t i = 0; i < ld; i += kLanes) {
-        const uint16_t* bits = valueBits + t * dim + i;
-        store(values + t * ld + i, dim - i < (uint32_t)kLanes ? loadF16N(bits, dim - i) : loadF16(bits));
+        store(to + t * ld + i, dim - i < (uint32_t)kLanes ? loadF16N(bits + t * dim + i, dim - i) : loadF16(bits + t * dim + i));
       }
     }
   }
 
-  // Lanes of vector v outside [first, last] become `other`.
-  WEFT_INLINE F within(F a, int v, uint32_t first, uint32_t last, F other) {
-    static const float kLane[kBlockTokens] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const F lane = load(kLane + v * kLanes);
-    return ifLess(lane, splat((float)first), other, ifLess(splat((float)last), lane, other, a));
-  }
-
-  // Scales the scores of pair m, and takes a new maximum into account where there is one.
-  WEFT_INLINE void raise(const AttentionState& s, uint32_t m, const Visible& seen, float scale, float softcap) {
-    float* scores = s.p + m * kBlockTokens;
-    const F before = splat(s.max[m]), none = splat(-3.402823466e38f);
-    F high = before;
-    bool raised = false;
-    for (int v = 0; v < kTokenVectors; v++) {
-      F score = mul(load(scores + v * kLanes), splat(scale));
-      if (softcap > 0) score = mul(splat(softcap), tanhOf(divide(score, splat(softcap))));
-      if (!seen.whole()) score = within(score, v, seen.first, seen.last, none);
-      store(scores + v * kLanes, score);
-      raised |= anyGreater(score, before);
-      high = maxOf(score, high);
-    }
-    if (!raised) return;
-    s.max[m] = maxOver(high);
-    const F factor = expOf(sub(before, splat(s.max[m])));
-    float *acc = s.acc + m * s.ld, *l = s.sum + m * kBlockTokens;
-    for (uint32_t i = 0; i < s.ld; i += kLanes) store(acc + i, mul(load(acc + i), factor));
-    for (int v = 0; v < kTokenVectors; v++) store(l + v * kLanes, mul(load(l + v * kLanes), factor));
-  }
-
-  // Turns the scores of pair m into weights; tokens that it does not see get 0.
-  WEFT_INLINE void weigh(const AttentionState& s, uint32_t m, const Visible& seen) {
-    float *p = s.p + m * kBlockTokens, *l = s.sum + m * kBlockTokens;
-    const F top = splat(s.max[m]);
-    for (int v = 0; v < kTokenVectors; v++) {
-      F weight = expOf(sub(load(p + v * kLanes), top));
-      if (!seen.whole()) weight = within(weight, v, seen.first, seen.last, zero());
-      store(p + v * kLanes, weight);
-      store(l + v * kLanes, add(load(l + v * kLanes), weight));
-    }
-  }
-
-  template <class T>
-  void finish(uint32_t m, typename T::Stored* out) const {
-    F total = load(sum + m * kBlockTokens);
-    for (int v = 1; v < kTokenVectors; v++) total = add(total, load(sum + m * kBlockTokens + v * kLanes));
-    const F l = splat(sumOf(total));
-    for (uint32_t i = 0; i < dim; i += kLanes) {
-      const F value = divide(load(acc + m * ld + i), l);
-      if (dim - i < (uint32_t)kLanes) T::putN(out + i, value, dim - i);
-      else T::put(out + i, value);
-    }
-  }
+ private:
+  static uint32_t wholeLines(uint32_t floats) { return ceilDiv(floats, 16) * 16; }
 };
 
-// One block for all pairs of a tile: rows positions[0 …], `heads` pairs each. W is what keys and values are stored as.
+// Lanes of vector v outside [first, last] become `other`.
+WEFT_INLINE F within(F a, uint32_t v, uint32_t first, uint32_t last, F other) {
+  static const float kLane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const F lane = add(load(kLane), splat((float)(v * kLanes)));
+  return ifLess(lane, splat((float)first), other, ifLess(splat((float)last), lane, other, a));
+}
+
+// Turns a pair's scores of a unit into weights, and takes them into `all`.
+static void weigh(float* p, const Visible& seen, float softcap, const Softmax& all, uint32_t ld) {
+  const uint32_t begin = seen.first / kLanes, end = seen.last / kLanes;
+  const auto cut = [&](F a, uint32_t v, F other) { return v == begin || v == end ? within(a, v, seen.first, seen.last, other) : a; };
+  F high = splat(kLowest);
+  for (uint32_t v = begin; v <= end; v++) {
+    F score = load(p + v * kLanes);
+    if (softcap > 0) {
+      score = mul(splat(softcap), tanhOf(divide(score, splat(softcap))));
+      store(p + v * kLanes, score);
+    }
+    high = maxOf(cut(score, v, splat(kLowest)), high);
+  }
+  const float highest = maxOver(high);
+  if (highest > *all.top) {
+    if (*all.sum != 0) {
+      const float factor = expOf(*all.top - highest);
+      *all.sum *= factor;
+      for (uint32_t i = 0; i < ld; i += kLanes) store(all.acc + i, mul(load(all.acc + i), splat(factor)));
+    }
+    *all.top = highest;
+  }
+  const F top = splat(*all.top);
+  F sums[2] = {zero(), zero()};
+  for (uint32_t v = begin; v <= end; v++) {
+    const F weight = cut(expBelow(sub(load(p + v * kLanes), top)), v, zero());
+    store(p + v * kLanes, weight);
+    sums[v % 2] = add(sums[v % 2], weight);
+  }
+  *all.sum += sumOf(add(sums[0], sums[1]));
+}
+
+// Some rows of a segment and some kv heads.
+struct AttentionItem {
+  const AttentionArgs& a;
+  const int32_t* segment;
+  const int32_t* positions;                              // of its rows: ascending
+  uint32_t rows, heads;                                  // heads: query heads of a kv head
+  uint32_t kvHead, kvHeads;
+  uint32_t pairs() const { return rows * heads; }        // of one kv head
+  uint32_t lastPosition() const { return positions[rows - 1]; }
+  const uint8_t* keys(uint32_t block, uint32_t kv) const { return pageOf(a, segment, block) + (size_t)(kvHead + kv) * a.headStride; }
+  const uint8_t* values(uint32_t block, uint32_t kv) const { return keys(block, kv) + a.planeStride; }
+};
+
+static void weighAll(const AttentionItem& item, AttentionState& state, uint32_t unit) {
+  for (uint32_t m = 0; m < state.pairs; m++) {
+    const Visible seen(item.positions[m / item.heads % item.rows], item.a.window, unit * kUnitTokens, kUnitTokens);
+    if (seen.any) weigh(state.p + m * kUnitTokens, seen, item.a.softcap, state.span(m), state.ld);
+  }
+}
+
+// acc of one kv head's pairs += their weights · `tokens` values from position `base` on.
 template <class W>
-static void attentionBlock(const AttentionArgs& a, AttentionState& state, const int32_t* positions, uint32_t heads, uint32_t block,
-                           const typename W::Stored* keys, const typename W::Stored* values, const BlockAhead& ahead) {
-  const uint32_t scoreTiles = ceilDiv(state.pairs, kScoreRows);
-  for (uint32_t i = 0; i < scoreTiles; i++) {
-    const uint32_t from = evenBegin(state.pairs, scoreTiles, i), to = evenBegin(state.pairs, scoreTiles, i + 1);
-    scoreDispatch<W>(to - from, state.q + from * a.dim, keys, a.dim, state.p + from * kBlockTokens, ahead);
-  }
-  for (uint32_t row = 0, m = 0; m < state.pairs; row++, m += heads) {
-    const Visible seen(positions[row], a.window, block);
-    if (!seen.any) continue;
-    for (uint32_t h = 0; h < heads; h++) AttentionState::raise(state, m + h, seen, a.scale, a.softcap);
-    for (uint32_t h = 0; h < heads; h++) AttentionState::weigh(state, m + h, seen);
-  }
-  for (uint32_t m = 0; m < state.pairs;) {
-    const uint32_t end = m + kValueRows < state.pairs ? m + kValueRows : state.pairs;
-    const Visible first(positions[m / heads], a.window, block), last(positions[(end - 1) / heads], a.window, block);
-    if (first.whole() && last.whole()) {
-      valueDispatch<W>(end - m, state.p + m * kBlockTokens, values, 0, kBlockTokens - 1, state.ld, state.acc + m * state.ld);
-      m = end;
-      continue;
-    }
-    for (; m < end; m++) {
-      const Visible seen(positions[m / heads], a.window, block);
-      if (seen.any) valueTile<W, 1>(state.p + m * kBlockTokens, values, seen.first, seen.last, state.ld, state.acc + m * state.ld);
-    }
+static void addValues(const AttentionItem& item, const AttentionState& state, uint32_t kv, uint32_t base, uint32_t tokens, const typename W::Stored* values,
+                      const uint8_t* ahead) {
+  const uint32_t begin = kv * item.pairs(), end = begin + item.pairs(), column = base % kUnitTokens;
+  const auto seenBy = [&](uint32_t m) { return Visible(item.positions[m / item.heads % item.rows], item.a.window, base, tokens); };
+  for (uint32_t m = begin; m < end;) {
+    uint32_t to = m + kValueRows < end ? m + kValueRows : end;
+    const Visible seen = seenBy(m);
+    if (!(seen == seenBy(to - 1))) to = m + (item.heads - m % item.heads < to - m ? item.heads - m % item.heads : to - m);  // one row's
+    if (seen.any) valueRows<W>(to - m, state.p + m * kUnitTokens + column, values, seen.first, seen.last, state.ld, state.spanAcc + m * state.ld, ahead);
+    m = to;
   }
 }
 
-static void attentionTile(const AttentionArgs& a, const int32_t* segment, uint32_t kvHead, uint32_t row, uint32_t rows, Scratch& scratch) {
-  const uint32_t heads = a.heads / a.kvHeads, pairs = rows * heads;
-  AttentionState state(scratch, pairs, a.dim);
-  for (uint32_t r = 0; r < rows; r++) {
-    memcpy(state.q + r * heads * a.dim, a.q + (size_t)(row + r) * a.ldq + kvHead * heads * a.dim, heads * a.dim * sizeof(float));
+// The blocks of the next unit in the order of memory, page by page, which the processor's own prefetchers then follow: 2 KiB
+// here and 2 KiB there would come at half the speed. A piece is one kv head's keys or values of a block.
+class NextUnit {
+ public:
+  NextUnit(const AttentionItem& item, uint32_t block) : item_(item), block_(block), last_(item.lastPosition() / kBlockTokens) { open(); }
+  const uint8_t* next() {
+    const uint8_t* piece = kv_ < item_.kvHeads ? keys_ + (size_t)kv_ * item_.a.headStride : values_ + (size_t)(kv_ - item_.kvHeads) * item_.a.headStride;
+    if (++kv_ < 2 * item_.kvHeads || block_ == last_) return piece;
+    kv_ = 0;
+    block_++;
+    open();
+    return piece;
   }
-  const int32_t* positions = a.positions + row;
-  const uint32_t oldest = a.window && (uint32_t)positions[0] >= a.window ? positions[0] - a.window + 1 : 0;
-  const uint32_t lastPosition = positions[rows - 1];     // positions of a segment's rows ascend
-  const uint32_t lastBlock = lastPosition / kBlockTokens;
-  const bool few = pairs <= (uint32_t)kScoreRows && state.ld == a.dim;   // f16 is widened in registers: it is used only once
-  for (uint32_t block = oldest / kBlockTokens; block <= lastBlock; block++) {
-    const uint8_t* keys = pageOf(a, segment, block) + (size_t)kvHead * a.headStride;
-    const uint8_t* next = pageOf(a, segment, block + kBlocksAhead < lastBlock ? block + kBlocksAhead : lastBlock) + (size_t)kvHead * a.headStride;
-    const BlockAhead ahead{next, next + a.planeStride, a.dim / 2};
-    const uint16_t *keyBits = reinterpret_cast<const uint16_t*>(keys), *valueBits = reinterpret_cast<const uint16_t*>(keys + a.planeStride);
-    if (few) {
-      attentionBlock<F16>(a, state, positions, heads, block, keyBits, valueBits, ahead);
-    } else {
-      const uint32_t tokens = block < lastBlock ? kBlockTokens : lastPosition % kBlockTokens + 1;
-      state.widen(keyBits, valueBits, tokens);
-      attentionBlock<F32>(a, state, positions, heads, block, state.keys, state.values, ahead);
-    }
-  }
-  withRowType(a.outType, [&](auto type) {
-    using T = decltype(type);
-    for (uint32_t m = 0; m < pairs; m++) {
-      state.finish<T>(m, rowOf<T>(a.out, row + m / heads, a.ldo) + (kvHead * heads + m % heads) * a.dim);
-    }
-  });
-}
 
-// How a segment is cut: for each kv head into chunks of `step` rows, each of about `ns`.
-struct AttentionPlan {
-  uint32_t row, rows, step, chunks;
-  uint64_t ns;
-  AttentionPlan(const AttentionArgs& a, const int32_t* segment)
-      : row(segment[kSegmentRowStart]), rows(segment[kSegmentRowCount]), step(1), chunks(0), ns(0) {
-    if (rows == 0) return;
-    const uint32_t heads = a.heads / a.kvHeads, length = a.positions[row + rows - 1] + 1;
-    const uint32_t context = a.window && length > a.window + rows ? a.window + rows : length;
-    const double rowNs = heads * context * (a.dim * 4.0 / kFlopsPerNs + 16.0 / kLanes) * 1.2;
-    const double widenNs = context * a.dim * 4.0 / kBytesPerNs;
-    step = kPairsMax / heads ? kPairsMax / heads : 1;
-    if (step * rowNs > kTileNs) step = kTileNs / rowNs > 4 ? (uint32_t)(kTileNs / rowNs) : step < 4 ? step : 4;
-    chunks = ceilDiv(rows, step);
-    ns = (uint64_t)(100 + widenNs + rowNs * (rows < step ? rows : step));
+ private:
+  void open() {
+    keys_ = item_.keys(block_ < last_ ? block_ : last_, 0);
+    values_ = keys_ + item_.a.planeStride;
   }
-  uint64_t total(uint32_t kvHeads) const { return ns * chunks * kvHeads; }
+  const AttentionItem& item_;
+  uint32_t block_, last_, kv_ = 0;
+  const uint8_t *keys_, *values_;
 };
 
-static uint64_t attentionTotalNs(const AttentionArgs& a) {
+// Blocks [from, to] of a unit. Few pairs use what they read only once: it is widened in registers.
+static void unitOfFew(const AttentionItem& item, AttentionState& state, uint32_t from, uint32_t to) {
+  const uint32_t blocks = to - from + 1;
+  NextUnit ahead(item, to + 1);
+  for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
+    const uint16_t* keys[kUnitBlocks];
+    const uint8_t* pieces[kUnitBlocks];
+    for (uint32_t b = 0; b < blocks; b++) {
+      keys[b] = reinterpret_cast<const uint16_t*>(item.keys(from + b, kv));
+      pieces[b] = ahead.next();
+    }
+    const uint32_t m = kv * item.pairs();
+    scoreBlocks<F16>(item.pairs(), state.q + m * state.dim, keys, blocks, state.dim, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, pieces);
+  }
+  weighAll(item, state, from / kUnitBlocks);
+  for (uint32_t block = from; block <= to; block++) {
+    for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
+      addValues<F16>(item, state, kv, block * kBlockTokens, kBlockTokens, reinterpret_cast<const uint16_t*>(item.values(block, kv)), ahead.next());
+    }
+  }
+}
+
+// Many pairs share a widened copy.
+static void unitOfMany(const AttentionItem& item, AttentionState& state, uint32_t from, uint32_t to) {
+  const uint32_t blocks = to - from + 1, base = from * kBlockTokens;
+  const float* keys[kUnitBlocks];
+  uint32_t blind = 0;                                    // rows that see nothing of the unit come first
+  while ((uint32_t)item.positions[blind] < base) blind++;
+  for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
+    for (uint32_t b = 0; b < blocks; b++) {
+      float* wide = state.keys + b * kBlockTokens * state.dim;
+      state.widenKeys(reinterpret_cast<const uint16_t*>(item.keys(from + b, kv)), wide);
+      keys[b] = wide;
+    }
+    const uint32_t begin = kv * item.pairs() + blind * item.heads, count = item.pairs() - blind * item.heads, tiles = ceilDiv(count, kScoreRows);
+    for (uint32_t i = 0; i < tiles; i++) {
+      const uint32_t m = begin + evenBegin(count, tiles, i), end = begin + evenBegin(count, tiles, i + 1);
+      scoreBlocks<F32>(end - m, state.q + m * state.dim, keys, blocks, state.dim, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, nullptr);
+    }
+  }
+  weighAll(item, state, from / kUnitBlocks);
+  for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
+    for (uint32_t b = 0; b < blocks; b++) {
+      const uint32_t left = item.lastPosition() - (from + b) * kBlockTokens + 1;
+      state.widenValues(reinterpret_cast<const uint16_t*>(item.values(from + b, kv)), left < kBlockTokens ? left : kBlockTokens, state.values + b * kBlockTokens * state.ld);
+    }
+    addValues<F32>(item, state, kv, base, blocks * kBlockTokens, state.values, nullptr);
+  }
+}
+
+// How a segment is cut: into chunks of `step` rows, for `perGroup` kv heads each, and a single chunk perhaps into `parts` of
+// `perPart` spans, whose states stand in partials from `firstPartial` on, [row][head][span]. An item takes about `ns`.
+struct AttentionPlan {
+  uint32_t row, rows, step = 1, chunks = 0, groups = 1, perGroup = 1, firstSpan = 0, spans = 0, parts = 1, perPart = 0, firstPartial = 0;
+  uint64_t ns = 0;
+  uint32_t items() const { return chunks * groups * parts; }
+  bool cut() const { return parts > 1; }
+};
+
+// The plans of all segments, in their order.
+class AttentionPlans {
+ public:
+  AttentionPlans(const AttentionArgs& a, uint32_t threads) : a_(a), heads_(a.heads / a.kvHeads) {
+    pairNs_ = (a.dim * 4.0 / kFlopsPerNs + 16.0 / kLanes) * 1.2;
+    readNs_ = a.dim * 4.0 / kBytesPerNs;
+    uint64_t total = 0;
+    for (uint32_t s = 0; s < a.segmentCount; s++) {
+      const AttentionPlan plan = whole(segment(s));
+      total += plan.ns * plan.items();
+    }
+    const double wanted = tileNs((double)total, threads);
+    partNs_ = (uint64_t)(wanted < kPartNsMin ? kPartNsMin : wanted);
+  }
+  const int32_t* segment(uint32_t s) const { return a_.segments + s * kSegmentWords; }
+
+  // Of segment s. Asked for in ascending order.
+  AttentionPlan next(uint32_t s) {
+    AttentionPlan plan = whole(segment(s));
+    if (plan.chunks != 1 || plan.ns < 2 * partNs_) return plan;
+    uint32_t wanted = (uint32_t)((plan.ns + partNs_ - 1) / partNs_);
+    const uint32_t first = a_.positions[plan.row];
+    plan.firstSpan = a_.window && first >= a_.window ? (first - a_.window + 1) / kSpanTokens : 0;
+    plan.spans = a_.positions[plan.row + plan.rows - 1] / kSpanTokens + 1 - plan.firstSpan;
+    const uint64_t states = (uint64_t)plan.rows * a_.heads * plan.spans;
+    if (a_.partials && plan.spans > 1 && used_ + states <= a_.nPartials) {
+      plan.perPart = ceilDiv(plan.spans, wanted < plan.spans ? wanted : plan.spans);
+      plan.parts = ceilDiv(plan.spans, plan.perPart);
+      plan.firstPartial = (uint32_t)used_;
+      used_ += states;
+    }
+    wanted = ceilDiv(wanted, plan.parts);
+    if (plan.groups == 1) {
+      plan.perGroup = ceilDiv(a_.kvHeads, wanted < a_.kvHeads ? wanted : a_.kvHeads);
+      plan.groups = ceilDiv(a_.kvHeads, plan.perGroup);
+      plan.ns /= plan.groups;
+    }
+    plan.ns = plan.ns / plan.parts + 100;
+    return plan;
+  }
+
+ private:
+  static constexpr double kPartNsMin = 8000;             // less is not worth a second phase
+
+  AttentionPlan whole(const int32_t* segment) const {
+    AttentionPlan plan;
+    plan.row = segment[kSegmentRowStart];
+    plan.rows = segment[kSegmentRowCount];
+    if (plan.rows == 0) return plan;
+    const uint32_t length = a_.positions[plan.row + plan.rows - 1] + 1;
+    const uint32_t context = a_.window && length > a_.window + plan.rows ? a_.window + plan.rows : length;
+    const uint32_t most = kPairsMax / heads_ ? kPairsMax / heads_ : 1;
+    plan.step = plan.rows < most ? plan.rows : most;
+    plan.chunks = ceilDiv(plan.rows, plan.step);
+    plan.perGroup = plan.step * a_.heads <= kPairsMax ? a_.kvHeads : 1;  // heads side by side are read in a row
+    plan.groups = a_.kvHeads / plan.perGroup;
+    plan.ns = (uint64_t)(100 + context * plan.perGroup * (readNs_ + pairNs_ * plan.step * heads_));
+    return plan;
+  }
+
+  const AttentionArgs& a_;
+  uint32_t heads_;
+  double pairNs_, readNs_;
+  uint64_t partNs_, used_ = 0;
+};
+
+static uint64_t attentionTotalNs(const AttentionArgs& a, uint32_t threads) {
+  AttentionPlans plans(a, threads);
   uint64_t total = 0;
-  for (uint32_t s = 0; s < a.segmentCount; s++) total += AttentionPlan(a, a.segments + s * kSegmentWords).total(a.kvHeads);
+  for (uint32_t s = 0; s < a.segmentCount; s++) {
+    const AttentionPlan plan = plans.next(s);
+    total += plan.ns * plan.items();
+  }
   return total;
 }
 
 static uint32_t attentionTiles(const void* p, uint32_t threads) {
-  return sharesOf(attentionTotalNs(*static_cast<const AttentionArgs*>(p)), threads);
+  return sharesOf(attentionTotalNs(*static_cast<const AttentionArgs*>(p), threads), threads);
+}
+
+// The state of a span that was put aside: [acc, padded to 16 | top, sum].
+WEFT_INLINE Softmax partialOf(const AttentionArgs& a, const AttentionPlan& plan, uint32_t row, uint32_t head, uint32_t span) {
+  float* at = a.partials + (size_t)(plan.firstPartial + (row * a.heads + head) * plan.spans + span - plan.firstSpan) * a.ldPartials;
+  float* numbers = at + ceilDiv(a.dim, 16) * 16;
+  return {numbers, numbers + 1, at};
+}
+
+// All spans of an item, or those of one part. row: its first, counted in the segment.
+static void attentionItem(const AttentionItem& item, const AttentionPlan& plan, uint32_t row, uint32_t part, Scratch& scratch) {
+  const AttentionArgs& a = item.a;
+  AttentionState state(scratch, item.pairs() * item.kvHeads, a.dim);
+  const auto rowAt = [&](uint32_t m) { return m / item.heads % item.rows; };
+  const auto headOf = [&](uint32_t m) { return (item.kvHead + m / item.pairs()) * item.heads + m % item.heads; };
+  for (uint32_t m = 0; m < state.pairs; m++) {
+    const float* q = a.q + (size_t)(plan.row + row + rowAt(m)) * a.ldq + headOf(m) * a.dim;
+    for (uint32_t i = 0; i < a.dim; i++) state.q[m * a.dim + i] = q[i] * a.scale;
+  }
+  const uint32_t first = item.positions[0], oldest = a.window && first >= a.window ? first - a.window + 1 : 0;
+  const uint32_t lastBlock = item.lastPosition() / kBlockTokens;
+  const bool few = item.pairs() <= (uint32_t)kScoreRows && state.ld == a.dim;
+  uint32_t span = oldest / kSpanTokens, end = lastBlock / kSpanBlocks + 1;
+  if (plan.cut()) {
+    span = plan.firstSpan + part * plan.perPart;
+    if (span + plan.perPart < end) end = span + plan.perPart;
+  }
+  for (; span < end; span++) {
+    const uint32_t base = span * kSpanTokens, next = (span + 1) * kSpanBlocks;
+    state.beginSpan();
+    for (uint32_t block = oldest > base ? oldest / kBlockTokens : span * kSpanBlocks; block < next && block <= lastBlock;) {
+      const uint32_t last = block / kUnitBlocks * kUnitBlocks + kUnitBlocks - 1, to = last < lastBlock ? last : lastBlock;
+      if (few) unitOfFew(item, state, block, to);
+      else unitOfMany(item, state, block, to);
+      block = to + 1;
+    }
+    for (uint32_t m = 0; m < state.pairs; m++) {
+      const uint32_t position = item.positions[rowAt(m)];
+      if (!Visible(position, a.window, base, kSpanTokens).any) continue;
+      if (plan.cut()) partialOf(a, plan, row + rowAt(m), headOf(m), span).copy(state.span(m), state.ld);
+      else if (base == 0 || !Visible(position, a.window, base - kSpanTokens, kSpanTokens).any) state.before(m).copy(state.span(m), state.ld);
+      else state.before(m).merge(state.span(m), state.ld);
+    }
+  }
+  if (plan.cut()) return;
+  for (uint32_t m = 0; m < state.pairs; m++) state.before(m).finish(a, plan.row + row + rowAt(m), headOf(m) * a.dim);
 }
 
 static void attentionRun(const void* p, uint32_t tile, uint32_t threads, Scratch& scratch) {
   const AttentionArgs& a = *static_cast<const AttentionArgs*>(p);
-  Share share(tile, shareNs(attentionTotalNs(a), threads));
+  Share share(tile, shareNs(attentionTotalNs(a, threads), threads));
+  AttentionPlans plans(a, threads);
   for (uint32_t s = 0; s < a.segmentCount && share.at < share.to; s++) {
-    const int32_t* segment = a.segments + s * kSegmentWords;
-    const AttentionPlan plan(a, segment);
-    const Share::Range items = share.ownsOf(plan.chunks * a.kvHeads, plan.ns);
+    const AttentionPlan plan = plans.next(s);
+    const Share::Range items = share.ownsOf(plan.items(), plan.ns);
     for (uint32_t i = items.begin; i < items.end; i++) {
-      const uint32_t kvHead = i / plan.chunks, from = i % plan.chunks * plan.step;
-      attentionTile(a, segment, kvHead, plan.row + from, plan.rows - from < plan.step ? plan.rows - from : plan.step, scratch);
+      const uint32_t part = i % plan.parts, group = i / plan.parts / plan.chunks, row = i / plan.parts % plan.chunks * plan.step;
+      const uint32_t rows = plan.rows - row < plan.step ? plan.rows - row : plan.step;
+      const uint32_t kvHead = group * plan.perGroup, kvHeads = a.kvHeads - kvHead < plan.perGroup ? a.kvHeads - kvHead : plan.perGroup;
+      attentionItem({a, plans.segment(s), a.positions + plan.row + row, rows, a.heads / a.kvHeads, kvHead, kvHeads}, plan, row, part, scratch);
+    }
+  }
+}
+
+// Second phase: a tile merges one kv head of one segment that was cut.
+static uint32_t attentionMergeTiles(const void* p, uint32_t threads) {
+  const AttentionArgs& a = *static_cast<const AttentionArgs*>(p);
+  AttentionPlans plans(a, threads);
+  uint32_t tiles = 0;
+  for (uint32_t s = 0; s < a.segmentCount; s++) if (plans.next(s).cut()) tiles += a.kvHeads;
+  return tiles;
+}
+
+static void attentionMerge(const void* p, uint32_t tile, uint32_t threads, Scratch& scratch) {
+  const AttentionArgs& a = *static_cast<const AttentionArgs*>(p);
+  AttentionPlans plans(a, threads);
+  AttentionPlan plan;
+  for (uint32_t s = 0, seen = 0; seen <= tile / a.kvHeads; s++) {
+    plan = plans.next(s);
+    seen += plan.cut();
+  }
+  const uint32_t heads = a.heads / a.kvHeads, ld = ceilDiv(a.dim, kLanes) * kLanes;
+  float* state = static_cast<float*>(scratch.take((ld + 2) * sizeof(float)));
+  const Softmax whole{state + ld, state + ld + 1, state};
+  for (uint32_t row = 0; row < plan.rows; row++) {
+    const uint32_t position = a.positions[plan.row + row];
+    const uint32_t first = a.window && position >= a.window ? (position - a.window + 1) / kSpanTokens : 0, last = position / kSpanTokens;
+    for (uint32_t head = tile % a.kvHeads * heads, end = head + heads; head < end; head++) {
+      whole.copy(partialOf(a, plan, row, head, first), ld);
+      for (uint32_t span = first + 1; span <= last; span++) whole.merge(partialOf(a, plan, row, head, span), ld);
+      whole.finish(a, plan.row + row, head * a.dim);
     }
   }
 }

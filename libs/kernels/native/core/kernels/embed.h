@@ -51,11 +51,30 @@ static void embedBf12(const EmbedArgs& a, uint32_t token, float* x) {
   }
 }
 
+// From panels of int8.
+static void embedInt8(const EmbedArgs& a, uint32_t token, float* x) {
+  const uint32_t lane = token % kInt8Outs;
+  const uint8_t* panel = a.table + token / kInt8Outs * int8PanelBytes(a.dim);
+  for (uint32_t i = 0; i < a.dim; i++) {
+    const uint32_t group = i / kInt8Group, inside = i % kInt8Group;
+    uint16_t stored;
+    memcpy(&stored, panel + int8ScalesAt(group, a.dim) + 2 * lane, sizeof stored);
+    const uint32_t bits = (uint32_t)stored << 16;
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    x[i] = a.scale * (scale * (float)(int8_t)panel[int8GroupAt(group) + inside / 2 * kInt8Line + 2 * lane + inside % 2]);
+  }
+}
+
 static void embedRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
   const EmbedArgs& a = *static_cast<const EmbedArgs*>(p);
   Split split(a.count, embedNs(a), threads);
   if (a.dtype == kDTypeBf12) {
     for (size_t t = split.begin(tile); t < split.end(tile); t++) embedBf12(a, a.tokens[t], a.x + t * a.ldx);
+    return;
+  }
+  if (a.dtype == kDTypeInt8) {
+    for (size_t t = split.begin(tile); t < split.end(tile); t++) embedInt8(a, a.tokens[t], a.x + t * a.ldx);
     return;
   }
   withFormat(a.dtype, [&](auto format) {

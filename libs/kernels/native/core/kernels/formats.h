@@ -40,10 +40,10 @@ struct F32 {
   WEFT_INLINE void putN(Stored* p, F a, int n) { storeN(p, a, n); }
 };
 
-// Calls use(Format{}) with the format that `dtype` names.
+// Calls use(Format{}) with the format that `dtype` names; bf12 is bf16 once it is decoded.
 template <class Use>
 WEFT_INLINE void withFormat(uint32_t dtype, Use use) {
-  if (dtype == kDTypeBf16) use(Bf16{});
+  if (dtype == kDTypeBf16 || dtype == kDTypeBf12) use(Bf16{});
   else if (dtype == kDTypeF16) use(F16{});
   else use(F32{});
 }

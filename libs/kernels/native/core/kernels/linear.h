@@ -8,7 +8,11 @@
 //             to three rows several blocks side by side keep enough additions in flight.
 // many rows   bound by flops: 2·rows·n·k. A register tile of kRowTile rows (AVX-512: 12 × 32 outputs in 24 accumulators,
 //             AVX2: 6 × 16 in 12) takes one load and one integer op a vector of weights and one broadcast a row.
+//
+// bf16 rows   are widened to the f32 that they are, unless the set multiplies bf16: AVX-512 with BF16 adds a pair of k at
+//             once, AMX (linear_amx.h) 32. There too the order of additions is K's alone.
 #pragma once
+#include <type_traits>
 
 namespace weft {
 namespace WEFT_ISA {
@@ -59,32 +63,73 @@ class Passes {
 template <class W>
 constexpr size_t panelSteps(size_t k) { return (k + W::kDepth - 1) / W::kDepth; }
 
-// One row of a panel, or its first Depth k: R rows × B blocks × V vectors of outputs.
-template <class W, int Depth, int R, int B, int V>
-WEFT_INLINE void linearStep(const typename W::Stored* w, size_t blockStride, const float* x, size_t ldx, F (&acc)[R][B][V]) {
-  auto one = [&](auto depth) __attribute__((always_inline)) {
-    constexpr int D = decltype(depth)::value;
-    F weights[B][V];
-#pragma GCC unroll 4
-    for (int b = 0; b < B; b++)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; v++) weights[b][v] = W::template weight<D>(w + b * blockStride + v * kLanes * W::kDepth);
-#pragma GCC unroll 12
-    for (int r = 0; r < R; r++) {
-      const F value = splat(x[r * ldx]);
+// How one row of a panel, or its first Depth k, is added for R rows × B blocks × V vectors of outputs.
+
+// f32 rows: one multiply-add for each k.
+template <class Format>
+struct MultiplyAdd {
+  using Weights = Format;
+  using Rows = F32;
+  template <int Depth, int R, int B, int V>
+  WEFT_INLINE void step(const typename Weights::Stored* w, size_t blockStride, const float* x, size_t ldx, F (&acc)[R][B][V]) {
+    auto one = [&](auto depth) __attribute__((always_inline)) {
+      F weights[B][V];
 #pragma GCC unroll 4
       for (int b = 0; b < B; b++)
 #pragma GCC unroll 8
-        for (int v = 0; v < V; v++) accumulate(acc[r][b][v], value, weights[b][v]);
+        for (int v = 0; v < V; v++) weights[b][v] = Weights::template weight<decltype(depth)::value>(w + b * blockStride + v * kLanes * Weights::kDepth);
+#pragma GCC unroll 12
+      for (int r = 0; r < R; r++) {
+        const F value = splat(x[r * ldx]);
+#pragma GCC unroll 4
+        for (int b = 0; b < B; b++)
+#pragma GCC unroll 8
+          for (int v = 0; v < V; v++) accumulate(acc[r][b][v], value, weights[b][v]);
+      }
+    };
+    one(std::integral_constant<int, 0>());
+    if constexpr (Depth > 1) {
+      // Both seem new to the compiler: pairs kept in registers would push accumulators out, and so would more addresses.
+      x++;
+      __asm__("" : "+r"(w), "+r"(x));
+      one(std::integral_constant<int, 1>());
     }
-  };
-  one(std::integral_constant<int, 0>());
-  if constexpr (Depth > 1) {
-    // Both seem new to the compiler: pairs kept in registers would push accumulators out, and so would more addresses.
-    x++;
-    __asm__("" : "+r"(w), "+r"(x));
-    one(std::integral_constant<int, 1>());
   }
+};
+
+#ifdef WEFT_DOT_BF16
+// bf16 rows and weights: one dot product of two k.
+struct DotBf16 {
+  using Weights = Bf16;
+  using Rows = Bf16;
+  template <int Depth, int R, int B, int V>
+  WEFT_INLINE void step(const uint16_t* w, size_t blockStride, const uint16_t* x, size_t ldx, F (&acc)[R][B][V]) {
+    I weights[B][V];
+#pragma GCC unroll 4
+    for (int b = 0; b < B; b++)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; v++) weights[b][v] = loadPairs(w + b * blockStride + v * kLanes * 2);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      uint32_t pair = x[r * ldx];                        // nothing is read beyond k
+      if (Depth == 2) memcpy(&pair, x + r * ldx, sizeof pair);
+      const I value = splatPair(pair);
+#pragma GCC unroll 4
+      for (int b = 0; b < B; b++)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++) acc[r][b][v] = dotPairs(acc[r][b][v], weights[b][v], value);
+    }
+  }
+};
+#endif
+
+// y = sum of `n` outputs from `out` on, with what the op adds to it.
+WEFT_INLINE void linearStore(const LinearArgs& a, size_t row, size_t out, F sum) {
+  const int n = a.n - out < (size_t)kLanes ? (int)(a.n - out) : kLanes;
+  float* y = a.y + row * a.ldy + out;
+  if (a.b) sum = add(sum, loadN(a.b + out, n));
+  if (a.accumulate) sum = add(loadN(y, n), sum);
+  storeN(y, sum, n);
 }
 
 template <int R, int B, int V>
@@ -106,22 +151,17 @@ WEFT_INLINE void storeTile(const LinearArgs& a, size_t row, size_t block, int ve
 #pragma GCC unroll 8
       for (int v = 0; v < V; v++) {
         const size_t out = (block + b) * kOuts + (vector + v) * kLanes;
-        if (out >= a.n) continue;
-        const int n = a.n - out < (size_t)kLanes ? (int)(a.n - out) : kLanes;
-        float* y = a.y + (row + r) * a.ldy + out;
-        F sum = acc[r][b][v];
-        if (a.b) sum = add(sum, loadN(a.b + out, n));
-        if (a.accumulate) sum = add(loadN(y, n), sum);
-        storeN(y, sum, n);
+        if (out < a.n) linearStore(a, row + r, out, acc[r][b][v]);
       }
 }
 
-template <class W, int R, int B, int V>
+template <class M, int R, int B, int V>
 static void linearTile(const LinearArgs& a, size_t row, size_t block, int vector, Ahead ahead) {
+  using W = typename M::Weights;
   constexpr int kDepth = W::kDepth, kLines = kOuts * kDepth * sizeof(typename W::Stored) / 64;
   const size_t rowValues = kOuts * kDepth, blockStride = panelSteps<W>(a.k) * rowValues, ldx = a.ldx;
   const auto* w = reinterpret_cast<const typename W::Stored*>(a.w) + block * blockStride + vector * kLanes * kDepth;
-  const float* x = rowOf<F32>(a.x, row, ldx);
+  const auto* x = rowOf<typename M::Rows>(a.x, row, ldx);
 
   F acc[R][B][V];
   clear(acc);
@@ -130,31 +170,31 @@ static void linearTile(const LinearArgs& a, size_t row, size_t block, int vector
       for (int b = 0; b < B; b++)
         for (int line = 0; line < kLines; line++)
           __builtin_prefetch(ahead.at + b * blockStride * sizeof *w + i * ahead.step + line * ahead.step / kLines);
-    linearStep<W, kDepth>(w, blockStride, x, ldx, acc);
+    M::template step<kDepth>(w, blockStride, x, ldx, acc);
     w += rowValues;
     x += kDepth;
   }
-  if (a.k % kDepth) linearStep<W, 1>(w, blockStride, x, ldx, acc);
+  if (a.k % kDepth) M::template step<1>(w, blockStride, x, ldx, acc);
   storeTile(a, row, block, vector, acc);
 }
 
 // One register tile of R rows over `blocks` blocks (at most blocksFor(R)).
-template <class W, int R>
+template <class M, int R>
 static void linearRows(const LinearArgs& a, size_t row, size_t block, uint32_t blocks, Passes& passes) {
   constexpr int V = vectorsFor(R), B = blocksFor(R);
   if (blocks == (uint32_t)B) {
-    for (int v = 0; v < kVectors; v += V) linearTile<W, R, B, V>(a, row, block, v, passes.take());
+    for (int v = 0; v < kVectors; v += V) linearTile<M, R, B, V>(a, row, block, v, passes.take());
   } else {
     for (uint32_t b = 0; b < blocks; b++)
-      for (int v = 0; v < kVectors; v += V) linearTile<W, R, 1, V>(a, row, block + b, v, passes.take());
+      for (int v = 0; v < kVectors; v += V) linearTile<M, R, 1, V>(a, row, block + b, v, passes.take());
   }
 }
 
-template <class W, int R = kRowTile>
+template <class M, int R = kRowTile>
 static void linearDispatch(const LinearArgs& a, size_t row, uint32_t rows, size_t block, uint32_t blocks, Passes& passes) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) linearRows<W, R>(a, row, block, blocks, passes);
-    else linearDispatch<W, R - 1>(a, row, rows, block, blocks, passes);
+    if (rows == (uint32_t)R) linearRows<M, R>(a, row, block, blocks, passes);
+    else linearDispatch<M, R - 1>(a, row, rows, block, blocks, passes);
   }
 }
 
@@ -167,12 +207,12 @@ static uint32_t passesOf(uint32_t rows) {
 }
 
 // All rows of `a` over `blocks` blocks.
-template <class W>
+template <class M>
 static void linearPanels(const LinearArgs& a, size_t block, uint32_t blocks, Passes& passes) {
   const uint32_t parts = ceilDiv(a.count, kRowTile);
   for (uint32_t i = 0; i < parts; i++) {
     const uint32_t from = evenBegin(a.count, parts, i), to = evenBegin(a.count, parts, i + 1);
-    linearDispatch<W>(a, from, to - from, block, blocks, passes);
+    linearDispatch<M>(a, from, to - from, block, blocks, passes);
   }
 }
 
@@ -204,51 +244,78 @@ struct LinearPlan {
   }
 };
 
-static uint32_t linearTiles(const void* p, uint32_t threads) {
-  const LinearArgs& a = *static_cast<const LinearArgs*>(p);
-  if (a.count == 0) return 0;
-  LinearPlan plan(a, threads);
-  return plan.chunks * plan.blocks.tiles();
-}
+constexpr size_t wideStride(uint32_t k) { return (k + 15) / 16 * 16; }
 
-constexpr size_t wideStride(const LinearArgs& a) { return (a.k + 15) / 16 * 16; }
-
-// The op for rows [begin, begin + rows) alone, with x in f32: bf16 is widened once for all blocks of a tile, into `wide`.
+// The op for rows [begin, begin + rows) alone, which are M's: where they are not, bf16 is widened into `wide`, once for all
+// blocks of a tile.
+template <class M>
 static LinearArgs linearChunk(LinearArgs a, size_t begin, uint32_t rows, float* wide) {
+  using Rows = typename M::Rows;
   a.y += begin * a.ldy;
   a.count = rows;
-  if (a.xType == kDTypeF32) {
-    a.x = reinterpret_cast<uint8_t*>(rowOf<F32>(a.x, begin, a.ldx));
+  if (!wide) {
+    a.x = reinterpret_cast<uint8_t*>(rowOf<Rows>(a.x, begin, a.ldx));
     return a;
   }
-  const size_t ld = wideStride(a);
+  const size_t ld = wideStride(a.k);
   for (uint32_t r = 0; r < rows; r++) widenRow(rowOf<Bf16>(a.x, begin + r, a.ldx), wide + r * ld, a.k);
   a.x = reinterpret_cast<uint8_t*>(wide);
   a.ldx = (uint32_t)ld;
   return a;
 }
 
-static void linearRun(const void* p, uint32_t tile, uint32_t threads, Scratch& scratch) {
-  const LinearArgs& whole = *static_cast<const LinearArgs*>(p);
+template <class M>
+static void linearRunAs(const LinearArgs& whole, uint32_t tile, uint32_t threads, Scratch& scratch) {
+  using W = typename M::Weights;
   LinearPlan plan(whole, threads);
   const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
   const uint32_t begin = evenBegin(whole.count, plan.chunks, chunk), rows = evenBegin(whole.count, plan.chunks, chunk + 1) - begin;
-  const size_t wideBytes = whole.xType == kDTypeF32 ? 0 : rows * wideStride(whole) * sizeof(float);
-  const size_t panelBytes = whole.dtype == kDTypeBf12 ? (whole.k + 1) / 2 * 128 : 0;
-  uint8_t* room = static_cast<uint8_t*>(scratch.take(wideBytes + panelBytes));
-  const LinearArgs a = linearChunk(whole, begin, rows, reinterpret_cast<float*>(room));
-  if (a.dtype == kDTypeBf12) return bf12Panels(a, plan.blocks.begin(run), plan.blocks.end(run), reinterpret_cast<uint16_t*>(room + wideBytes));
+  const bool coded = whole.dtype == kDTypeBf12, widened = whole.xType == kDTypeBf16 && std::is_same<typename M::Rows, F32>();
+  const size_t panelBytes = coded ? panelSteps<Bf16>(whole.k) * kOuts * 4 : 0, wideBytes = widened ? rows * wideStride(whole.k) * sizeof(float) : 0;
+  uint8_t* room = panelBytes + wideBytes ? static_cast<uint8_t*>(scratch.take(panelBytes + wideBytes)) : nullptr;
+  const LinearArgs a = linearChunk<M>(whole, begin, rows, widened ? reinterpret_cast<float*>(room + panelBytes) : nullptr);
+  uint32_t block = plan.blocks.begin(run), end = plan.blocks.end(run);
+  if constexpr (std::is_same<W, Bf16>()) {
+    if (coded) return bf12Panels<M>(a, block, end, reinterpret_cast<uint16_t*>(room));
+  }
   const uint32_t passCount = passesOf(rows), step = rows <= (uint32_t)kRowTile ? blocksFor((int)rows) : 1;
-  withFormat(a.dtype, [&](auto format) {
-    using W = decltype(format);
-    const size_t rowBytes = kOuts * W::kDepth * sizeof(typename W::Stored), steps = panelSteps<W>(a.k), blockBytes = steps * rowBytes;
-    const uint32_t end = plan.blocks.end(run);
-    for (uint32_t block = plan.blocks.begin(run); block < end; block += step) {
-      const uint8_t* bytes = a.w + block * blockBytes;
-      Passes passes(bytes, block + step < end ? bytes + blockBytes : nullptr, steps, rowBytes, passCount);
-      linearPanels<W>(a, block, end - block < step ? end - block : step, passes);
-    }
-  });
+  const size_t rowBytes = kOuts * W::kDepth * sizeof(typename W::Stored), steps = panelSteps<W>(a.k), blockBytes = steps * rowBytes;
+  for (; block < end; block += step) {
+    const uint8_t* bytes = a.w + block * blockBytes;
+    Passes passes(bytes, block + step < end ? bytes + blockBytes : nullptr, steps, rowBytes, passCount);
+    linearPanels<M>(a, block, end - block < step ? end - block : step, passes);
+  }
+}
+
+}  // namespace WEFT_ISA
+}  // namespace weft
+
+#ifdef WEFT_AMX
+#include "linear_amx.h"
+#endif
+
+namespace weft {
+namespace WEFT_ISA {
+
+static uint32_t linearTiles(const void* p, uint32_t threads) {
+  const LinearArgs& a = *static_cast<const LinearArgs*>(p);
+  if (a.count == 0) return 0;
+#ifdef WEFT_AMX
+  if (AmxPlan::takes(a)) return AmxPlan(a, threads).tiles();
+#endif
+  LinearPlan plan(a, threads);
+  return plan.chunks * plan.blocks.tiles();
+}
+
+static void linearRun(const void* p, uint32_t tile, uint32_t threads, Scratch& scratch) {
+  const LinearArgs& a = *static_cast<const LinearArgs*>(p);
+#ifdef WEFT_AMX
+  if (AmxPlan::takes(a)) return amxRun(a, tile, threads);
+#endif
+#ifdef WEFT_DOT_BF16
+  if (a.xType == kDTypeBf16 && (a.dtype == kDTypeBf16 || a.dtype == kDTypeBf12)) return linearRunAs<DotBf16>(a, tile, threads, scratch);
+#endif
+  withFormat(a.dtype, [&](auto format) { linearRunAs<MultiplyAdd<decltype(format)>>(a, tile, threads, scratch); });
 }
 
 }  // namespace WEFT_ISA

@@ -38,7 +38,7 @@ class Bf12Reader {
 };
 
 // R rows over B panels from `block` on.
-template <int R, int B>
+template <class M, int R, int B>
 static void bf12Tile(const LinearArgs& a, size_t block) {
   Bf12Reader readers[B];
   for (int b = 0; b < B; b++) readers[b] = Bf12Reader(a.w + (block + b) * bf12PanelBytes(a.k), a.k);
@@ -46,33 +46,34 @@ static void bf12Tile(const LinearArgs& a, size_t block) {
   alignas(64) uint16_t values[B * kStride];
   F acc[R][B][kVectors];
   clear(acc);
-  const float* x = rowOf<F32>(a.x, 0, a.ldx);
+  const auto* x = rowOf<typename M::Rows>(a.x, 0, a.ldx);
   const uint32_t whole = a.k / 2;
   for (uint32_t from = 0; from < whole; from += kBf12Window) {
     const uint32_t pairs = whole - from < kBf12Window ? whole - from : kBf12Window;
     for (int b = 0; b < B; b++) readers[b].decode(pairs, values + b * kStride);
-    for (uint32_t i = 0; i < pairs; i++, x += 2) linearStep<Bf16, 2>(values + i * 64, kStride, x, a.ldx, acc);
+    for (uint32_t i = 0; i < pairs; i++, x += 2) M::template step<2>(values + i * 64, kStride, x, a.ldx, acc);
   }
   if (a.k % 2) {
     for (int b = 0; b < B; b++) readers[b].decode(1, values + b * kStride);
-    linearStep<Bf16, 1>(values, kStride, x, a.ldx, acc);
+    M::template step<1>(values, kStride, x, a.ldx, acc);
   }
   storeTile(a, 0, block, 0, acc);
 }
 
-template <int B, int R = kBf12FewRows>
+template <class M, int B, int R = kBf12FewRows>
 static void bf12Dispatch(const LinearArgs& a, size_t block) {
   if constexpr (R > 0) {
-    if (a.count == (uint32_t)R) bf12Tile<R, B>(a, block);
-    else bf12Dispatch<B, R - 1>(a, block);
+    if (a.count == (uint32_t)R) bf12Tile<M, R, B>(a, block);
+    else bf12Dispatch<M, B, R - 1>(a, block);
   }
 }
 
 // Panels [block, end) for the rows of `a`; panel: room for one as bf16.
+template <class M>
 static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16_t* panel) {
   if (a.count <= kBf12FewRows) {
-    for (; block + 2 <= end; block += 2) bf12Dispatch<2>(a, block);
-    for (; block < end; block++) bf12Dispatch<1>(a, block);
+    for (; block + 2 <= end; block += 2) bf12Dispatch<M, 2>(a, block);
+    for (; block < end; block++) bf12Dispatch<M, 1>(a, block);
     return;
   }
   for (; block < end; block++) {
@@ -84,8 +85,8 @@ static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16
     one.n = a.n - block * kOuts;
     one.y += block * kOuts;
     if (one.b) one.b += block * kOuts;
-    Passes passes(nullptr, next, pairs, kBf12PairBytes, passesOf(a.count));
-    linearPanels<Bf16>(one, 0, 1, passes);
+    Passes passes(one.w, next, pairs, kBf12PairBytes, passesOf(a.count), true);
+    linearPanels<M>(one, 0, 1, passes);
   }
 }
 

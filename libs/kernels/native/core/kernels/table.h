@@ -1,6 +1,7 @@
 // All kernels of one instruction set. A kernels_<isa>.cpp defines WEFT_ISA, includes its simd_*.h and this, and places
 // the table under its name.
 #pragma once
+#include "../int8_format.h"
 #include "frame.h"
 #include "formats.h"
 #include "tiles.h"
@@ -9,6 +10,8 @@
 #include "embed.h"
 #include "norm.h"
 #include "linear.h"
+#include "quantize.h"
+#include "linear_int8.h"
 #include "rope.h"
 #include "kv.h"
 #include "attention.h"
@@ -28,9 +31,11 @@
     {nullptr, nullptr}, {WEFT_ISA::resolveTiles, WEFT_ISA::resolveRun}, {WEFT_ISA::embedTiles, WEFT_ISA::embedRun}, \
         {WEFT_ISA::rmsNormTiles, WEFT_ISA::rmsNormRun}, {WEFT_ISA::headNormTiles, WEFT_ISA::headNormRun},        \
         {WEFT_ISA::linearTiles, WEFT_ISA::linearRun}, {WEFT_ISA::ropeTiles, WEFT_ISA::ropeRun},                  \
-        {WEFT_ISA::kvWriteTiles, WEFT_ISA::kvWriteRun}, {WEFT_ISA::attentionTiles, WEFT_ISA::attentionRun},      \
+        {WEFT_ISA::kvWriteTiles, WEFT_ISA::kvWriteRun}, {WEFT_ISA::attentionTiles, WEFT_ISA::attentionRun, WEFT_ISA::attentionMergeTiles, WEFT_ISA::attentionMerge},      \
         {WEFT_ISA::gatedActTiles, WEFT_ISA::gatedActRun}, {WEFT_ISA::loraShrinkTiles, WEFT_ISA::loraShrinkRun},  \
         {WEFT_ISA::loraExpandTiles, WEFT_ISA::loraExpandRun}, {WEFT_ISA::sampleTiles, WEFT_ISA::sampleRun},      \
         {WEFT_ISA::copyRowsTiles, WEFT_ISA::copyRowsRun}, {WEFT_ISA::copyPagesTiles, WEFT_ISA::copyPagesRun},    \
         {WEFT_ISA::allReduceTiles, WEFT_ISA::allReduceRun},                                                      \
+        {WEFT_ISA::quantizeRowsTiles, WEFT_ISA::quantizeRowsRun},                                                \
+        {WEFT_ISA::linearInt8Tiles, WEFT_ISA::linearInt8Run},                                                    \
   }

@@ -4,11 +4,8 @@
 namespace weft {
 namespace WEFT_ISA {
 
-// e^x to 2 ulp, through e^x = 2^n e^r with |r| <= ln2/2 and a minimax polynomial (relative error 3e-9 before rounding).
-// Subnormal results where the instruction set scales through them, 0 below -104, infinity above 88.8; NaN stays NaN.
-WEFT_INLINE F expOf(F x) {
-  x = minOf(splat(89.0f), maxOf(splat(-105.0f), x));                      // the bound first: NaN passes
-  F n = nearest(mul(x, splat(1.44269504f)));
+// e^(x - n ln2) for |x - n ln2| <= ln2/2.
+WEFT_INLINE F expOfRest(F x, F n) {
   F r = fma(n, splat(-0.693145752f), x);                                  // ln2 in two parts, the first exact in 16 bits
   r = fma(n, splat(-1.42860677e-6f), r);
   F q = splat(1.3814539e-3f);
@@ -16,7 +13,22 @@ WEFT_INLINE F expOf(F x) {
   q = fma(q, r, splat(4.166839e-2f));
   q = fma(q, r, splat(0.16666521f));
   q = fma(q, r, splat(0.49999994f));
-  return scaleByPower(add(fma(mul(r, r), q, r), splat(1.0f)), n);
+  return add(fma(mul(r, r), q, r), splat(1.0f));
+}
+
+// e^x to 2 ulp, through e^x = 2^n e^r with |r| <= ln2/2 and a minimax polynomial (relative error 3e-9 before rounding).
+// Subnormal results where the instruction set scales through them, 0 below -104, infinity above 88.8; NaN stays NaN.
+WEFT_INLINE F expOf(F x) {
+  x = minOf(splat(89.0f), maxOf(splat(-105.0f), x));                      // the bound first: NaN passes
+  F n = nearest(mul(x, splat(1.44269504f)));
+  return scaleByPower(expOfRest(x, n), n);
+}
+
+// e^x for x that is not above 0, and 0 below -86.9, where results end to be normal: two thirds of the steps.
+WEFT_INLINE F expBelow(F x) {
+  const F least = splat(-86.9f), z = maxOf(least, x);
+  F n = nearest(mul(z, splat(1.44269504f)));
+  return ifLess(x, least, zero(), scaleNormal(expOfRest(z, n), n));
 }
 
 WEFT_INLINE float expOf(float x) {
