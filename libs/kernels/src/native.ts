@@ -35,6 +35,8 @@ export interface NativeDevice {
 export interface NativeModule {
   /** threads 0: as many as this process may use. isa '': the best of this processor. */
   CpuDevice: new (threads: number, isa: string) => NativeDevice;
+  /** Threads that run at once. */
+  usableThreads(): number;
   /** Names what `pack` makes of a matrix. */
   packLayoutVersion: number;
   crc32c(bytes: Uint8Array): number;
@@ -76,3 +78,6 @@ export function nativeModule(): NativeModule {
 
 /** CRC-32C (Castagnoli) of some bytes. */
 export const crc32c = (bytes: Uint8Array): number => native(() => nativeModule().crc32c(bytes));
+
+/** Threads that can run at once: what the machine, this process's affinity mask and the container's limit leave. */
+export const usableThreads = (): number => native(() => nativeModule().usableThreads());

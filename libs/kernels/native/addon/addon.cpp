@@ -1,6 +1,7 @@
 // What the addon exports: src/native.ts describes it.
 #include <napi.h>
 
+#include "core/cpu_features.h"
 #include "core/crc32c.h"
 #include "device_object.h"
 
@@ -16,8 +17,13 @@ Napi::Value crc32c(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value usableThreads(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), weft::defaultThreads());
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("CpuDevice", weft::DeviceObject::define(env));
+  exports.Set("usableThreads", Napi::Function::New(env, usableThreads, "usableThreads"));
   exports.Set("packLayoutVersion", Napi::Number::New(env, weft::kPackLayoutVersion));
   exports.Set("crc32c", Napi::Function::New(env, crc32c, "crc32c"));
   return exports;
