@@ -54,7 +54,7 @@ export function upOptions(): Option[] {
     new Option('--adapters <folder>', 'every adapter folder in it is uploaded at the start'),
     new Option('--device <device>', 'where the model runs').choices(['cpu']).default('cpu'),
     new Option('--threads <number>', 'threads of the device (default: one a core)').argParser(integer('threads', 1)),
-    new Option('--isa <name>', 'instruction set of the kernels: portable, avx2, avx512, neon (default: the best that is there)'),
+    new Option('--isa <name>', 'instruction set of the kernels, as avx2 or neon (default: the best that is there)'),
     new Option('--pool-bytes <bytes>', 'memory for KV and adapters (default: half of what is free)').argParser(integer('pool-bytes', 1)),
     new Option('--max-model-len <tokens>', 'longest context (default: what model and pool allow)').argParser(integer('max-model-len', 1)),
     new Option('--weights <type>', 'how weights are kept in memory (default: as stored)').choices(['bf16', 'f16', 'f32', 'int8']),

@@ -35,6 +35,8 @@ export interface NativeDevice {
 export interface NativeModule {
   /** threads 0: as many as this process may use. isa '': the best of this processor. */
   CpuDevice: new (threads: number, isa: string) => NativeDevice;
+  /** Names the sources that it was built from. */
+  stamp: string;
   /** Threads that run at once. */
   usableThreads(): number;
   /** Names what `pack` makes of a matrix. */

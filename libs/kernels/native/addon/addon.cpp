@@ -1,9 +1,11 @@
 // What the addon exports: src/native.ts describes it.
 #include <napi.h>
 
-#include "core/cpu_features.h"
 #include "core/crc32c.h"
+#include "core/pack.h"
+#include "core/system.h"
 #include "device_object.h"
+#include "stamp.h"
 
 namespace {
 
@@ -18,11 +20,12 @@ Napi::Value crc32c(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value usableThreads(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), weft::defaultThreads());
+  return Napi::Number::New(info.Env(), weft::usableProcessors());
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("CpuDevice", weft::DeviceObject::define(env));
+  exports.Set("stamp", Napi::String::New(env, weft::sourceStamp()));
   exports.Set("usableThreads", Napi::Function::New(env, usableThreads, "usableThreads"));
   exports.Set("packLayoutVersion", Napi::Number::New(env, weft::kPackLayoutVersion));
   exports.Set("crc32c", Napi::Function::New(env, crc32c, "crc32c"));
