@@ -6,7 +6,7 @@ import { requireNode } from './lib/requirements.mjs';
 const usage = `usage: node scripts/weft.mjs COMMAND [ARGS]
 
   start [OPTIONS]         build what is stale, then \`weft up OPTIONS\`
-  build                   install and build what is stale
+  build [--prebuilt DIR]  install and build what is stale; write the kernels for machines without a compiler
   test [--full] [ARGS]    build, type-check, run every suite; ARGS go to vitest
   bench [ARGS]            build, then run test/bench
   sim [ARGS]              build, then run test/sim

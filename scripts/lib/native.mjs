@@ -69,6 +69,9 @@ const COMMON = [
   ...['-Wall', '-Wextra', `-I${NATIVE}`, `-I${join(NATIVE, 'core')}`],
 ];
 const OPTIMIZED = ['-O3'];
+export const ADDON = 'weft_kernels.node';
+/** Node-API's own symbols are found in the running Node; what the addon defines itself, it calls itself (addon/allocations.cpp). */
+const SHARED = process.platform === 'darwin' ? ['-shared', '-undefined', 'dynamic_lookup'] : ['-shared', '-Wl,-Bsymbolic-functions'];
 /** Not for everybody: a compiler that we have not met may have a new warning, and must still build. */
 const STRICT = process.env.WEFT_WERROR ? ['-Werror'] : [];
 
@@ -111,6 +114,17 @@ export function includedFiles(file, searched) {
   };
   visit(file);
   return [...found];
+}
+
+/** Names the sources of the addon, all of them: one that was built elsewhere must carry the same. */
+export function sourceStamp() {
+  const hash = createHash('sha256');
+  for (const part of ['addon', 'core']) {
+    for (const name of readdirSync(join(NATIVE, part), { recursive: true, encoding: 'utf8' }).sort()) {
+      if (/\.(h|cpp)$/.test(name)) hash.update(`\0${part}/${name}\0`).update(readFileSync(join(NATIVE, part, name)));
+    }
+  }
+  return hash.digest('hex').slice(0, 16);
 }
 
 /**
@@ -166,7 +180,8 @@ class Build {
         const variant = variantFlags(name, process.arch, this.#compiler.family);
         if (!variant) return [];
         const source = join(folder, name);
-        const flags = [...this.#flags, ...(this.#emulate ? emulatedFlags(variant) : variant), ...extra];
+        const stamp = name === 'stamp.cpp' ? [`-DWEFT_SOURCE_STAMP="${sourceStamp()}"`] : [];
+        const flags = [...this.#flags, ...(this.#emulate ? emulatedFlags(variant) : variant), ...extra, ...stamp];
         const hash = createHash('sha256').update(JSON.stringify([this.#compiler.identity, flags]));
         const before = flags.includes(EMULATION) ? [EMULATION] : [];
         for (const file of [...before, source, ...includedFiles(source, [NATIVE, join(NATIVE, 'core')])]) {
@@ -263,12 +278,25 @@ export async function buildNative(compiler, installed, beforeReplacing, settings
   await build.compile(addon);
   if (replay.length) await build.link('weft-replay', [...core, ...replay], [], beforeReplacing);
   if (addon.length) {
-    // Node-API's own symbols are found in the running Node.
-    const shared = process.platform === 'darwin' ? ['-shared', '-undefined', 'dynamic_lookup'] : ['-shared'];
-    await build.link('weft_kernels.node', [...core, ...addon], shared, beforeReplacing);
+    await build.link(ADDON, [...core, ...addon], SHARED, beforeReplacing);
   }
   for (const part of /** @type {const} */ (['bench', 'emulation'])) build.units(part);   // theirs are kept, if they were ever built
   build.sweep();
+}
+
+/**
+ * The addon for other machines of this platform: with the C++ library inside, without symbols. What `buildNative` compiled is linked.
+ * @param {import('./requirements.mjs').Compiler} compiler
+ * @returns {Promise<string>} the file
+ */
+export async function linkPrebuilt(compiler) {
+  const folder = inRoot('libs', 'kernels', 'build');
+  const build = new Build(compiler, { folder, compile: OPTIMIZED, link: [] });
+  const units = [...build.units('core'), ...build.units('addon', nodeApiFlags())];
+  await build.compile(units);
+  const alone = process.platform === 'linux' ? ['-static-libstdc++', '-static-libgcc', '-s'] : [];
+  await build.link(`prebuilt-${ADDON}`, units, [...SHARED, ...alone], async () => {});
+  return join(folder, `prebuilt-${ADDON}`);
 }
 
 /**

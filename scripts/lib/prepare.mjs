@@ -4,6 +4,7 @@ import { Runners, withLock } from './checkout-lock.mjs';
 import { withCaches } from './environment.mjs';
 import { install, isInstalled } from './install.mjs';
 import { buildNative } from './native.mjs';
+import { findPrebuilt, usePrebuilt } from './prebuilt.mjs';
 import { findCompiler } from './requirements.mjs';
 import { buildTypeScript } from './typescript.mjs';
 
@@ -20,7 +21,9 @@ export const runners = new Runners(inRoot('build', 'running'));
  */
 export async function prepare(purpose) {
   if (process.env[PREPARED] === root) return process.env;
-  const compiler = findCompiler();
+  // Tests and benches have programs of their own to compile.
+  const prebuilt = purpose === 'serve' || purpose === 'build' ? findPrebuilt(process.env) : undefined;
+  const compiler = prebuilt === undefined ? findCompiler() : undefined;
   const env = withCaches(process.env);
   await withLock(inRoot('build', 'prepare.lock'), purpose, async () => {
     /** @type {Promise<void> | undefined} */
@@ -29,7 +32,7 @@ export async function prepare(purpose) {
 
     const installed = isInstalled() ? Promise.resolve() : waitAndInstall(waitForTests, env);
     await allDone([
-      purpose === 'generate' ? installed : buildNative(compiler, installed, waitForTests),
+      purpose === 'generate' ? installed : compiler ? buildNative(compiler, installed, waitForTests) : usePrebuilt(/** @type {string} */ (prebuilt), waitForTests),
       purpose === 'native' ? installed : installed.then(() => buildTypeScript(waitForTests)),
     ]);
     if (purpose === 'serve' || purpose === 'test') runners.announce(purpose);

@@ -7,6 +7,7 @@
  *   npm run bench -- kernels     every kernel beside those ceilings
  *   npm run bench -- host        only what the host does for a step
  *   npm run bench -- gateway     what stands between a client and an executor, beside Portkey and LiteLLM
+ *   npm run bench -- start       a first start, and a second one from the packed cache
  *   npm run bench -- http        32 streams through HTTP beside the engine alone, and an upload's way to its first token
  *
  *   --workloads 1-base,…         <requests>-base, -one (all on one adapter), -distinct (each its own); prefill-<tokens>; long-<tokens>
@@ -38,6 +39,7 @@ import { runKernelBench } from './machine.js';
 import { residentMemory } from './memory.js';
 import { findPeers } from './peers.js';
 import { markdown, plain, Report, type Line } from './report.js';
+import { benchStart } from './start.js';
 import { runSuite } from './suite.js';
 import { parseMode, WeftContender } from './weft.js';
 import { parseWorkload, spread } from './workloads.js';
@@ -72,7 +74,7 @@ function write(path: string | undefined, content: string): void {
 
 const command = positionals[0] ?? 'all', { quick } = values;
 const threads = number('threads'), rounds = number('rounds', quick ? 3 : 5), fresh = number('new', quick ? 16 : 32), prompt = number('prompt');
-const COMMANDS = ['all', 'machine', 'kernels', 'host', 'gateway', 'http', 'memory'];
+const COMMANDS = ['all', 'machine', 'kernels', 'host', 'gateway', 'start', 'http', 'memory'];
 if (!COMMANDS.includes(command)) fail(`bench ${command}: expected ${COMMANDS.slice(1).join(', ')}, or nothing`);
 const parts = command === 'http' ? ['http'] : list('only', `workloads,${PARTS.join(',')}`);
 for (const part of parts) if (part !== 'workloads' && !(PARTS as readonly string[]).includes(part)) fail(`--only ${part}: expected workloads, ${PARTS.join(', ')}`);
@@ -82,6 +84,10 @@ if (command === 'memory') {
   process.exit(0);
 }
 console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`);
+if (command === 'start') {
+  await benchStart(number('threads'));
+  process.exit(0);
+}
 if (command === 'gateway') {
   await benchGateway({ portkey: values.portkey, litellm: values.litellm }, rounds);
   process.exit(0);

@@ -104,6 +104,10 @@ describe('weft up refuses', () => {
 
   test.each([
     ['an unknown option', ['--prot', '5'], 'Did you mean --port?'], ['a wrong value', ['--weights', 'int4'], 'Allowed choices are bf16, f16, f32'],
+    ['no thread', ['--threads', '0'], '--threads is "0"; it must be a whole number at least 1'],
+    ['more threads than there are', ['--model', MODEL, '--threads', '1000000'], '1000000 threads were asked for; this process may use '],
+    ['an instruction set of another processor', ['--model', MODEL, '--isa', process.arch === 'x64' ? 'neon' : 'avx2'], 'the best it has is '],
+    ['an instruction set that nobody has', ['--model', MODEL, '--isa', 'mmx'], 'isa mmx: unknown'],
     ['a pool that is too small', ['--model', MODEL, '--pool-bytes', '100'], 'out_of_memory'],
     ['a folder of adapters that is not there', ['--model', MODEL, '--adapters', '/no/such'], 'field adapters'],
     ['a model that is none', ['--model', ADAPTERS], 'checkpoint_file_missing'],

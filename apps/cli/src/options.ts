@@ -15,6 +15,7 @@ export interface UpOptions {
   adapters: string | undefined;
   device: string;
   threads: number | undefined;
+  isa: string | undefined;
   poolBytes: number | undefined;
   maxModelLen: number | undefined;
   weights: string | undefined;
@@ -52,7 +53,8 @@ export function upOptions(): Option[] {
     new Option('--model-name <id>', 'id of the base in the API (default: from --model)').argParser(modelName),
     new Option('--adapters <folder>', 'every adapter folder in it is uploaded at the start'),
     new Option('--device <device>', 'where the model runs').choices(['cpu']).default('cpu'),
-    new Option('--threads <number>', 'threads of the device (default: one a core)').argParser(integer('threads', 1, 1024)),
+    new Option('--threads <number>', 'threads of the device (default: one a core)').argParser(integer('threads', 1)),
+    new Option('--isa <name>', 'instruction set of the kernels, as avx2 or neon (default: the best that is there)'),
     new Option('--pool-bytes <bytes>', 'memory for KV and adapters (default: half of what is free)').argParser(integer('pool-bytes', 1)),
     new Option('--max-model-len <tokens>', 'longest context (default: what model and pool allow)').argParser(integer('max-model-len', 1)),
     new Option('--weights <type>', 'how weights are kept in memory; bf12 is bf16 without loss (default: as stored, bf16 as bf12)').choices(['bf12', 'bf16', 'f16', 'f32', 'int8']),

@@ -1,5 +1,6 @@
 import { Env, WeftError } from '@weft/contracts';
 import type { EngineOptions } from '@weft/engine';
+import { usableThreads } from '@weft/kernels';
 
 export interface ExecutorConfig {
   /** Port 0 takes a free one. */
@@ -49,7 +50,7 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<ExecutorConfi
     modelDir: env.string('WEFT_MODEL'),
     modelName: env.optional('WEFT_MODEL_NAME'),
     dataDir: env.string('WEFT_DATA_DIR'),
-    threads: env.integer('WEFT_THREADS', { min: 1, max: 1024 }),
+    threads: threadsOf(env.integer('WEFT_THREADS', { min: 1 })),
     isa: env.optional('WEFT_ISA'),
     poolBytes: env.integer('WEFT_POOL_BYTES', { min: 1 }),
     maxModelLen: env.integer('WEFT_MAX_MODEL_LEN', { min: 1 }),
@@ -65,4 +66,11 @@ function hostAndPort(name: string, text: string): [string, number] {
   const match = /^(.+):(\d{1,5})$/.exec(text);
   if (!match || Number(match[2]) > 65_535) throw new WeftError('option_invalid', `${name} is ${JSON.stringify(text)}; it must be host:port`, { field: name });
   return [match[1]!, Number(match[2])];
+}
+
+/** More threads than processors wait for one another in every op. */
+function threadsOf(asked: number | undefined): number | undefined {
+  const limit = usableThreads();
+  if (asked === undefined || asked <= limit) return asked;
+  throw new WeftError('option_invalid', `${asked} threads were asked for; this process may use ${limit} (processors, affinity and the container's limit)`, { field: 'threads', limit });
 }

@@ -73,6 +73,7 @@ export interface EngineHost {
 
 export async function createEngine(options: EngineOptions): Promise<EngineHost> {
   const log = options.log ?? (() => undefined);
+  checkNumbers(options);
   const checkpoint = await openCheckpoint(options.modelDir);
   const device = createCpuDevice({ ...(options.threads && { threads: options.threads }), ...(options.isa && { isa: options.isa }) });
   const packedCache = options.packedCacheDir === undefined ? undefined : new PackedCache(options.packedCacheDir, log);
@@ -89,6 +90,13 @@ export async function createEngine(options: EngineOptions): Promise<EngineHost> 
   } catch (error) {
     await release();
     throw error;
+  }
+}
+
+/** Throws option_invalid with the option's name. */
+function checkNumbers({ threads, poolBytes, maxModelLen, stepTokens, maxSequences, lookaheadTokens }: EngineOptions): void {
+  for (const [field, value] of Object.entries({ threads, 'pool-bytes': poolBytes, 'max-model-len': maxModelLen, 'step-tokens': stepTokens, 'max-sequences': maxSequences, 'lookahead-tokens': lookaheadTokens })) {
+    if (value !== undefined && !(Number.isSafeInteger(value) && value > 0)) throw new WeftError('option_invalid', `${field} is ${value}; it must be a whole number above 0`, { field });
   }
 }
 

@@ -28,8 +28,8 @@ function cgroups(): string[] {
   return folders;
 }
 
-/** What a cgroup's limit leaves. Page cache that can be dropped counts as free, as it does in MemAvailable. */
-function leftIn(folder: string): number {
+/** What the limit of a cgroup (v2 or v1) leaves. Page cache that can be dropped counts as free, as it does in MemAvailable. */
+export function leftIn(folder: string): number {
   const limit = number(read(join(folder, 'memory.max')) ?? read(join(folder, 'memory.limit_in_bytes')));
   const used = number(read(join(folder, 'memory.current')) ?? read(join(folder, 'memory.usage_in_bytes')));
   if (limit === null || used === null) return Infinity;

@@ -28,6 +28,8 @@ export interface DeviceStats {
   /** Adapter bytes that kernels read from pages, and scratch memory that they took for copies of them: 0 as long as all is read in place. */
   adapterBytesRead: number; adapterBytesCopied: number;
   pageBytesLoaded: number; allocatedBytes: number;
+  /** How often native code took memory from the heap, for all devices of this process. Steps in steady state add none. */
+  allocations: number;
 }
 
 export interface Device {

@@ -4,7 +4,7 @@ export * from './cost.js';
 export { createCpuDevice, type CpuDeviceOptions } from './cpu-device.js';
 export * from './device.js';
 export * from './frame.js';
-export { crc32c } from './native.js';
+export { crc32c, usableThreads } from './native.js';
 export type { Op, OpArgs, Ref } from './op.js';
 export * from './ops.js';
 export { record, type Tolerance } from './recording.js';

@@ -36,6 +36,10 @@ export interface NativeDevice {
 export interface NativeModule {
   /** threads 0: as many as this process may use. isa '': the best of this processor. */
   CpuDevice: new (threads: number, isa: string) => NativeDevice;
+  /** Names the sources that it was built from. */
+  stamp: string;
+  /** Threads that run at once. */
+  usableThreads(): number;
   /** Names what `pack` makes of a matrix. */
   packLayoutVersion: number;
   crc32c(bytes: Uint8Array): number;
@@ -77,3 +81,6 @@ export function nativeModule(): NativeModule {
 
 /** CRC-32C (Castagnoli) of some bytes. */
 export const crc32c = (bytes: Uint8Array): number => native(() => nativeModule().crc32c(bytes));
+
+/** Threads that can run at once: what the machine, this process's affinity mask and the container's limit leave. */
+export const usableThreads = (): number => native(() => nativeModule().usableThreads());

@@ -51,7 +51,7 @@ let client: Client;
 
 beforeEach(async () => {
   engine = new ScriptedEngine();
-  const config = readConfig({ WEFT_LINK_TOKEN: TOKEN, WEFT_MODEL: '/model', WEFT_DATA_DIR: '/data', WEFT_THREADS: '3', WEFT_REGISTRY_ADDRESS: '127.0.0.1:1' });
+  const config = readConfig({ WEFT_LINK_TOKEN: TOKEN, WEFT_MODEL: '/model', WEFT_DATA_DIR: '/data', WEFT_THREADS: '1', WEFT_REGISTRY_ADDRESS: '127.0.0.1:1' });
   const module = await Test.createTestingModule({ imports: [ExecutorModule.with(config)] })
     .overrideProvider(OPEN_ENGINE).useValue((options: EngineOptions) => engine.open(options)).compile();
   server = module.get(LinkServer);
@@ -81,7 +81,7 @@ describe('the link', () => {
     opened();
     await opening;
     await expect.poll(() => peer.of('welcome')).toMatchObject([{ baseDigest: BASE, device: 'cpu scripted 1 threads', maxModelLen: 64, vocabSize: 320, eosIds: [2], pageBytes: 4096, adapterSlots: 8 }]);
-    expect(engine.options).toMatchObject({ modelDir: '/model', adapterCacheDir: '/data/adapters', threads: 3 });
+    expect(engine.options).toMatchObject({ modelDir: '/model', adapterCacheDir: '/data/adapters', packedCacheDir: '/data/weights', threads: 1 });
     peer.hangUp();
   });
 

@@ -1,6 +1,9 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { WeftError } from '@weft/contracts';
-import { expect, test } from 'vitest';
-import { availableMemoryBytes, planPool } from '../../../libs/engine/src/memory.js';
+import { expect, onTestFinished, test } from 'vitest';
+import { availableMemoryBytes, leftIn, planPool } from '../../../libs/engine/src/memory.js';
 
 const lines: string[] = [];
 const log = (line: string): void => { lines.push(line); };
@@ -32,4 +35,17 @@ test('a pool beyond the machine is refused before anything is taken, with both f
 
 test('a pool of one page is refused', () => {
   expect(refusal(() => planPool(2 ** 20, 2 ** 20, 2 ** 30, log)).message).toMatch(/at least two pages/);
+});
+
+test.each<[string, Record<string, string>, number]>([
+  ['v2', { 'memory.max': '1000000\n', 'memory.current': '700000\n', 'memory.stat': 'anon 500000\nfile 250000\nactive_file 50000\ninactive_file 100000\n' }, 450_000],
+  ['v2 without a limit', { 'memory.max': 'max\n', 'memory.current': '700000\n' }, Infinity],
+  ['v2 that is full', { 'memory.max': '1000\n', 'memory.current': '7000\n', 'memory.stat': '' }, 0],
+  ['v1', { 'memory.limit_in_bytes': '1000000\n', 'memory.usage_in_bytes': '600000\n', 'memory.stat': 'cache 1\ninactive_file 1000\n' }, 401_000],
+  ['none', {}, Infinity],
+])('a cgroup: %s', (_, files, left) => {
+  const folder = mkdtempSync(join(tmpdir(), 'weft-cgroup-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
+  expect(leftIn(folder)).toBe(left);
 });

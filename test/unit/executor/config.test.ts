@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+import { usableThreads } from '@weft/kernels';
 import { expect, test } from 'vitest';
 import { readConfig } from '../../../apps/executor/src/config.js';
 
@@ -19,7 +21,21 @@ test.each<[string, Record<string, string>, string]>([
   ['a registry without a port', { WEFT_REGISTRY_ADDRESS: 'registry' }, 'WEFT_REGISTRY_ADDRESS'],
   ['an address that nobody can call', { WEFT_EXECUTOR_LISTEN: '0.0.0.0:7001' }, 'WEFT_EXECUTOR_ADVERTISE'],
   ['activations of no type', { WEFT_ACTIVATIONS: 'f16' }, 'WEFT_ACTIVATIONS'],
+  ['no thread', { WEFT_THREADS: '0' }, 'WEFT_THREADS'],
+  ['half a thread', { WEFT_THREADS: '1.5' }, 'WEFT_THREADS'],
+  ['a negative pool', { WEFT_POOL_BYTES: '-1' }, 'WEFT_POOL_BYTES'],
+  ['a context that is no number', { WEFT_MAX_MODEL_LEN: 'NaN' }, 'WEFT_MAX_MODEL_LEN'],
+  ['a cache that is neither on nor off', { WEFT_PACKED_CACHE: 'yes' }, 'WEFT_PACKED_CACHE'],
   ['a port beyond the last', { WEFT_EXECUTOR_ADVERTISE: 'executor:70000' }, 'WEFT_EXECUTOR_ADVERTISE'],
 ])('%s is refused by its variable', (_, change, field) => {
   expect(() => readConfig({ ...needed, ...change })).toThrow(expect.objectContaining({ code: 'option_invalid', details: { field } }));
+});
+
+test('threads beyond what this process may use are refused with that limit', () => {
+  const limit = usableThreads();
+  expect(limit).toBeLessThanOrEqual(availableParallelism());
+  expect(readConfig({ ...needed, WEFT_THREADS: String(limit) }).threads).toBe(limit);
+  expect(() => readConfig({ ...needed, WEFT_THREADS: '1000000' })).toThrow(expect.objectContaining({
+    code: 'option_invalid', details: { field: 'threads', limit }, message: expect.stringContaining(`1000000 threads were asked for; this process may use ${limit} `),
+  }));
 });

@@ -13,8 +13,8 @@ test('defaults', () => {
 test('values', () => {
   expect(readGateway({ ...gateway, WEFT_PORT: '0', WEFT_CORS_ORIGINS: 'https://a, https://b', WEFT_TLS_CERT: 'c', WEFT_TLS_KEY: 'k', WEFT_DRAIN_TIMEOUT: '0' }))
     .toMatchObject({ port: 0, corsOrigins: ['https://a', 'https://b'], tls: { certFile: 'c', keyFile: 'k' }, drainTimeoutMs: 0 });
-  expect(readExecutor({ ...executor, WEFT_EXECUTOR_LISTEN: '[::1]:99', WEFT_THREADS: '2', WEFT_WEIGHTS: 'f32', WEFT_POOL_BYTES: '1024' }))
-    .toMatchObject({ listenHost: '[::1]', listenPort: 99, threads: 2, weights: 'f32', poolBytes: 1024 });
+  expect(readExecutor({ ...executor, WEFT_EXECUTOR_LISTEN: '[::1]:99', WEFT_THREADS: '1', WEFT_WEIGHTS: 'f32', WEFT_POOL_BYTES: '1024' }))
+    .toMatchObject({ listenHost: '[::1]', listenPort: 99, threads: 1, weights: 'f32', poolBytes: 1024 });
 });
 
 test.each<[() => unknown, string]>([

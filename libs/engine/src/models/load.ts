@@ -125,8 +125,10 @@ function checkMemory(config: ModelConfig, kv: KvView, weightBytes: number, optio
   const poolBytes = pages * kv.pageBytes;
   const available = options.availableBytes ?? availableMemoryBytes();
   if (weightBytes + poolBytes <= available) return;
+  const asked: string | undefined = options.weights;
+  const remedies = [asked === 'int8' ? '' : '--weights int8 takes about one byte a weight', context ? 'a shorter --max-model-len takes a smaller pool' : ''].filter(Boolean);
   throw new WeftError('out_of_memory',
-    `${config.architecture} needs ${mib(weightBytes)} for weights + ${mib(poolBytes)} for a pool of ${pages} pages${context ? ` (one context of ${context} tokens)` : ''} = ${mib(weightBytes + poolBytes)}; ${mib(available)} are available`,
+    `${config.architecture} needs ${mib(weightBytes)} for weights + ${mib(poolBytes)} for a pool of ${pages} pages${context ? ` (one context of ${context} tokens)` : ''} = ${mib(weightBytes + poolBytes)}; ${mib(available)} are available${remedies.map(remedy => `; ${remedy}`).join('')}`,
     { limit: available });
 }
 

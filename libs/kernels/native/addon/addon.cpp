@@ -2,7 +2,10 @@
 #include <napi.h>
 
 #include "core/crc32c.h"
+#include "core/pack.h"
+#include "core/system.h"
 #include "device_object.h"
+#include "stamp.h"
 
 namespace {
 
@@ -16,8 +19,14 @@ Napi::Value crc32c(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value usableThreads(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), weft::usableProcessors());
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("CpuDevice", weft::DeviceObject::define(env));
+  exports.Set("stamp", Napi::String::New(env, weft::sourceStamp()));
+  exports.Set("usableThreads", Napi::Function::New(env, usableThreads, "usableThreads"));
   exports.Set("packLayoutVersion", Napi::Number::New(env, weft::kPackLayoutVersion));
   exports.Set("crc32c", Napi::Function::New(env, crc32c, "crc32c"));
   return exports;

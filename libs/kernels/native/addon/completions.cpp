@@ -1,5 +1,7 @@
 #include "completions.h"
 
+#include <utility>
+
 namespace weft {
 
 Completions::Completions(Napi::Env env) {
@@ -7,17 +9,20 @@ Completions::Completions(Napi::Env env) {
   shared_->channel.Unref(env);
 }
 
-Completions::Open* Completions::begin(Napi::Env env, Napi::Object keepAlive) {
-  Open* open = new Open{Napi::Promise::Deferred::New(env), shared_, Napi::Persistent(keepAlive), std::nullopt, nullptr};
+Napi::Promise Completions::begin(Napi::Env env, Napi::Object keepAlive, Open& open) {
+  open.deferred_.emplace(Napi::Promise::Deferred::New(env));
+  open.shared_ = shared_;
+  open.keepAlive_ = Napi::Persistent(keepAlive);
+  open.error.reset();
   if (shared_->open++ == 0) shared_->channel.Ref(env);
-  return open;
+  return open.deferred_->Promise();
 }
 
-void Completions::settle(Open* open) {
+void Completions::settle(Open& open) {
   // Refused only while the environment is torn down. Nobody waits any more, and what the promise refers to may be gone:
   // it is left to the end of the process.
-  const Channel channel = open->shared->channel;
-  channel.NonBlockingCall(open);
+  const Channel channel = open.shared_->channel;
+  channel.NonBlockingCall(&open);
 }
 
 void Completions::close() {
@@ -27,17 +32,19 @@ void Completions::close() {
 
 void Completions::callJs(Napi::Env env, Napi::Function, std::nullptr_t*, Open* open) {
   if (env == nullptr) return;  // as in `settle`
-  const std::unique_ptr<Open> owned(open);
-  Shared& shared = *open->shared;
+  Shared& shared = *open->shared_;
   if (--shared.open == 0 && !shared.closed) shared.channel.Unref(env);
+  const Napi::Promise::Deferred deferred = *open->deferred_;
   try {
     if (open->error) throw *open->error;
-    open->deferred.Resolve(open->value ? open->value(env) : env.Undefined());
+    deferred.Resolve(open->value(env));
   } catch (const Napi::Error& error) {
-    open->deferred.Reject(error.Value());
+    deferred.Reject(error.Value());
   } catch (const Error& error) {
-    open->deferred.Reject(toJs(env, error).Value());
+    deferred.Reject(toJs(env, error).Value());
   }
+  const Napi::ObjectReference kept = std::move(open->keepAlive_);  // lives until `open` is given back to what it keeps
+  open->done();
 }
 
 }  // namespace weft

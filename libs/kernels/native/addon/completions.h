@@ -2,7 +2,6 @@
 #pragma once
 #include <napi.h>
 
-#include <functional>
 #include <memory>
 #include <optional>
 
@@ -14,14 +13,23 @@ class Completions {
   struct Shared;
 
  public:
-  // A promise and what becomes of it: made on JavaScript's thread, filled in by a native one, settled on JavaScript's.
-  struct Open {
-    Napi::Promise::Deferred deferred;
-    std::shared_ptr<Shared> shared;
-    Napi::ObjectReference keepAlive;
+  // A promise and what becomes of it: begun on JavaScript's thread, filled in by a native one, settled on JavaScript's.
+  class Open {
+   public:
+    virtual ~Open() = default;
+    // What it resolves with, asked for on JavaScript's thread. What this throws rejects the promise.
+    virtual Napi::Value value(Napi::Env env) { return env.Undefined(); }
+    // It is settled, and may be used for the next promise.
+    virtual void done() { delete this; }
+
+    // Set by a native thread: rejects the promise.
     std::optional<Error> error;
-    // Called on JavaScript's thread; none: undefined. What it throws rejects the promise.
-    std::function<Napi::Value(Napi::Env)> value;
+
+   private:
+    friend Completions;
+    std::optional<Napi::Promise::Deferred> deferred_;
+    std::shared_ptr<Shared> shared_;
+    Napi::ObjectReference keepAlive_;
   };
 
   explicit Completions(Napi::Env env);
@@ -30,9 +38,9 @@ class Completions {
   Completions& operator=(const Completions&) = delete;
 
   // On JavaScript's thread. keepAlive: what must not be collected before the promise is settled.
-  Open* begin(Napi::Env env, Napi::Object keepAlive);
-  // Once for each begin, on any thread; the pointer is given away.
-  static void settle(Open* open);
+  Napi::Promise begin(Napi::Env env, Napi::Object keepAlive, Open& open);
+  // Once for each begin, on any thread; `open` is given away until it is `done`.
+  static void settle(Open& open);
   // On JavaScript's thread, when no native thread will settle any more. What is settled already still arrives.
   void close();
 

@@ -1,5 +1,6 @@
 #include "device_object.h"
 
+#include "core/allocations.h"
 #include "core/page_loader.h"
 #include "core/span_file.h"
 
@@ -25,6 +26,59 @@ std::vector<TensorSource> toSources(const Napi::Value& value) {
 }
 
 }  // namespace
+
+void DeviceObject::Task::run(bool cancelled) {
+  try {
+    if (cancelled) throw Error("device_error", "the device was closed before this ran.");
+    work();
+  } catch (...) {
+    error = asError(std::current_exception());
+  }
+  release();  // the buffers that it held: whoever awaits the promise finds them given back
+  Completions::settle(*this);
+}
+
+// A submitted list. Taken from those that are idle: steps allocate nothing.
+class DeviceObject::Submission : public Task {
+ public:
+  explicit Submission(DeviceObject& device) : device_(device) {}
+
+  Napi::Value value(Napi::Env env) override {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("elapsedNs", result_.elapsedNs);
+    if (timed) {
+      auto opNs = Napi::Float64Array::New(env, result_.opNs.size());
+      std::copy(result_.opNs.begin(), result_.opNs.end(), opNs.Data());
+      object.Set("opNs", opNs);
+    }
+    return object;
+  }
+  void done() override { device_.idle_.emplace_back(this); }
+
+  LinkedProgram linked;
+  bool timed = false;
+
+ private:
+  void work() override { result_ = device_.device_->run(linked, timed); }
+  void release() override { linked.release(); }
+
+  DeviceObject& device_;
+  RunResult result_;
+};
+
+// Anything else.
+class DeviceObject::Errand : public Task {
+ public:
+  Errand(std::function<void()> work, std::function<Napi::Value(Napi::Env)> value) : work_(std::move(work)), value_(std::move(value)) {}
+  Napi::Value value(Napi::Env env) override { return value_ ? value_(env) : env.Undefined(); }
+
+ private:
+  void work() override { work_(); }
+  void release() override { work_ = nullptr; }
+
+  std::function<void()> work_;
+  std::function<Napi::Value(Napi::Env)> value_;
+};
 
 Napi::Function DeviceObject::define(Napi::Env env) {
   return DefineClass(env, "CpuDevice", {
@@ -123,27 +177,24 @@ Napi::Value DeviceObject::submit(const Napi::CallbackInfo& info) {
     requireOpen();
     const auto program = programs_.find(toU32(info[0], "program"));
     if (program == programs_.end()) throw wrongArgument("program", "there is none of this number.");
-    const auto ids = toVector<uint32_t>(info[1], "bindings", napi_uint32_array);
+    const View<uint32_t> ids(info[1], "bindings", napi_uint32_array);
     Bindings bindings;
-    for (size_t i = 0; i < bindings.size() && i < ids.size(); i++) {
-      const auto slot = buffers_.find(ids[i]);
+    for (size_t i = 0; i < bindings.size() && i < ids.size; i++) {
+      const auto slot = buffers_.find(ids.data[i]);
       if (slot != buffers_.end()) bindings[i] = slot->second.buffer;
     }
-    auto linked = std::make_shared<LinkedProgram>(Program::link(program->second, bindings));
-    const bool timed = info[2].ToBoolean();
-    return run(info.Env(), *lists_, [this, linked, timed](Completions::Open& open) {
-      RunResult result = device_->run(*linked, timed);
-      open.value = [result = std::move(result), timed](Napi::Env env) -> Napi::Value {
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("elapsedNs", result.elapsedNs);
-        if (timed) {
-          auto opNs = Napi::Float64Array::New(env, result.opNs.size());
-          std::copy(result.opNs.begin(), result.opNs.end(), opNs.Data());
-          object.Set("opNs", opNs);
-        }
-        return object;
-      };
-    });
+    if (idle_.empty()) idle_.push_back(std::make_unique<Submission>(*this));
+    Submission& submission = *idle_.back();
+    try {
+      Program::link(program->second, bindings, submission.linked);
+    } catch (...) {
+      submission.linked.release();
+      throw;
+    }
+    submission.timed = info[2].ToBoolean();
+    idle_.back().release();  // its own until it is done
+    idle_.pop_back();
+    return start(info.Env(), *lists_, submission);
   });
 }
 
@@ -182,10 +233,10 @@ Napi::Value DeviceObject::storeSpan(const Napi::CallbackInfo& info) {
     if (offset > from->bytes || bytes > from->bytes - offset) throw wrongArgument("bytes", "they reach beyond the buffer's end.");
     std::string path = toString(info[3], "path");
     const uint64_t fileOffset = toInteger(info[4], "fileOffset");
-    return run(info.Env(), *files_, [from, offset, bytes, path = std::move(path), fileOffset](Completions::Open& open) {
-      const uint32_t checksum = weft::storeSpan(path, fileOffset, from->data() + offset, bytes);
-      open.value = [checksum](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, checksum); };
-    });
+    const auto checksum = std::make_shared<uint32_t>(0);
+    return run(info.Env(), *files_, [from, offset, bytes, path = std::move(path), fileOffset, checksum] {
+      *checksum = weft::storeSpan(path, fileOffset, from->data() + offset, bytes);
+    }, [checksum](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, *checksum); });
   });
 }
 
@@ -196,7 +247,7 @@ Napi::Value DeviceObject::loadPages(const Napi::CallbackInfo& info) {
                   buffer(info[3], "arena"), toU32(info[4], "pageBytes"), toVector<int32_t>(info[5], "pages", napi_int32_array),
                   toVector<uint32_t>(info[6], "crc32c", napi_uint32_array)};
     checkPageLoad(load);
-    return run(info.Env(), *files_, [counter = pageBytesLoaded_, load = std::move(load)](Completions::Open&) {
+    return run(info.Env(), *files_, [counter = pageBytesLoaded_, load = std::move(load)] {
       weft::loadPages(load);
       counter->fetch_add(load.totalBytes, std::memory_order_relaxed);
     });
@@ -212,6 +263,7 @@ Napi::Value DeviceObject::stats(const Napi::CallbackInfo& info) {
   stats.Set("adapterBytesCopied", double(counters.adapterBytesStaged.load()));
   stats.Set("pageBytesLoaded", double(pageBytesLoaded_->load()));
   stats.Set("allocatedBytes", double(allocatedBytes_->load()));
+  stats.Set("allocations", double(allocations.load()));
   return stats;
 }
 
@@ -238,12 +290,10 @@ Napi::Value DeviceObject::publish(Napi::Env env, const BufferRef& buffer) {
 }
 
 Napi::Value DeviceObject::filled(Napi::Env env, const BufferRef& out, std::function<bool()> fill) {
-  return run(env, *lists_, [this, out, fill = std::move(fill)](Completions::Open& open) {
-    const bool whole = fill();
-    open.value = [this, out, whole](Napi::Env env) -> Napi::Value {
-      requireOpen();
-      return whole ? publish(env, out) : env.Null();
-    };
+  const auto whole = std::make_shared<bool>(false);
+  return run(env, *lists_, [whole, fill = std::move(fill)] { *whole = fill(); }, [this, out, whole](Napi::Env env) -> Napi::Value {
+    requireOpen();
+    return *whole ? publish(env, out) : env.Null();
   });
 }
 
@@ -269,20 +319,14 @@ void DeviceObject::stop() {
   if (completions_) completions_->close();
 }
 
-Napi::Value DeviceObject::run(Napi::Env env, WorkQueue& queue, std::function<void(Completions::Open&)> work) {
-  Completions::Open* open = completions_->begin(env, Value());
-  const Napi::Promise promise = open->deferred.Promise();
-  queue.put([open, work = std::move(work)](bool cancelled) mutable {
-    try {
-      if (cancelled) throw Error("device_error", "the device was closed before this ran.");
-      work(*open);
-    } catch (...) {
-      open->error = asError(std::current_exception());
-    }
-    work = nullptr;  // with the buffers that it held: whoever awaits the promise finds them given back
-    Completions::settle(open);
-  });
+Napi::Value DeviceObject::start(Napi::Env env, WorkQueue& queue, Task& task) {
+  const Napi::Promise promise = completions_->begin(env, Value(), task);
+  queue.put(task);
   return promise;
+}
+
+Napi::Value DeviceObject::run(Napi::Env env, WorkQueue& queue, std::function<void()> work, std::function<Napi::Value(Napi::Env)> value) {
+  return start(env, queue, *new Errand(std::move(work), std::move(value)));
 }
 
 }  // namespace weft

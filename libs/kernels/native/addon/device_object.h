@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include <functional>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -21,6 +22,19 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   ~DeviceObject() override;
 
  private:
+  // Work for a native thread, whose end is a promise.
+  class Task : public Completions::Open, public WorkQueue::Job {
+   public:
+    void run(bool cancelled) final;
+
+   private:
+    virtual void work() = 0;
+    // Gives back what only the work needed.
+    virtual void release() = 0;
+  };
+  class Submission;
+  class Errand;
+
   struct Slot {
     BufferRef buffer;
     Napi::Reference<Napi::ArrayBuffer> view;  // the one view that JavaScript gets of it
@@ -49,14 +63,17 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   const BufferRef& buffer(const Napi::Value& id, const char* name) const;
   void forget(Slot& slot);
   void stop();
-  // Puts work on a queue and returns the promise of its end. `work` may fill in the value.
-  Napi::Value run(Napi::Env env, WorkQueue& queue, std::function<void(Completions::Open&)> work);
+  // Puts a task on a queue and returns the promise of its end.
+  Napi::Value start(Napi::Env env, WorkQueue& queue, Task& task);
+  // The same for work on a native thread, and the value of the promise.
+  Napi::Value run(Napi::Env env, WorkQueue& queue, std::function<void()> work, std::function<Napi::Value(Napi::Env)> value = nullptr);
 
   bool closed_ = false;
   std::shared_ptr<std::atomic<uint64_t>> allocatedBytes_ = std::make_shared<std::atomic<uint64_t>>(0);
   std::shared_ptr<std::atomic<uint64_t>> pageBytesLoaded_ = std::make_shared<std::atomic<uint64_t>>(0);
   std::unordered_map<uint32_t, Slot> buffers_;
   std::unordered_map<uint32_t, std::shared_ptr<const Program>> programs_;
+  std::vector<std::unique_ptr<Submission>> idle_;  // touched on JavaScript's thread only
   uint32_t nextBuffer_ = kFirstBufferId, nextProgram_ = 1;
 
   // Threads last: they are gone before what they use.

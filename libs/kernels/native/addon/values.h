@@ -35,15 +35,27 @@ inline std::string toString(const Napi::Value& value, const char* name) {
   return text;
 }
 
+// A typed array where it lies: only for as long as JavaScript does not run.
+template <typename T>
+struct View {
+  View(const Napi::Value& value, const char* name, napi_typedarray_type type) {
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+      throw wrongArgument(name, "it is no typed array of the right type.");
+    }
+    const auto array = value.As<Napi::TypedArrayOf<T>>();
+    data = array.Data();
+    size = data ? array.ElementLength() : 0;
+  }
+
+  const T* data;
+  size_t size;
+};
+
 // A copy of a typed array: what JavaScript does with it afterwards is no matter.
 template <typename T>
 std::vector<T> toVector(const Napi::Value& value, const char* name, napi_typedarray_type type) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
-    throw wrongArgument(name, "it is no typed array of the right type.");
-  }
-  const auto array = value.As<Napi::TypedArrayOf<T>>();
-  const T* data = array.Data();
-  return data ? std::vector<T>(data, data + array.ElementLength()) : std::vector<T>();
+  const View<T> view(value, name, type);
+  return std::vector<T>(view.data, view.data + view.size);
 }
 
 // An Error with `code`, and `file` and `tensor` where it is about one: native.ts makes a WeftError of it.

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "../core/kernels.h"
+#include "../core/system.h"
 #include "../core/thread_pool.h"
 
 #if defined(__x86_64__)
@@ -51,7 +52,7 @@ inline double best(const std::function<void(int)>& work) {
 inline uint8_t* hugeMemory(size_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) std::abort();
-  madvise(memory, bytes, MADV_HUGEPAGE);
+  weft::adviseHugePages(memory, bytes);
   return static_cast<uint8_t*>(memory);
 }
 

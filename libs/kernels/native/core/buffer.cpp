@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "error.h"
+#include "system.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define WEFT_ASAN 1
@@ -41,9 +42,7 @@ uint8_t* mapHuge(uint64_t bytes) {
   const uint64_t before = roundUp(reinterpret_cast<uintptr_t>(place), kHugePage) - reinterpret_cast<uintptr_t>(place);
   if (before) munmap(place, before);
   munmap(place + before + bytes, kHugePage - before);
-#ifdef MADV_HUGEPAGE
-  madvise(place + before, bytes, MADV_HUGEPAGE);  // advice: a kernel without huge pages serves small ones
-#endif
+  adviseHugePages(place + before, bytes);
   return place + before;
 }
 

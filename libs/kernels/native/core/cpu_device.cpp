@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "error.h"
+#include "system.h"
 
 namespace weft {
 namespace {
@@ -46,7 +47,7 @@ void runTile(const void* context, uint32_t tile, Scratch& scratch) {
 
 }  // namespace
 
-CpuDevice::CpuDevice(uint32_t threads, Isa isa) : isa_(isa), pool_(threads ? threads : defaultThreads()) {
+CpuDevice::CpuDevice(uint32_t threads, Isa isa) : isa_(isa), pool_(threads ? threads : usableProcessors()) {
   const Kernel* best = kernelsOf(isa);
   for (uint32_t code = 0; code < kOpCount; code++) kernels_[code] = best[code].run ? best[code] : kKernelsPortable[code];
 }

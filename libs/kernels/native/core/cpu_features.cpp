@@ -1,35 +1,16 @@
 #include "cpu_features.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <thread>
-
 #include "error.h"
+#include "system.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#endif
-#if defined(__linux__)
-#include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace weft {
 namespace {
 
 #if defined(__x86_64__)
-
-// Linux keeps 8 KiB more of a thread's state only for processes that ask; threads to come inherit the permission.
-bool mayUseTiles() {
-#if defined(__linux__)
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-#else
-  return false;
-#endif
-}
 
 struct X86 {
   bool sse42 = false, avx2 = false, avx512 = false, avx512bf16 = false, amx = false;
@@ -49,7 +30,7 @@ struct X86 {
     const bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1;
     avx512 = avx2 && zmm && f && dq && bw && vl;
     const bool amxBf16 = d >> 22 & 1, amxTile = d >> 24 & 1, tiles = (low & 0x60000) == 0x60000;
-    amx = avx512 && amxBf16 && amxTile && tiles && mayUseTiles();
+    amx = avx512 && amxBf16 && amxTile && tiles && mayUseAmxTiles();
     avx512bf16 = avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
   }
 };
@@ -60,50 +41,6 @@ const X86& x86() {
 }
 
 #endif
-
-// CPUs worth of time per period, or 0 where there is no limit.
-double quotaV2(const char* path) {
-  FILE* file = fopen(path, "r");
-  if (!file) return 0;
-  double quota = 0, period = 0;
-  const int fields = fscanf(file, "%lf %lf", &quota, &period);  // "max 100000": no number, no limit
-  fclose(file);
-  return fields == 2 && quota > 0 && period > 0 ? quota / period : 0;
-}
-
-double number(const char* path) {
-  FILE* file = fopen(path, "r");
-  if (!file) return 0;
-  double value = 0;
-  const int fields = fscanf(file, "%lf", &value);
-  fclose(file);
-  return fields == 1 ? value : 0;
-}
-
-// Our own cgroup and those above it: the tightest quota counts.
-double cgroupQuota() {
-  double tightest = 0;
-  const auto consider = [&](double quota) {
-    if (quota > 0 && (tightest == 0 || quota < tightest)) tightest = quota;
-  };
-  consider(quotaV2("/sys/fs/cgroup/cpu.max"));
-  const double quota = number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period = number("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (quota > 0 && period > 0) consider(quota / period);
-  FILE* file = fopen("/proc/self/cgroup", "r");
-  if (!file) return tightest;
-  char line[1024];
-  while (fgets(line, sizeof line, file)) {
-    std::string path(line);
-    if (path.rfind("0::/", 0) != 0) continue;
-    path = path.substr(3, path.find_last_not_of('\n') - 2);
-    for (; path.size() > 1; path = path.substr(0, path.rfind('/'))) {
-      consider(quotaV2(("/sys/fs/cgroup" + path + "/cpu.max").c_str()));
-      if (path.rfind('/') == std::string::npos) break;
-    }
-  }
-  fclose(file);
-  return tightest;
-}
 
 }  // namespace
 
@@ -161,17 +98,6 @@ bool hasSse42() {
 #else
   return false;
 #endif
-}
-
-uint32_t defaultThreads() {
-  uint32_t threads = std::max(1u, std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) threads = std::max(1, CPU_COUNT(&set));
-#endif
-  const double quota = cgroupQuota();
-  if (quota > 0) threads = std::min(threads, static_cast<uint32_t>(std::max(1.0, std::floor(quota + 0.5))));
-  return threads;
 }
 
 }  // namespace weft

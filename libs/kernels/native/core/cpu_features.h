@@ -1,4 +1,4 @@
-// What this processor can run, and how many threads this process may use.
+// What this processor can run.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -16,8 +16,5 @@ bool supports(Isa isa);
 Isa isaByName(const std::string& name);
 
 bool hasSse42();
-
-// Threads that run at once: what the affinity mask and the cgroup's CPU quota leave. At least 1.
-uint32_t defaultThreads();
 
 }  // namespace weft

@@ -217,9 +217,10 @@ void Program::markWritersOfIndices() {
   }
 }
 
-LinkedProgram Program::link(std::shared_ptr<const Program> program, const Bindings& bindings) {
+void Program::link(std::shared_ptr<const Program> program, const Bindings& bindings, LinkedProgram& linked) {
   const Program& p = *program;
-  LinkedProgram linked;
+  linked.release();
+  linked.aliased = false;
   linked.bases.assign(kFirstBufferId + p.buffers_.size(), nullptr);
   linked.held.reserve(p.buffers_.size() + 4);
   const auto hold = [&](uint32_t slot, BufferRef buffer) {
@@ -245,22 +246,20 @@ LinkedProgram Program::link(std::shared_ptr<const Program> program, const Bindin
   }
   p.checkAliases(linked);
   linked.program = std::move(program);
-  return linked;
 }
 
 // A buffer may be bound under two names, or be named by the list too: then what was checked slot by slot does not hold.
 void Program::checkAliases(LinkedProgram& linked) const {
-  std::vector<uint32_t> canonical(linked.bases.size());
-  for (uint32_t slot = 0; slot < canonical.size(); slot++) {
-    canonical[slot] = slot;
+  const auto canonicalOf = [&](uint32_t slot) {
     for (uint32_t bound = 1; bound < std::min(slot, kFirstBufferId) && linked.bases[slot]; bound++) {
-      if (linked.bases[bound] != linked.bases[slot]) continue;
-      canonical[slot] = bound;
-      linked.aliased = true;
-      break;
+      if (linked.bases[bound] == linked.bases[slot]) return bound;
     }
-  }
+    return slot;
+  };
+  for (uint32_t slot = 0; slot < linked.bases.size() && !linked.aliased; slot++) linked.aliased = canonicalOf(slot) != slot;
   if (!linked.aliased) return;
+  std::vector<uint32_t> canonical(linked.bases.size());
+  for (uint32_t slot = 0; slot < canonical.size(); slot++) canonical[slot] = canonicalOf(slot);
   for (uint32_t i = 0; i < ops_.size(); i++) checkOverlaps(ops_[i], site(i), canonical.data());
 }
 

@@ -32,12 +32,17 @@ struct ProgramOp {
 
 class Program;
 
-// A program with every slot backed. Holds its buffers until it is gone.
+// A program with every slot backed. Holds its buffers until it is released or gone; linked again, it takes no new memory.
 struct LinkedProgram {
   std::shared_ptr<const Program> program;
   std::vector<BufferRef> held;
   std::vector<uint8_t*> bases;      // by slot
   bool aliased = false;             // two slots are one buffer: whatever an op writes may be an index
+
+  void release() {
+    program.reset();
+    held.clear();
+  }
 };
 
 // Room for any op's Args struct.
@@ -52,7 +57,7 @@ class Program {
   Program(std::vector<uint32_t> words, const FindBuffer& find);
 
   // Throws list_invalid when a binding is missing or too small, or a buffer was freed.
-  static LinkedProgram link(std::shared_ptr<const Program> program, const Bindings& bindings);
+  static void link(std::shared_ptr<const Program> program, const Bindings& bindings, LinkedProgram& linked);
 
   // Fills the op's Args. header: the frame's header words, or nullptr. Throws list_invalid when a count is above its capacity.
   void resolve(uint32_t index, const LinkedProgram& linked, const int32_t* header, void* args) const;

@@ -1,12 +1,14 @@
 #include <cstdlib>
 #include <new>
 
+#include "allocations.h"
 #include "kernels.h"
 
 namespace weft {
 
 void* Scratch::reserve(size_t wanted) {
   if (wanted <= bytes) return data;
+  countAllocation();
   std::free(data);
   bytes = 0;
   const size_t rounded = (wanted + 4095) / 4096 * 4096;

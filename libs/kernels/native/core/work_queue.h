@@ -1,8 +1,6 @@
 // One thread that does one job after another, in the order in which they were put.
 #pragma once
 #include <condition_variable>
-#include <deque>
-#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -10,8 +8,18 @@ namespace weft {
 
 class WorkQueue {
  public:
-  // A job is called once: to work, or with `cancelled` when the queue closed before its turn. It must not throw.
-  using Job = std::function<void(bool cancelled)>;
+  // A job hangs in the queue by itself: putting it allocates nothing.
+  class Job {
+   public:
+    virtual ~Job() = default;
+    // Called once for each put: to work, or with `cancelled` when the queue closed before its turn. Must not throw. The
+    // queue does not touch the job from then on.
+    virtual void run(bool cancelled) = 0;
+
+   private:
+    friend WorkQueue;
+    Job* next_ = nullptr;
+  };
 
   WorkQueue() : thread_([this] { loop(); }) {}
   ~WorkQueue() { close(); }
@@ -19,11 +27,13 @@ class WorkQueue {
   WorkQueue& operator=(const WorkQueue&) = delete;
 
   // False when the queue is closed; the job is not called then.
-  bool put(Job job) {
+  bool put(Job& job) {
     {
       std::lock_guard<std::mutex> lock(mutex_);
       if (closed_) return false;
-      jobs_.push_back(std::move(job));
+      job.next_ = nullptr;
+      (last_ ? last_->next_ : first_) = &job;
+      last_ = &job;
     }
     wake_.notify_one();
     return true;
@@ -43,21 +53,21 @@ class WorkQueue {
   void loop() {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      wake_.wait(lock, [this] { return closed_ || !jobs_.empty(); });
-      if (jobs_.empty()) return;
-      Job job = std::move(jobs_.front());
-      jobs_.pop_front();
+      wake_.wait(lock, [this] { return closed_ || first_; });
+      if (!first_) return;
+      Job& job = *first_;
+      first_ = job.next_;
+      if (!first_) last_ = nullptr;
       const bool cancelled = closed_;
       lock.unlock();
-      job(cancelled);
-      job = nullptr;  // what it holds goes before the next one runs
+      job.run(cancelled);
       lock.lock();
     }
   }
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<Job> jobs_;
+  Job *first_ = nullptr, *last_ = nullptr;
   bool closed_ = false;
   std::thread thread_;
 };

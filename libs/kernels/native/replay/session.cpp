@@ -33,7 +33,9 @@ RunResult Session::run(CpuDevice& device, const std::vector<uint32_t>& words, bo
     const auto found = buffers_.find(id);
     return found == buffers_.end() ? nullptr : found->second;
   };
-  return device.run(Program::link(std::make_shared<const Program>(words, find), bindings_), timed);
+  LinkedProgram linked;
+  Program::link(std::make_shared<const Program>(words, find), bindings_, linked);
+  return device.run(linked, timed);
 }
 
 }  // namespace weft
