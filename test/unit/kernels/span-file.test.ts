@@ -68,7 +68,7 @@ test('a wrong checksum, a short file and no file are refused, and nothing is lef
 describe('packed forms are kept on disk: when one changes, kPackLayoutVersion (core/pack.h) does, and this table with it', () => {
   const VERSION = 'v2';
   const SHA256: Record<string, string> = {
-    'linear f32': 'e5c2da9f38eac921', 'linear bf16': '11019e5127608da4', 'linear f16': 'd2f0b7dd057225a0',
+    'linear f32': 'e5c2da9f38eac921', 'linear bf16': '11019e5127608da4', 'linear f16': 'd2f0b7dd057225a0', 'linear int8': 'fe5d181bd4d5ff96',
     'rows f32': '30346fac08486f3c', 'rows bf16': '6b6e20184dbbae6f', 'rows f16': '7e597593dad0f352', 'vector': '30346fac08486f3c',
   };
 
@@ -86,6 +86,7 @@ describe('packed forms are kept on disk: when one changes, kPackLayoutVersion (c
       await note(`linear ${target}`, packer.packLinear([source, source], target, 'w'));
       await note(`rows ${target}`, packer.packRows(source, target, 'w'));
     }
+    await note('linear int8', packer.packLinear([source, source], 'int8', 'w'));
     await note('vector', packer.packVector([source], 'v'));
     expect([packer.packing, found]).toEqual([`${VERSION}-${isa}`, SHA256]);
     packer.close();

@@ -29,9 +29,9 @@ struct X86 {
     avx2 = ymm && fma && f16c && (b >> 5 & 1);
     const bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1;
     avx512 = avx2 && zmm && f && dq && bw && vl;
-    const bool amxBf16 = d >> 22 & 1, amxTile = d >> 24 & 1, tiles = (low & 0x60000) == 0x60000;
+    const bool vnni = c >> 11 & 1, amxBf16 = d >> 22 & 1, amxTile = d >> 24 & 1, tiles = (low & 0x60000) == 0x60000;
     amx = avx512 && amxBf16 && amxTile && tiles && mayUseAmxTiles();
-    avx512bf16 = avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+    avx512bf16 = avx512 && vnni && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
   }
 };
 
