@@ -236,6 +236,13 @@ WEFT_EMULATED __m512i _mm512_cvtepi8_epi16(__m256i a) {
   for (int i = 0; i < 32; i++) b[i] = ((I8x32)a)[i];
   return {(I32x16)b};
 }
+WEFT_EMULATED __m512i _mm512_cvtepi8_epi32(__m128i a) {
+  int8_t bytes[16];
+  memcpy(bytes, &a, 16);
+  I32x16 b;
+  for (int i = 0; i < 16; i++) b[i] = bytes[i];
+  return {b};
+}
 WEFT_EMULATED __m256i _mm512_cvtepi32_epi16(__m512i a) {
   I16x16 b;
   for (int i = 0; i < 16; i++) b[i] = (int16_t)a.i[i];

@@ -67,6 +67,7 @@ CASE(kVnni, dpwssd_epi32, INTS(_mm512_dpwssd_epi32(CI, AI, BI)))
 
 CASE(kAvx512, cvtepu16_epi32, INTS(_mm512_cvtepu16_epi32(HALF)))
 CASE(kAvx512, cvtepi8_epi16, INTS(_mm512_cvtepi8_epi16(HALF)))
+CASE(kAvx512, cvtepi8_epi32, INTS(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(HALF))))
 CASE(kAvx512, cvtepi32_epi16, HALF_OUT(_mm512_cvtepi32_epi16(AI)))
 CASE(kAvx512, cvtsepi32_epi16, HALF_OUT(_mm512_cvtsepi32_epi16(AI)))
 CASE(kAvx512, cvtepi32_ps, FLOATS(_mm512_cvtepi32_ps(AI)))
