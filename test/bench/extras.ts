@@ -87,7 +87,7 @@ function memory({ engine, adapters }: ExtraOptions, extras: Extras): void {
   extras.memory = residentOfOwnProcess(engine.modelDir, dirname(adapters[0]!), engine.threads);
 }
 
-async function http({ ours, engine, adapters, cache, rounds, prompt, fresh, python, llamaServer }: ExtraOptions, extras: Extras): Promise<void> {
+async function http({ ours, engine, adapters, cache, rounds, prompt, fresh, python, llamaServer, client }: ExtraOptions, extras: Extras): Promise<void> {
   let beside: LlamaServer | undefined;
   if (!llamaServer) console.log('\nabsent: llama-server (--llama-server or WEFT_BENCH_LLAMA_SERVER)');
   else if (!python) console.log(`\nabsent: ${basename(llamaServer)}: its model needs a Python to be exported (--python or WEFT_BENCH_PYTHON)`);
