@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { slowdown } from './busy.js';
 import type { Contender } from './contender.js';
 import { hostShare } from './host-share.js';
-import { benchHttp } from './http.js';
+import { benchHttp, type HttpBench } from './http.js';
 import { LlamaServer } from './llama-server.js';
 import { measureCeilings } from './machine.js';
 import { residentOfOwnProcess } from './memory.js';
@@ -21,7 +21,7 @@ export interface ExtraOptions {
   adapters: string[]; cache: string; scratch: string;
   engine: WeftOptions; isa: string;
   rounds: number; prompt: number; fresh: number; longContext: number;
-  python: string; llamaServer: string;
+  python: string; llamaServer: string; client: HttpBench['client'];
   lines: readonly Line[];
 }
 
@@ -87,7 +87,7 @@ function memory({ engine, adapters }: ExtraOptions, extras: Extras): void {
   extras.memory = residentOfOwnProcess(engine.modelDir, dirname(adapters[0]!), engine.threads);
 }
 
-async function http({ ours, engine, adapters, cache, rounds, prompt, fresh, python, llamaServer }: ExtraOptions, extras: Extras): Promise<void> {
+async function http({ ours, engine, adapters, cache, rounds, prompt, fresh, python, llamaServer, client }: ExtraOptions, extras: Extras): Promise<void> {
   let beside: LlamaServer | undefined;
   if (!llamaServer) console.log('\nabsent: llama-server (--llama-server or WEFT_BENCH_LLAMA_SERVER)');
   else if (!python) console.log(`\nabsent: ${basename(llamaServer)}: its model needs a Python to be exported (--python or WEFT_BENCH_PYTHON)`);
@@ -96,6 +96,6 @@ async function http({ ours, engine, adapters, cache, rounds, prompt, fresh, pyth
     beside = new LlamaServer(llamaServer, files.gguf('f16'), files.ggufAdapters('f16'), ours[0]!.host.model.config.vocab, engine.threads);
   }
   const workload = parseWorkload('32-distinct', prompt, fresh);
-  const { other, ...figures } = await benchHttp(ours[0]!, { model: engine.modelDir, adapters: dirname(adapters[0]!), threads: engine.threads, rounds, workload, beside });
+  const { other, ...figures } = await benchHttp(ours[0]!, { model: engine.modelDir, adapters: dirname(adapters[0]!), threads: engine.threads, rounds, workload, client, beside });
   extras.http = { ...figures, ...(other && { llamaServer: other }) };
 }

@@ -16,6 +16,7 @@
  *   --peers llama,openvino       parts of peers' names, PEFT's too where it is slow (default: all that are installed; none: -)
  *   --prompt, --new, --rounds, --threads, --timeout (seconds for a peer's round), --pool (MiB)
  *   --cache DIR                  keeps the peers' copies of the model for the next run, which must be on the same model
+ *   --client bare|openai         who reads what comes through HTTP: openai is the official client, which takes its share of the processors
  *   --json FILE, --markdown FILE everything, and the tables
  *
  *   WEFT_SMOLLM2=DIR             the base: a folder with the checkpoint (test/fixtures/README.md says how to make one)
@@ -54,7 +55,7 @@ const { values, positionals } = parseArgs({
     workloads: { type: 'string' }, modes: { type: 'string', default: 'reference,bf16,int8' }, isa: { type: 'string' }, peers: { type: 'string' }, only: { type: 'string' },
     prompt: { type: 'string', default: '64' }, new: { type: 'string' }, rounds: { type: 'string' }, quick: { type: 'boolean', default: false },
     threads: { type: 'string', default: String(Math.min(2, cpus().length)) }, timeout: { type: 'string', default: '300' }, pool: { type: 'string', default: '1536' },
-    adapters: { type: 'string' }, cache: { type: 'string' }, json: { type: 'string' }, markdown: { type: 'string' },
+    adapters: { type: 'string' }, client: { type: 'string', default: 'bare' }, cache: { type: 'string' }, json: { type: 'string' }, markdown: { type: 'string' },
   },
 });
 const root = env['INIT_CWD'] ?? process.cwd();
@@ -72,6 +73,7 @@ function write(path: string | undefined, content: string): void {
   writeFileSync(file, content);
 }
 
+const client = values.client === 'bare' || values.client === 'openai' ? values.client : fail('--client is bare or openai');
 const command = positionals[0] ?? 'all', { quick } = values;
 const threads = number('threads'), rounds = number('rounds', quick ? 3 : 5), fresh = number('new', quick ? 16 : 32), prompt = number('prompt');
 const COMMANDS = ['all', 'machine', 'kernels', 'host', 'gateway', 'start', 'http', 'memory'];
@@ -143,7 +145,7 @@ const { lines, eventLoopMs, ceilings } = await runSuite(workloads, [...ours, ...
   rounds, threads,
   onWorkload(name: string, done: Line[], machine: string[]) { say(name, new Report(done, {}).table(name), ...machine); },
 });
-const extraOptions: ExtraOptions = { parts, ours, peers, adapters, cache, scratch, engine, rounds, prompt, fresh, longContext: Math.min(quick ? 2048 : 8192, config.maxPositions), python: values.python, llamaServer: values['llama-server'], isa: isas[0]!, lines };
+const extraOptions: ExtraOptions = { parts, ours, peers, adapters, cache, scratch, engine, rounds, prompt, fresh, longContext: Math.min(quick ? 2048 : 8192, config.maxPositions), python: values.python, llamaServer: values['llama-server'], client, isa: isas[0]!, lines };
 const extras = { ...await measureExtras(extraOptions, say), ...(eventLoopMs.length > 0 && { eventLoopMs: spread(eventLoopMs)! }) };
 const report = new Report(lines, extras);
 say('Aims', report.aimTable());

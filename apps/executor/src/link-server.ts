@@ -53,7 +53,8 @@ export class LinkServer implements AttachmentHandler {
   readonly #peers = new Map<Attachment, Peer>();
   readonly #requests: ColdStarts;
   readonly #terminals: Terminals;
-  #told = { placement: '', bytes: Buffer.alloc(0), atMs: 0 };
+  /** As it was told last, and when the whole of it was looked at last. */
+  #told = { placement: '', bytes: Buffer.alloc(0), lookedMs: 0 };
   #timer: NodeJS.Timeout | undefined;
 
   constructor(@Inject(EXECUTOR_CONFIG) config: ExecutorConfig, engine: EngineService, requests: ColdStarts, terminals: Terminals) {
@@ -156,11 +157,11 @@ export class LinkServer implements AttachmentHandler {
   #tellLoad(): void {
     const load = this.#load();
     if (load === null) return;
-    const placement = `${load.waiting} ${load.running} ${load.draining} ${load.submits}`, atMs = performance.now();
-    if (placement === this.#told.placement && atMs - this.#told.atMs < LOAD_TOLD_MS) return;
-    const bytes = Buffer.from(executorV1.Load.encode(load).finish());
-    if (bytes.equals(this.#told.bytes)) return;
-    this.#told = { placement, bytes, atMs };
+    const placement = `${load.waiting} ${load.running} ${load.draining} ${load.submits}`, now = performance.now();
+    if (placement === this.#told.placement && now - this.#told.lookedMs < LOAD_TOLD_MS) return;
+    const { bytes: before } = this.#told, bytes = Buffer.from(executorV1.Load.encode(load).finish());
+    this.#told = { placement, bytes, lookedMs: now };
+    if (bytes.equals(before)) return;
     for (const attachment of this.#peers.keys()) {
       attachment.outbox.load(load);
       attachment.flush();

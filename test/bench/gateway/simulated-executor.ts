@@ -26,16 +26,22 @@ const description = executorV1.Description.fromPartial({ baseDigest, vocabSize, 
 const token = (step: number): number => 100 + (step % Math.min(10_000, vocabSize - 100));
 
 function frame(requests: Running[], tokens: number[], step: number): void {
-  const byCall = new Map<Call, executorV1.TokenEvent[]>();
+  const byCall = new Map<Call, executorV1.Step>();
   for (const request of requests) {
     const { submit, call } = request;
     const own = tokens.slice(0, submit.maxTokens - request.sent);
     request.sent += own.length;
     const ended = request.sent === submit.maxTokens;
-    const event = executorV1.TokenEvent.fromPartial({ requestId: submit.requestId, tokens: own, finishReason: ended ? 'length' : '' });
-    byCall.set(call, [...byCall.get(call) ?? [], event]);
+    const value = byCall.get(call) ?? { step: BigInt(step), lanes: [], tokens: [], events: [] };
+    byCall.set(call, value);
+    if (own.length === 1 && !ended) {
+      value.lanes.push(submit.firstLane);
+      value.tokens.push(own[0]!);
+    } else {
+      value.events.push(executorV1.TokenEvent.fromPartial({ requestId: submit.requestId, tokens: own, finishReason: ended ? 'length' : '' }));
+    }
   }
-  for (const [call, events] of byCall) call.write({ body: { $case: 'step', value: { step: BigInt(step), events } } });
+  for (const [call, value] of byCall) call.write({ body: { $case: 'step', value } });
   for (const { submit, call, sent } of requests) {
     if (sent < submit.maxTokens) continue;
     running.delete(submit.requestId);
