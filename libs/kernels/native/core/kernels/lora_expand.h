@@ -44,7 +44,7 @@ struct ExpandPlan {
         if (run.units() && run.rank() > rank) rank = run.rank();
       }
       if (rank == 0) continue;
-      double bytes = rank * 128.0 / kBytesPerNs, flops = 128.0 * rank * group[kGroupRowCount] / kFlopsPerNs;
+      double bytes = rank * 128.0 / tuning().bytesPerNs, flops = 128.0 * rank * group[kGroupRowCount] / tuning().flopsPerNs;
       ns += 10 + 4.0 * group[kGroupRowCount] + (bytes > flops ? bytes : flops);
     }
     return ns;
@@ -97,7 +97,7 @@ class ExpandAhead {
  public:
   ExpandAhead(const ExpandWalk& walk, const uint8_t* arena) : walk_(walk), arena_(arena) {
     enter();
-    for (uint32_t i = 0; i < kRanksAhead; i++) touch();
+    for (uint32_t i = 0; i < tuning().expandAhead; i++) touch();
   }
   // One more rank of 64 outputs: two lines.
   void touch() {
@@ -109,7 +109,6 @@ class ExpandAhead {
   }
 
  private:
-  static constexpr uint32_t kRanksAhead = 64;            // 8 KiB: twice the latency of memory
   void enter() {
     if (walk_.done()) return;
     cursor_ = UnitCursor(walk_.run, arena_);

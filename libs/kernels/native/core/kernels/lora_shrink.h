@@ -12,9 +12,7 @@ namespace weft {
 namespace WEFT_ISA {
 
 constexpr uint32_t kShrinkRanks = 8;                     // rank rows of a work item
-constexpr uint32_t kShrinkRows = 48;                     // rows of x of a work item: 48·dIn·4 bytes stay in L2
 constexpr int kShrinkRowTile = 6;
-constexpr uint32_t kShrinkStream = 1024;                 // rank rows up to this long end before a prefetcher has learned of them
 
 // Rank rows that `rows` rows of x meet at a time.
 constexpr int shrinkRanksFor(int rows) {
@@ -70,7 +68,8 @@ static void shrinkRanks(const ShrinkItem& item, uint32_t j, const typename X::St
   for (; j + J <= item.ranks; j += J) {
     float* at[R];
     for (int r = 0; r < R; r++) at[r] = u[r] + j;
-    if (R == 1 && dIn <= kShrinkStream) shrinkTile<W, X, J, R, R == 1>(item.units + j, x, dIn, at, ahead + j);
+    // Short rank rows end before the processor's prefetcher has learned of them.
+    if (R == 1 && dIn <= tuning().shrinkStream) shrinkTile<W, X, J, R, R == 1>(item.units + j, x, dIn, at, ahead + j);
     else shrinkTile<W, X, J, R, false>(item.units + j, x, dIn, at, ahead + j);
   }
   if constexpr (J > 1) {
@@ -112,7 +111,7 @@ static void shrinkItem(const LoraShrinkArgs& a, const ShrinkItem& item, const Sh
 }
 
 WEFT_INLINE uint64_t shrinkNs(const LoraShrinkArgs& a, uint32_t ranks, uint32_t rows) {
-  double bytes = ranks * a.dIn * 2.0 / kBytesPerNs, flops = 2.0 * ranks * a.dIn * rows / kFlopsPerNs;
+  double bytes = ranks * a.dIn * 2.0 / tuning().bytesPerNs, flops = 2.0 * ranks * a.dIn * rows / tuning().flopsPerNs;
   return 10 + (uint64_t)(bytes > flops ? bytes : flops);
 }
 
@@ -121,7 +120,7 @@ static uint64_t shrinkTotalNs(const LoraShrinkArgs& a) {
   for (uint32_t g = 0; g < a.groupCount; g++) {
     const int32_t* group = a.groups + g * kGroupWords;
     for (uint32_t p = 0; p < a.parts; p++) {
-      const uint32_t rank = Run::of(a, group, p, kHalfA).units(), chunks = ceilDiv(group[kGroupRowCount], kShrinkRows);
+      const uint32_t rank = Run::of(a, group, p, kHalfA).units(), chunks = ceilDiv(group[kGroupRowCount], tuning().shrinkRows);
       for (uint32_t c = 0; c < chunks; c++) {
         const uint32_t rows = evenBegin(group[kGroupRowCount], chunks, c + 1) - evenBegin(group[kGroupRowCount], chunks, c);
         for (uint32_t j = 0; j < rank; j += kShrinkRanks) total += shrinkNs(a, rank - j < kShrinkRanks ? rank - j : kShrinkRanks, rows);
@@ -148,7 +147,7 @@ static void loraShrinkRun(const void* p, uint32_t tile, uint32_t threads, Scratc
   };
   for (uint32_t g = 0; g < a.groupCount && share.at < share.to; g++) {
     const int32_t* group = a.groups + g * kGroupWords;
-    const uint32_t begin = group[kGroupRowStart], count = group[kGroupRowCount], chunks = ceilDiv(count, kShrinkRows);
+    const uint32_t begin = group[kGroupRowStart], count = group[kGroupRowCount], chunks = ceilDiv(count, tuning().shrinkRows);
     for (uint32_t part = 0; part < a.parts; part++) {
       const Run run = Run::of(a, group, part, kHalfA);
       for (uint32_t c = 0; c < chunks; c++) {
