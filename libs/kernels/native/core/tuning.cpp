@@ -8,9 +8,9 @@ Tuning defaultTuning(Isa isa) {
   Tuning tuning;
   switch (isa) {
     case Isa::kPortable: tuning.flopsPerNs = 12; break;
-    case Isa::kAvx2: break;
-    case Isa::kAvx512: tuning.flopsPerNs = 100; break;
     case Isa::kNeon: tuning.flopsPerNs = 40; break;
+    case Isa::kAvx2: tuning.flopsPerNs = 60; break;
+    default: tuning.flopsPerNs = 100;
   }
   return tuning;
 }

@@ -35,6 +35,7 @@ struct ExpandPlan {
     return units;
   }
   static double unitNs(const LoraExpandArgs& a) {
+    const double byteNs = 1.0 / tuning().bytesPerNs, flopNs = 1.0 / tuning().flopsPerNs;
     double ns = 0;
     for (uint32_t g = 0; g < a.groupCount; g++) {
       const int32_t* group = a.groups + g * kGroupWords;
@@ -44,7 +45,7 @@ struct ExpandPlan {
         if (run.units() && run.rank() > rank) rank = run.rank();
       }
       if (rank == 0) continue;
-      double bytes = rank * 128.0 / tuning().bytesPerNs, flops = 128.0 * rank * group[kGroupRowCount] / tuning().flopsPerNs;
+      const double bytes = 128.0 * rank * byteNs, flops = 128.0 * rank * group[kGroupRowCount] * flopNs;
       ns += 10 + 4.0 * group[kGroupRowCount] + (bytes > flops ? bytes : flops);
     }
     return ns;

@@ -39,6 +39,12 @@ struct Share {
   uint64_t from, to, at = 0;
   Share(uint32_t tile, uint64_t share) : from(tile * share), to((tile + 1) * share) {}
   bool owns(uint64_t cost) { uint64_t start = at; at += cost; return start >= from && start < to; }
+  // Whether items of this cost in all end before ours begin; then they are behind us.
+  bool skips(uint64_t cost) {
+    if (at + cost > from) return false;
+    at += cost;
+    return true;
+  }
   // Which of `items` items of the same cost are ours.
   struct Range { uint32_t begin, end; };
   Range ownsOf(uint32_t items, uint64_t cost) {
