@@ -5,7 +5,6 @@
 namespace weft {
 namespace WEFT_ISA {
 
-constexpr double kTileNs = kTuning.tileNs;
 constexpr double kBytesPerNs = kTuning.bytesPerNs;
 
 WEFT_INLINE const Tuning& tuning() { return *threadTuning; }
