@@ -13,9 +13,9 @@ function kernelBench(): string {
   return (program = built.stdout.trim().split('\n').at(-1)!);
 }
 
-/** Runs it for one instruction set. filter: `machine` for the ceilings alone, empty for every kernel. */
-export function runKernelBench(isa: string, threads: number, filter: string): string[] {
-  const run = spawnSync(kernelBench(), [isa, String(threads), filter], { encoding: 'utf8' });
+/** Runs it for one instruction set. filter: `machine` for the ceilings alone, empty for every kernel. fields: `name=value` of a tuning. */
+export function runKernelBench(isa: string, threads: number, filter: string, fields: readonly string[] = []): string[] {
+  const run = spawnSync(kernelBench(), [isa, String(threads), filter, ...fields], { encoding: 'utf8' });
   if (run.status !== 0) throw new Error(`kernel-bench: ${run.stderr.trim()}`);
   return run.stdout.trim().split('\n');
 }

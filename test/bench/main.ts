@@ -5,6 +5,7 @@
  *   npm run bench                all of it; --quick for a look; --only workloads,trace,busy,memory,http for parts
  *   npm run bench -- machine     only this machine's ceilings
  *   npm run bench -- kernels     every kernel beside those ceilings
+ *   npm run bench -- tune        finds this machine's tuning and writes it to --json FILE (weft-tuning.json)
  *   npm run bench -- host        only what the host does for a step
  *   npm run bench -- gateway     what stands between a client and an executor, beside Portkey and LiteLLM
  *   npm run bench -- start       a first start, and a second one from the packed cache
@@ -42,6 +43,7 @@ import { findPeers } from './peers.js';
 import { markdown, plain, Report, type Line } from './report.js';
 import { benchStart } from './start.js';
 import { runSuite } from './suite.js';
+import { tune } from './tune.js';
 import { parseMode, WeftContender } from './weft.js';
 import { parseWorkload, spread } from './workloads.js';
 
@@ -76,7 +78,7 @@ function write(path: string | undefined, content: string): void {
 const client = values.client === 'bare' || values.client === 'openai' ? values.client : fail('--client is bare or openai');
 const command = positionals[0] ?? 'all', { quick } = values;
 const threads = number('threads'), rounds = number('rounds', quick ? 3 : 5), fresh = number('new', quick ? 16 : 32), prompt = number('prompt');
-const COMMANDS = ['all', 'machine', 'kernels', 'host', 'gateway', 'start', 'http', 'memory'];
+const COMMANDS = ['all', 'machine', 'kernels', 'tune', 'host', 'gateway', 'start', 'http', 'memory'];
 if (!COMMANDS.includes(command)) fail(`bench ${command}: expected ${COMMANDS.slice(1).join(', ')}, or nothing`);
 const parts = command === 'http' ? ['http'] : list('only', `workloads,${PARTS.join(',')}`);
 for (const part of parts) if (part !== 'workloads' && !(PARTS as readonly string[]).includes(part)) fail(`--only ${part}: expected workloads, ${PARTS.join(', ')}`);
@@ -97,6 +99,10 @@ if (command === 'gateway') {
 const best = bestIsa(), isas = list('isa', [...new Set([best, ...(best.startsWith('avx512') ? ['avx2'] : [])])].join(','));
 if (command === 'machine' || command === 'kernels') {
   for (const isa of isas) for (const line of runKernelBench(isa, threads, command === 'kernels' ? '' : 'machine')) console.log(line);
+  process.exit(0);
+}
+if (command === 'tune') {
+  tune(isas[0]!, threads, resolve(root, values.json ?? 'weft-tuning.json'));
   process.exit(0);
 }
 if (command === 'host') {

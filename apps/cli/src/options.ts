@@ -21,6 +21,7 @@ export interface UpOptions {
   weights: string | undefined;
   activations: string | undefined;
   packedCache: string | undefined;
+  tuning: string | undefined;
   apiKey: string | undefined;
   adminKey: string | undefined;
   corsOrigins: string | undefined;
@@ -60,6 +61,7 @@ export function upOptions(): Option[] {
     new Option('--weights <type>', 'how weights are kept in memory; bf12 is bf16 without loss (default: as stored, bf16 as bf12)').choices(['bf12', 'bf16', 'f16', 'f32', 'int8']),
     new Option('--activations <type>', 'what linear maps read: bf16 rounds, and is faster where the processor multiplies bf16').choices(['f32', 'bf16']).default('f32'),
     new Option('--packed-cache <on|off>', 'keep packed weights for the next start (default: on)').choices(['on', 'off']),
+    new Option('--tuning <file>', 'JSON file with the tuning of this machine, as the bench writes it (default: fits the instruction set)'),
     new Option('--api-key <key>', 'the tenant key (default: the last one of this data directory, or a new one)').argParser(key('api-key')),
     new Option('--admin-key <key>', 'the admin key (default: likewise)').argParser(key('admin-key')),
     new Option('--cors-origins <origins>', 'origins that browsers may call from, with commas; * for any'),
@@ -110,7 +112,7 @@ export function resolveOptions(raw: Partial<UpOptions>, env: NodeJS.ProcessEnv):
     ...raw as UpOptions, once,
     port: raw.port ?? (once ? 0 : DEFAULT_PORT),
     dataDir: path(raw.dataDir) ?? (once ? undefined : usualDataDir(env)),
-    adapters: path(raw.adapters), tlsCert: path(tlsCert), tlsKey: path(tlsKey), trace: path(raw.trace),
+    adapters: path(raw.adapters), tlsCert: path(tlsCert), tlsKey: path(tlsKey), tuning: path(raw.tuning), trace: path(raw.trace),
   };
 }
 

@@ -20,6 +20,8 @@ export interface ExecutorConfig {
   threads: number | undefined;
   /** cpu: instruction set other than the best one. */
   isa: string | undefined;
+  /** cpu: a JSON file with the machine's tuning. */
+  tuningFile: string | undefined;
   poolBytes: number | undefined;
   maxModelLen: number | undefined;
   weights: EngineOptions['weights'];
@@ -52,6 +54,7 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<ExecutorConfi
     dataDir: env.string('WEFT_DATA_DIR'),
     threads: threadsOf(env.integer('WEFT_THREADS', { min: 1 })),
     isa: env.optional('WEFT_ISA'),
+    tuningFile: env.optional('WEFT_TUNING'),
     poolBytes: env.integer('WEFT_POOL_BYTES', { min: 1 }),
     maxModelLen: env.integer('WEFT_MAX_MODEL_LEN', { min: 1 }),
     weights: env.oneOf('WEFT_WEIGHTS', ['bf12', 'bf16', 'f16', 'f32', 'int8']),

@@ -1,7 +1,7 @@
 /** Puts an engine together on a real device: model, pool, runner, loader. The executor and plain scripts start here. */
 import { readBaseText, type BaseGeometry, type BaseText } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, createCpuDevice, type Device, type WeightType } from '@weft/kernels';
+import { BLOCK_TOKENS, createCpuDevice, readTuning, type Device, type WeightType } from '@weft/kernels';
 import { AdapterLibrary } from './adapter-library.js';
 import { slotWords } from './adapter-slots.js';
 import { openCheckpoint } from './checkpoint/index.js';
@@ -29,6 +29,8 @@ export interface EngineOptions {
   listener: EngineListener;
   threads?: number;
   isa?: string;
+  /** A JSON file with the machine's tuning (kernels/src/tuning.ts). */
+  tuningFile?: string;
   weights?: WeightType;
   /** What linear maps read: f32, or rounded to bf16, which is faster where the processor multiplies bf16. */
   activations?: Activations;
@@ -75,7 +77,8 @@ export async function createEngine(options: EngineOptions): Promise<EngineHost> 
   const log = options.log ?? (() => undefined);
   checkNumbers(options);
   const checkpoint = await openCheckpoint(options.modelDir);
-  const device = createCpuDevice({ ...(options.threads && { threads: options.threads }), ...(options.isa && { isa: options.isa }) });
+  const tuning = options.tuningFile === undefined ? undefined : await readTuning(options.tuningFile);
+  const device = createCpuDevice({ ...(options.threads && { threads: options.threads }), ...(options.isa && { isa: options.isa }), tuning });
   const packedCache = options.packedCacheDir === undefined ? undefined : new PackedCache(options.packedCacheDir, log);
   const release = async (): Promise<void> => {
     await packedCache?.close();

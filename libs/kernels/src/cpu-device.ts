@@ -6,18 +6,21 @@ import {
 } from './device.js';
 import { PackLayout, fromNative, native, nativeModule, type NativeDevice, type NativeSource } from './native.js';
 import { DType, panelBytes } from './ops.js';
+import type { Tuning } from './tuning.js';
 
 export interface CpuDeviceOptions {
   /** Threads that compute; as many as affinity and cgroup leave where it is not given. */
   threads?: number | undefined;
   /** portable, avx2, avx512, avx512bf16, amx or neon; the best of this processor where it is not given. */
   isa?: string | undefined;
+  /** What shapes tiles, prefetches and waits; sane numbers for the instruction set where it is not given. */
+  tuning?: Tuning | undefined;
 }
 
-/** Throws WeftError device_error when this processor lacks the instruction set. */
+/** Throws WeftError device_error when this processor lacks the instruction set, option_invalid by the name of a tuning's field. */
 export function createCpuDevice(options: CpuDeviceOptions = {}): Device {
-  const { threads = 0, isa = '' } = options;
-  return new CpuDevice(native(() => new (nativeModule().CpuDevice)(threads, isa)));
+  const { threads = 0, isa = '', tuning } = options;
+  return new CpuDevice(native(() => new (nativeModule().CpuDevice)(threads, isa, tuning)));
 }
 
 /** A list as the addon holds it, and how long it was then. */

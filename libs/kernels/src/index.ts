@@ -8,3 +8,4 @@ export { crc32c, usableThreads } from './native.js';
 export type { Op, OpArgs, Ref } from './op.js';
 export * from './ops.js';
 export { record, type Tolerance } from './recording.js';
+export { readTuning, type Tuning } from './tuning.js';

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { WeftError, type ErrorCode } from '@weft/contracts';
 import type { DeviceStats, SubmitResult } from './device.js';
+import type { Tuning } from './tuning.js';
 
 /** A tensor's rows in a file; dtype is a DType. name may be empty. */
 export interface NativeSource { path: string; name: string; offset: number; dtype: number; rows: number; cols: number }
@@ -35,7 +36,7 @@ export interface NativeDevice {
 
 export interface NativeModule {
   /** threads 0: as many as this process may use. isa '': the best of this processor. */
-  CpuDevice: new (threads: number, isa: string) => NativeDevice;
+  CpuDevice: new (threads: number, isa: string, tuning?: Tuning) => NativeDevice;
   /** Names the sources that it was built from. */
   stamp: string;
   /** Threads that run at once. */

@@ -16,6 +16,11 @@ test('weights and activations are types that there are', () => {
   expect(readConfig(needed)).toMatchObject({ weights: undefined, activations: undefined });
 });
 
+test('a tuning is a file', () => {
+  expect(readConfig({ ...needed, WEFT_TUNING: '/t.json' })).toMatchObject({ tuningFile: '/t.json' });
+  expect(readConfig(needed)).toMatchObject({ tuningFile: undefined });
+});
+
 test.each<[string, Record<string, string>, string]>([
   ['no registry', { WEFT_REGISTRY_ADDRESS: '' }, 'WEFT_REGISTRY_ADDRESS'],
   ['a registry without a port', { WEFT_REGISTRY_ADDRESS: 'registry' }, 'WEFT_REGISTRY_ADDRESS'],

@@ -1,5 +1,5 @@
 /** Runs single ops on every device that this machine can make. */
-import { CommandList, HEADER_WORDS, Header, at, createCpuDevice, type Device, type Op, type OpArgs } from '@weft/kernels';
+import { CommandList, HEADER_WORDS, Header, at, createCpuDevice, type Device, type Op, type OpArgs, type Tuning } from '@weft/kernels';
 
 export type Values = Float32Array | Int32Array | Uint8Array | Uint16Array | Uint32Array;
 
@@ -16,7 +16,7 @@ export type Outputs<A> = { readonly [K in keyof A as A[K] extends number ? never
 
 export type HeaderValues = Partial<Record<Exclude<keyof typeof Header, 'none'>, number>>;
 
-export interface Variant { isa: string; threads: number }
+export interface Variant { isa: string; threads: number; tuning?: Tuning }
 
 const supports = (isa: string): boolean => {
   try {
@@ -33,12 +33,18 @@ export const isas: readonly string[] = ['portable', 'avx2', 'avx512', 'avx512bf1
 /** Every instruction set with one thread and with two. */
 export const variants: readonly Variant[] = isas.flatMap(isa => [1, 2].map(threads => ({ isa, threads })));
 
+/** The least and the most of all fields. */
+export const extremeTunings: readonly Tuning[] = [
+  { tileNs: 1000, tileNsMin: 100, bytesPerNs: 1, flopsPerNs: 1, shrinkRows: 1, shrinkStream: 0, expandAhead: 0, spinUs: 0, lingerUs: 0 },
+  { tileNs: 10_000_000, tileNsMin: 10_000_000, bytesPerNs: 1000, flopsPerNs: 10_000, shrinkRows: 4096, shrinkStream: 65_536, expandAhead: 1024, spinUs: 10_000, lingerUs: 100_000 },
+];
+
 const devices = new Map<string, Device>();
 
 /** A device that lives as long as the test file's process. */
-export function deviceOf({ isa, threads }: Variant): Device {
-  const key = `${isa}/${threads}`;
-  const known = devices.get(key) ?? createCpuDevice({ isa, threads });
+export function deviceOf({ isa, threads, tuning }: Variant): Device {
+  const key = `${isa}/${threads}/${JSON.stringify(tuning)}`;
+  const known = devices.get(key) ?? createCpuDevice({ isa, threads, tuning });
   devices.set(key, known);
   return known;
 }

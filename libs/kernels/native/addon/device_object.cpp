@@ -1,5 +1,7 @@
 #include "device_object.h"
 
+#include <cmath>
+
 #include "core/allocations.h"
 #include "core/page_loader.h"
 #include "core/span_file.h"
@@ -23,6 +25,21 @@ std::vector<TensorSource> toSources(const Napi::Value& value) {
                        toInteger(object.Get("rows"), "rows"), toInteger(object.Get("cols"), "cols")});
   }
   return sources;
+}
+
+// The fields that are given, over those that fit the instruction set.
+Tuning toTuning(const Napi::Value& value, Isa isa) {
+  Tuning tuning = defaultTuning(isa);
+  if (value.IsUndefined()) return tuning;
+  if (!value.IsObject()) throw wrongArgument("tuning", "an object is needed.");
+  const auto object = value.As<Napi::Object>();
+  const Napi::Array names = object.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); i++) {
+    const std::string name = names.Get(i).ToString().Utf8Value();
+    const Napi::Value number = object.Get(name);
+    setTuning(tuning, name, number.IsNumber() ? number.As<Napi::Number>().DoubleValue() : NAN);
+  }
+  return tuning;
 }
 
 }  // namespace
@@ -102,7 +119,8 @@ Napi::Function DeviceObject::define(Napi::Env env) {
 DeviceObject::DeviceObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DeviceObject>(info) {
   guarded(info.Env(), [&] {
     const uint32_t threads = toU32(info[0], "threads");
-    device_ = std::make_unique<CpuDevice>(threads, isaByName(toString(info[1], "isa")));
+    const Isa isa = isaByName(toString(info[1], "isa"));
+    device_ = std::make_unique<CpuDevice>(threads, isa, toTuning(info[2], isa));
     completions_ = std::make_unique<Completions>(info.Env());
     lists_ = std::make_unique<WorkQueue>();
     files_ = std::make_unique<WorkQueue>();

@@ -1,22 +1,32 @@
 // Times kernels beside what this machine can do at all: bytes it reads per second, multiply-adds it makes.
 //
-//   kernel-bench [isa] [threads] [filter]        isa: portable, avx2, avx512, avx512bf16, amx, neon
-//                                                filter: linear, model, bf12, bf12-model, int8, int8-model, attention, lora, sample, rows; machine: ceilings alone
+//   kernel-bench [isa] [threads] [filter] [field=value…]
+//                                                isa: portable, avx2, avx512, avx512bf16, amx, neon
+//                                                filter: linear, model, bf12, bf12-model, int8, int8-model, attention, lora, sample, rows; machine: ceilings alone;
+//                                                neighbours: beside a busy process; tune: see benchTuning
+//                                                fields: of core/tuning.h
 //
 // Each line: the op and its shape, time (the best of repeated runs, so that a busy machine disturbs least), and
 // achieved GB/s and GFLOP/s with their share of the ceilings, which are measured in the same run. Weights are drawn
 // from a buffer larger than the caches, so that every run reads them from memory, as a step of a model does.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <random>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <vector>
 
 #include "../core/bf12.h"
+#include "../core/error.h"
 #include "../core/int8_format.h"
 #include "machine.h"
 
@@ -84,32 +94,81 @@ void benchLinear(Machine& m, uint32_t dtype, uint32_t rows, uint32_t n, uint32_t
   m.report(name, ns, double(bytes), 2.0 * rows * n * k);
 }
 
-// All linear ops of a model, one after another: what a step of `rows` tokens takes without attention and norms.
-void benchModel(Machine& m, const char* model, uint32_t dtype, uint32_t rows, uint32_t layers, uint32_t hidden, uint32_t qkv, uint32_t inner, uint32_t vocab, uint32_t logits) {
-  struct Shape { uint32_t n, k; };
-  const Shape shapes[] = {{qkv, hidden}, {hidden, hidden}, {2 * inner, hidden}, {hidden, inner}};
-  auto x = values(size_t{rows} * std::max(hidden, inner)), q = values(rows * int8RowWords(std::max(hidden, inner)));
-  auto y = values(size_t{std::max(rows, logits)} * std::max({2 * inner, qkv, logits ? vocab : 0}));
+struct Shape { uint32_t n, k; };
+struct ModelShape {
+  const char* name;
+  uint32_t layers, hidden, qkv, inner, vocab;
+};
+constexpr ModelShape kSmolLM2 = {"SmolLM2-135M", 30, 576, 960, 1536, 49152};
+
+// All linear ops of a model, one after another, as one list: what a step of `rows` tokens takes without attention and norms.
+class ModelStep {
+ public:
+  ModelStep(Machine& m, const ModelShape& model, uint32_t dtype, uint32_t rows, uint32_t logits)
+      : m_(m), model_(model), dtype_(dtype), rows_(rows), logits_(logits), x_(values(size_t{rows} * std::max(model.hidden, model.inner))),
+        q_(values(rows * int8RowWords(std::max(model.hidden, model.inner)))), y_(values(size_t{rows} * std::max({2 * model.inner, model.qkv, logits ? model.vocab : 0}))) {}
   double bytes = 0, flops = 0;
-  const double ns = best([&](int turn) {
-    size_t at = 0;
+
+  void run() {
+    const ThreadPool::List list(m_.pool);
+    at_ = 0;
     bytes = flops = 0;
-    auto linear = [&](uint32_t count, Shape s) {
-      const Linear map{dtype, s.n, s.k};
-      const size_t size = map.bytes();
-      if (at + size > kArenaBytes) at = 0;
-      if (turn == 0) map.fill(m.arena + at);
-      map.run(m, raw(x), q.data(), m.arena + at, y.data(), count);
-      at += size;
-      bytes += double(size);
-      flops += 2.0 * count * s.n * s.k;
-    };
-    for (uint32_t l = 0; l < layers; l++) for (const Shape& s : shapes) linear(rows, s);
-    if (logits) linear(logits, {vocab, hidden});
-  });
+    const auto [name, layers, hidden, qkv, inner, vocab] = model_;
+    for (uint32_t l = 0; l < layers; l++) for (Shape s : {Shape{qkv, hidden}, {hidden, hidden}, {2 * inner, hidden}, {hidden, inner}}) linear(rows_, s);
+    if (logits_) linear(logits_, {vocab, hidden});
+    turn_++;
+  }
+
+ private:
+  void linear(uint32_t count, Shape s) {
+    const Linear map{dtype_, s.n, s.k};
+    const size_t size = map.bytes();
+    if (at_ + size > kArenaBytes) at_ = 0;
+    if (turn_ == 0) map.fill(m_.arena + at_);
+    map.run(m_, raw(x_), q_.data(), m_.arena + at_, y_.data(), count);
+    at_ += size;
+    bytes += double(size);
+    flops += 2.0 * count * s.n * s.k;
+  }
+
+  Machine& m_;
+  const ModelShape model_;
+  uint32_t dtype_, rows_, logits_;
+  std::vector<float> x_, q_, y_;
+  size_t at_ = 0, turn_ = 0;
+};
+
+double benchModel(Machine& m, const ModelShape& model, uint32_t dtype, uint32_t rows, uint32_t logits) {
+  ModelStep step(m, model, dtype, rows, logits);
+  const double ns = best([&](int) { step.run(); });
   char name[64];
-  snprintf(name, sizeof name, "%s %s, %u rows: %.0f tok/s", model, dtypeName(dtype), rows, rows * 1e9 / ns);
-  m.report(name, ns, bytes, flops);
+  snprintf(name, sizeof name, "%s %s, %u rows: %.0f tok/s", model.name, dtypeName(dtype), rows, rows * 1e9 / ns);
+  m.report(name, ns, step.bytes, step.flops);
+  return ns;
+}
+
+// The mean step beside processes that never rest, over the mean step alone. Fair: what is left when all busy threads get
+// equal shares of the processors.
+void benchNeighbours(Machine& m, uint32_t rows, int neighbours) {
+  ModelStep step(m, kSmolLM2, kDTypeBf16, rows, rows);
+  auto mean = [&] {
+    double spent = 0;
+    int steps = 0;
+    for (step.run(); spent < 2e9; steps++) spent += nanoseconds([&] { step.run(); });
+    return spent / steps;
+  };
+  const double alone = mean();
+  std::vector<pid_t> children;
+  for (int i = 0; i < neighbours; i++) {
+    const pid_t child = fork();
+    if (child == 0) for (;;) {}
+    children.push_back(child);
+  }
+  const double beside = mean();
+  for (pid_t child : children) kill(child, SIGKILL), waitpid(child, nullptr, 0);
+  const double cpus = std::thread::hardware_concurrency(), fair = std::max(1.0, (m.pool.threads() + neighbours) / cpus);
+  printf("%u rows beside %d busy: %.1f ms, alone %.1f ms: %.2f x; fair share %.2f x, over it %.2f x\n", rows, neighbours, beside / 1e6,
+         alone / 1e6, beside / alone, fair, beside / alone / fair);
 }
 
 void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t context, uint32_t heads, uint32_t kvHeads, uint32_t dim, int runs) {
@@ -144,8 +203,15 @@ void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t conte
   m.report(name, ns, double(segments) * context * kvHeads * dim * 4, flops);
 }
 
-// Groups of `rows` rows each, every group its own adapter, over the sites of one op.
-void benchLora(Machine& m, uint32_t groups, uint32_t rows, std::vector<uint32_t> ranks, uint32_t dIn, std::vector<uint32_t> outs) {
+// What an adapter of SmolLM2-135M acts on in a layer.
+struct LoraSite {
+  uint32_t dIn;
+  std::vector<uint32_t> outs;
+};
+const LoraSite kLoraSites[] = {{576, {576, 192, 192}}, {576, {576}}, {576, {1536, 1536}}, {1536, {576}}};
+
+// Groups of `rows` rows each, every group its own adapter, over the sites of one op. Returns the time of both halves.
+double benchLora(Machine& m, uint32_t groups, uint32_t rows, std::vector<uint32_t> ranks, uint32_t dIn, std::vector<uint32_t> outs) {
   const uint32_t parts = uint32_t(outs.size()), total = groups * rows, pageBytes = 1 << 16;
   uint32_t dOut = 0, maxRank = 0;
   for (uint32_t o : outs) dOut += o;
@@ -215,14 +281,15 @@ void benchLora(Machine& m, uint32_t groups, uint32_t rows, std::vector<uint32_t>
     return nanoseconds([&] { m.run(kOpLoraExpand, a); });
   };
   char name[64];
-  auto time = [&](const char* half, const std::function<double(int)>& once, double& bytes, double& flops) {
+  auto time = [&](const char* half, const std::function<double(int)>& once, double& bytes, double& flops) -> double {
     double fastest = 1e18;
     for (int i = 0; i < 200; i++) fastest = std::min(fastest, once(i));
     snprintf(name, sizeof name, "%s %u x %u rows, %u ranks to %u, %u>%u", half, groups, rows, uint32_t(ranks.size()), maxRank, dIn, dOut);
     m.report(name, fastest, bytes, flops);
+    return fastest;
   };
-  time("loraShrink", shrink, bytesA, flopsA);
-  time("loraExpand", expand, bytesB, flopsB);
+  const double shrinkNs = time("loraShrink", shrink, bytesA, flopsA);
+  return shrinkNs + time("loraExpand", expand, bytesB, flopsB);
 }
 
 void benchSample(Machine& m, uint32_t rows, uint32_t vocab, float temperature, float topP, float spread) {
@@ -276,9 +343,22 @@ void benchRows(Machine& m, uint32_t rows, uint32_t dim) {
   m.report(name, ns, 8.0 * rows * dim, 0);
 }
 
+// What `bench -- tune` reads: the fields that it may change, and how long a model's steps take with those that it gave.
+void benchTuning(Machine& m) {
+  for (const TuningField& field : kTuningFields) {
+    if (field.tunable) printf("field %s %u %u %u\n", field.name, m.pool.tuning().*field.value, field.min, field.max);
+  }
+  auto time = [](const char* work, double ns) { printf("time %s %.0f\n", work, ns); };
+  for (uint32_t rows : {1u, 8u, 32u}) time((std::to_string(rows) + "-rows").c_str(), benchModel(m, kSmolLM2, kDTypeBf16, rows, rows));
+  time("512-rows", benchModel(m, kSmolLM2, kDTypeBf16, 512, 0));
+  double lora = 0;
+  for (const LoraSite& site : kLoraSites) lora += benchLora(m, 32, 1, {8, 16, 32, 64}, site.dIn, site.outs);
+  time("32-adapters", kSmolLM2.layers * lora);
+}
+
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const std::string isa = argc > 1 ? argv[1] : "portable", filter = argc > 3 ? argv[3] : "";
   const uint32_t threads = argc > 2 ? uint32_t(atoi(argv[2])) : 2;
   if (threads == 1) clockUsed = CLOCK_THREAD_CPUTIME_ID;
@@ -291,7 +371,13 @@ int main(int argc, char** argv) {
 #elif defined(__aarch64__)
   if (isa == "neon") kernels = kKernelsNeon;
 #endif
-  Machine m(threads, kernels, isa);
+  Tuning tuning = defaultTuning(isaByName(isa));
+  for (int i = 4; i < argc; i++) {
+    const std::string field = argv[i];
+    const size_t equals = field.find('=');
+    setTuning(tuning, field.substr(0, equals), equals == std::string::npos ? NAN : atof(field.c_str() + equals + 1));
+  }
+  Machine m(threads, tuning, kernels, isa);
   auto wanted = [&](const char* name) { return filter.empty() || filter == name; };
   for (const auto& [dtype, linear, model] : {std::tuple{kDTypeBf16, "linear", "model"}, std::tuple{kDTypeBf12, "bf12", "bf12-model"}, std::tuple{kDTypeInt8, "int8", "int8-model"}}) {
     if (wanted(linear)) {
@@ -304,8 +390,8 @@ int main(int argc, char** argv) {
       benchLinear(m, dtype, 512, 4096, 4096);
     }
     if (wanted(model)) {
-      for (uint32_t rows : {1u, 8u, 32u, 64u}) benchModel(m, "SmolLM2-135M", dtype, rows, 30, 576, 960, 1536, 49152, rows);
-      benchModel(m, "SmolLM2-135M", dtype, 512, 30, 576, 960, 1536, 49152, 0);
+      for (uint32_t rows : {1u, 8u, 32u, 64u}) benchModel(m, kSmolLM2, dtype, rows, rows);
+      benchModel(m, kSmolLM2, dtype, 512, 0);
     }
   }
   if (wanted("attention")) {
@@ -320,10 +406,8 @@ int main(int argc, char** argv) {
   }
   if (wanted("lora")) {
     struct Mix { uint32_t groups, rows; std::vector<uint32_t> ranks; };
-    struct Site { uint32_t dIn; std::vector<uint32_t> outs; };
     const Mix mixes[] = {{32, 1, {8, 16, 32, 64}}, {8, 1, {8, 16, 32, 64}}, {4, 8, {8, 16, 32, 64}}, {1, 32, {8}}, {1, 32, {64}}, {1, 512, {16}}, {1, 512, {64}}};
-    const Site sites[] = {{576, {576, 192, 192}}, {576, {576}}, {576, {1536, 1536}}, {1536, {576}}};
-    for (const Mix& mix : mixes) for (const Site& site : sites) benchLora(m, mix.groups, mix.rows, mix.ranks, site.dIn, site.outs);
+    for (const Mix& mix : mixes) for (const LoraSite& site : kLoraSites) benchLora(m, mix.groups, mix.rows, mix.ranks, site.dIn, site.outs);
     benchLora(m, 32, 1, {16}, 4096, {4096});
   }
   if (wanted("sample")) {
@@ -338,5 +422,10 @@ int main(int argc, char** argv) {
     benchRows(m, 32, 576);
     benchRows(m, 512, 1536);
   }
+  if (filter == "tune") benchTuning(m);
+  if (filter == "neighbours") for (uint32_t rows : {1u, 8u, 32u}) benchNeighbours(m, rows, 1);
   return 0;
+} catch (const weft::Error& error) {
+  fprintf(stderr, "kernel-bench: %s\n", error.what());
+  return 2;
 }

@@ -95,7 +95,8 @@ struct Machine {
   double gbs = 0, gflops = 0;
   uint8_t* arena = hugeMemory(kArenaBytes);
 
-  Machine(uint32_t threads, const Kernel* kernels, std::string isa) : pool(threads), kernels(kernels), isa(std::move(isa)) {
+  Machine(uint32_t threads, const Tuning& tuning, const Kernel* kernels, std::string isa) : pool(threads, tuning), kernels(kernels), isa(std::move(isa)) {
+    threadTuning = &pool.tuning();
     std::mt19937 random(1);
     auto* words = reinterpret_cast<uint16_t*>(arena);
     // Small finite values in bf16 as well as in f16.

@@ -47,7 +47,7 @@ void runTile(const void* context, uint32_t tile, Scratch& scratch) {
 
 }  // namespace
 
-CpuDevice::CpuDevice(uint32_t threads, Isa isa) : isa_(isa), pool_(threads ? threads : usableProcessors()) {
+CpuDevice::CpuDevice(uint32_t threads, Isa isa, const Tuning& tuning) : isa_(isa), pool_(threads ? threads : usableProcessors(), tuning) {
   const Kernel* best = kernelsOf(isa);
   for (uint32_t code = 0; code < kOpCount; code++) kernels_[code] = best[code].run ? best[code] : kKernelsPortable[code];
 }
@@ -57,6 +57,7 @@ RunResult CpuDevice::run(const LinkedProgram& linked, bool timed) {
   const int32_t* header = reinterpret_cast<const int32_t*>(linked.bases[kBindingFrame]);
   RunResult result;
   if (timed) result.opNs.reserve(program.ops().size());
+  const ThreadPool::List list(pool_);
   verified_.clear();
   counters_.lists.fetch_add(1, std::memory_order_relaxed);
   const Clock::time_point begin = Clock::now();

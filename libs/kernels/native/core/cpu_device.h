@@ -24,7 +24,7 @@ struct RunCounters {
 class CpuDevice {
  public:
   // threads 0: as many as this process may use.
-  CpuDevice(uint32_t threads, Isa isa);
+  CpuDevice(uint32_t threads, Isa isa, const Tuning& tuning);
 
   // One list at a time. Throws list_invalid when a count or an index is out of its bounds; ops before it have run.
   RunResult run(const LinkedProgram& linked, bool timed);

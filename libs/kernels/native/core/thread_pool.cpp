@@ -15,8 +15,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Longer than the gap between two ops of a list, shorter than anyone notices on an idle machine.
-constexpr auto kSpin = std::chrono::microseconds(40);
 constexpr uint32_t kMaxThreads = 1024;
 
 inline void relax() {
@@ -27,10 +25,10 @@ inline void relax() {
 #endif
 }
 
-// Whether `ready` became true within the spinning time.
+// Whether `ready` became true within a time of waiting awake.
 template <typename Ready>
-bool spinUntil(Ready ready) {
-  const auto deadline = Clock::now() + kSpin;
+bool spinUntil(uint32_t microseconds, Ready ready) {
+  const auto deadline = Clock::now() + std::chrono::microseconds(microseconds);
   do {
     for (int i = 0; i < 32; i++) {
       if (ready()) return true;
@@ -46,7 +44,7 @@ constexpr bool hasTile(uint64_t work) { return nextOf(work) < tilesOf(work); }
 
 }  // namespace
 
-ThreadPool::ThreadPool(uint32_t threads) {
+ThreadPool::ThreadPool(uint32_t threads, const Tuning& tuning) : tuning_(tuning) {
   if (threads == 0 || threads > kMaxThreads) {
     throw Error("device_error", format("threads %u: a device runs on 1 to %u threads.", threads, kMaxThreads));
   }
@@ -104,27 +102,38 @@ void ThreadPool::finishTile(uint32_t tiles) {
 
 void ThreadPool::awaitDone(uint32_t tiles) {
   const auto done = [&] { return done_.load(std::memory_order_seq_cst) == tiles; };
-  if (spinUntil(done)) return;
+  if (spinUntil(tuning_.spinUs, done)) return;
   std::unique_lock<std::mutex> lock(mutex_);
   callerSleeps_.store(true, std::memory_order_seq_cst);
   wakeCaller_.wait(lock, done);
   callerSleeps_.store(false, std::memory_order_relaxed);
 }
 
+void ThreadPool::beginList() {
+  lists_.fetch_add(1, std::memory_order_seq_cst);
+  wake(static_cast<uint32_t>(workers_.size()));
+}
+
 void ThreadPool::wake(uint32_t wanted) {
   const uint32_t sleepers = sleepers_.load(std::memory_order_seq_cst);
   if (sleepers == 0) return;
-  { std::lock_guard<std::mutex> lock(mutex_); }  // whoever is about to sleep has seen the work, or waits by now
+  { std::lock_guard<std::mutex> lock(mutex_); }  // whoever is about to sleep has seen what there is, or waits by now
   for (uint32_t i = std::min(wanted, sleepers); i > 0; i--) wakeWorkers_.notify_one();
 }
 
 void ThreadPool::workerLoop() {
+  threadTuning = &tuning_;
   Scratch scratch;
-  const auto called = [this] { return hasTile(work_.load(std::memory_order_seq_cst)) || stopping_.load(std::memory_order_relaxed); };
+  uint32_t lists = 0;
+  const auto called = [&] {
+    return hasTile(work_.load(std::memory_order_seq_cst)) || lists_.load(std::memory_order_seq_cst) != lists ||
+           stopping_.load(std::memory_order_relaxed);
+  };
   for (;;) {
     while (takeTile(scratch)) {
     }
-    if (!spinUntil(called)) {
+    lists = lists_.load(std::memory_order_seq_cst);
+    if (!spinUntil(tuning_.lingerUs, called)) {
       std::unique_lock<std::mutex> lock(mutex_);
       sleepers_.fetch_add(1, std::memory_order_seq_cst);
       wakeWorkers_.wait(lock, called);

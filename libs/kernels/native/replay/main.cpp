@@ -136,7 +136,8 @@ int run(int argc, char** argv) {
   const Options options = parse(argc, argv);
   bool good = true;
   try {
-    CpuDevice device(static_cast<uint32_t>(options.threads), isaByName(options.isa));
+    const Isa isa = isaByName(options.isa);
+    CpuDevice device(static_cast<uint32_t>(options.threads), isa, defaultTuning(isa));
     for (const std::string& path : options.files) {
       try {
         good = replay(path, device, options) && good;

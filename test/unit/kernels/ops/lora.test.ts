@@ -1,6 +1,6 @@
 import { describe, test } from 'vitest';
 import { Header, loraExpand, loraShrink } from '@weft/kernels';
-import { deviceOf, isas, runOp, variants, type Variant } from '../harness.js';
+import { deviceOf, extremeTunings, isas, runOp, variants, type Variant } from '../harness.js';
 import { PLACE, groupTables, loraReference, makeAdapter, packAdapters, type Adapter, type Packed, type RowGroup, type Site } from '../reference/lora.js';
 import { Random, expectClose, expectSameBits } from '../reference/numbers.js';
 
@@ -103,10 +103,12 @@ describe.each(variants)('lora: $isa, $threads threads', variant => {
   });
 });
 
-test.each(isas)('lora: one thread and two give the same bits (%s)', async isa => {
+test.each(isas)('lora: one thread, two and any tuning give the same bits (%s)', async isa => {
   const random = new Random(28), s = setUp(29, qkv, [8, 1, 16, 5, 64, 3], 150);
   for (const mix of Object.values(mixes)) {
     const groups = mix(random, 150, 6);
-    expectSameBits(await apply({ isa, threads: 2 }, s, groups), await apply({ isa, threads: 1 }, s, groups), 'y');
+    const one = await apply({ isa, threads: 1 }, s, groups);
+    expectSameBits(await apply({ isa, threads: 2 }, s, groups), one, 'y');
+    for (const tuning of extremeTunings) expectSameBits(await apply({ isa, threads: 2, tuning }, s, groups), one, 'y');
   }
 });

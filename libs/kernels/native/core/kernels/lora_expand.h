@@ -35,6 +35,7 @@ struct ExpandPlan {
     return units;
   }
   static double unitNs(const LoraExpandArgs& a) {
+    const double byteNs = 1.0 / tuning().bytesPerNs, flopNs = 1.0 / tuning().flopsPerNs;
     double ns = 0;
     for (uint32_t g = 0; g < a.groupCount; g++) {
       const int32_t* group = a.groups + g * kGroupWords;
@@ -44,7 +45,7 @@ struct ExpandPlan {
         if (run.units() && run.rank() > rank) rank = run.rank();
       }
       if (rank == 0) continue;
-      double bytes = rank * 128.0 / kBytesPerNs, flops = 128.0 * rank * group[kGroupRowCount] / kFlopsPerNs;
+      const double bytes = 128.0 * rank * byteNs, flops = 128.0 * rank * group[kGroupRowCount] * flopNs;
       ns += 10 + 4.0 * group[kGroupRowCount] + (bytes > flops ? bytes : flops);
     }
     return ns;
@@ -97,7 +98,7 @@ class ExpandAhead {
  public:
   ExpandAhead(const ExpandWalk& walk, const uint8_t* arena) : walk_(walk), arena_(arena) {
     enter();
-    for (uint32_t i = 0; i < kRanksAhead; i++) touch();
+    for (uint32_t i = 0; i < tuning().expandAhead; i++) touch();
   }
   // One more rank of 64 outputs: two lines.
   void touch() {
@@ -109,7 +110,6 @@ class ExpandAhead {
   }
 
  private:
-  static constexpr uint32_t kRanksAhead = 64;            // 8 KiB: twice the latency of memory
   void enter() {
     if (walk_.done()) return;
     cursor_ = UnitCursor(walk_.run, arena_);

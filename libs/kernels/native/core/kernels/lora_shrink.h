@@ -12,9 +12,7 @@ namespace weft {
 namespace WEFT_ISA {
 
 constexpr uint32_t kShrinkRanks = 8;                     // rank rows of a work item
-constexpr uint32_t kShrinkRows = 48;                     // rows of x of a work item: 48·dIn·4 bytes stay in L2
 constexpr int kShrinkRowTile = 6;
-constexpr uint32_t kShrinkStream = 1024;                 // rank rows up to this long end before a prefetcher has learned of them
 
 // Rank rows that `rows` rows of x meet at a time.
 constexpr int shrinkRanksFor(int rows) {
@@ -70,7 +68,8 @@ static void shrinkRanks(const ShrinkItem& item, uint32_t j, const typename X::St
   for (; j + J <= item.ranks; j += J) {
     float* at[R];
     for (int r = 0; r < R; r++) at[r] = u[r] + j;
-    if (R == 1 && dIn <= kShrinkStream) shrinkTile<W, X, J, R, R == 1>(item.units + j, x, dIn, at, ahead + j);
+    // Short rank rows end before the processor's prefetcher has learned of them.
+    if (R == 1 && dIn <= tuning().shrinkStream) shrinkTile<W, X, J, R, R == 1>(item.units + j, x, dIn, at, ahead + j);
     else shrinkTile<W, X, J, R, false>(item.units + j, x, dIn, at, ahead + j);
   }
   if constexpr (J > 1) {
@@ -111,33 +110,38 @@ static void shrinkItem(const LoraShrinkArgs& a, const ShrinkItem& item, const Sh
   });
 }
 
-WEFT_INLINE uint64_t shrinkNs(const LoraShrinkArgs& a, uint32_t ranks, uint32_t rows) {
-  double bytes = ranks * a.dIn * 2.0 / kBytesPerNs, flops = 2.0 * ranks * a.dIn * rows / kFlopsPerNs;
-  return 10 + (uint64_t)(bytes > flops ? bytes : flops);
-}
+// What items are estimated to take, in ns.
+struct ShrinkCost {
+  double bytesNs, flopsNs;                               // a rank row, read; a rank row times a row of x
+  explicit ShrinkCost(const LoraShrinkArgs& a) : bytesNs(2.0 * a.dIn / tuning().bytesPerNs), flopsNs(2.0 * a.dIn / tuning().flopsPerNs) {}
+  uint64_t item(uint32_t ranks, uint32_t rows) const { return 10 + (uint64_t)(ranks * (flopsNs * rows > bytesNs ? flopsNs * rows : bytesNs)); }
+  uint64_t items(uint32_t rank, uint32_t rows) const {
+    return rank / kShrinkRanks * item(kShrinkRanks, rows) + (rank % kShrinkRanks ? item(rank % kShrinkRanks, rows) : 0);
+  }
+};
 
-static uint64_t shrinkTotalNs(const LoraShrinkArgs& a) {
+static uint64_t shrinkTotalNs(const LoraShrinkArgs& a, const ShrinkCost& cost) {
   uint64_t total = 0;
   for (uint32_t g = 0; g < a.groupCount; g++) {
     const int32_t* group = a.groups + g * kGroupWords;
+    const uint32_t count = group[kGroupRowCount], chunks = ceilDiv(count, tuning().shrinkRows);
     for (uint32_t p = 0; p < a.parts; p++) {
-      const uint32_t rank = Run::of(a, group, p, kHalfA).units(), chunks = ceilDiv(group[kGroupRowCount], kShrinkRows);
-      for (uint32_t c = 0; c < chunks; c++) {
-        const uint32_t rows = evenBegin(group[kGroupRowCount], chunks, c + 1) - evenBegin(group[kGroupRowCount], chunks, c);
-        for (uint32_t j = 0; j < rank; j += kShrinkRanks) total += shrinkNs(a, rank - j < kShrinkRanks ? rank - j : kShrinkRanks, rows);
-      }
+      const uint32_t rank = Run::of(a, group, p, kHalfA).units();
+      for (uint32_t c = 0; c < chunks; c++) total += cost.items(rank, evenBegin(count, chunks, c + 1) - evenBegin(count, chunks, c));
     }
   }
   return total;
 }
 
 static uint32_t loraShrinkTiles(const void* p, uint32_t threads) {
-  return sharesOf(shrinkTotalNs(*static_cast<const LoraShrinkArgs*>(p)), threads);
+  const LoraShrinkArgs& a = *static_cast<const LoraShrinkArgs*>(p);
+  return sharesOf(shrinkTotalNs(a, ShrinkCost(a)), threads);
 }
 
 static void loraShrinkRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
   const LoraShrinkArgs& a = *static_cast<const LoraShrinkArgs*>(p);
-  Share share(tile, shareNs(shrinkTotalNs(a), threads));
+  const ShrinkCost cost(a);
+  Share share(tile, shareNs(shrinkTotalNs(a, cost), threads));
   ShrinkItem items[2];
   uint32_t found = 0;
   auto add = [&](UnitCursor& cursor, const Run& run, uint32_t part, uint32_t rank, uint32_t ranks, uint32_t from, uint32_t to) {
@@ -148,15 +152,16 @@ static void loraShrinkRun(const void* p, uint32_t tile, uint32_t threads, Scratc
   };
   for (uint32_t g = 0; g < a.groupCount && share.at < share.to; g++) {
     const int32_t* group = a.groups + g * kGroupWords;
-    const uint32_t begin = group[kGroupRowStart], count = group[kGroupRowCount], chunks = ceilDiv(count, kShrinkRows);
+    const uint32_t begin = group[kGroupRowStart], count = group[kGroupRowCount], chunks = ceilDiv(count, tuning().shrinkRows);
     for (uint32_t part = 0; part < a.parts; part++) {
       const Run run = Run::of(a, group, part, kHalfA);
       for (uint32_t c = 0; c < chunks; c++) {
         const uint32_t from = evenBegin(count, chunks, c), to = evenBegin(count, chunks, c + 1);
+        if (share.skips(cost.items(run.units(), to - from))) continue;
         UnitCursor cursor(run, a.arena);
         for (uint32_t rank = 0; rank < run.units(); rank += kShrinkRanks) {
           const uint32_t ranks = run.units() - rank < kShrinkRanks ? run.units() - rank : kShrinkRanks;
-          if (share.owns(shrinkNs(a, ranks, to - from))) add(cursor, run, part, rank, ranks, begin + from, begin + to);
+          if (share.owns(cost.item(ranks, to - from))) add(cursor, run, part, rank, ranks, begin + from, begin + to);
         }
       }
     }

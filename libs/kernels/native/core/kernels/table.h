@@ -2,6 +2,7 @@
 // the table under its name.
 #pragma once
 #include "../int8_format.h"
+#include "../tuning.h"
 #include "frame.h"
 #include "formats.h"
 #include "tiles.h"

@@ -1,19 +1,20 @@
-// Sharing out work. A tile is 3 to 40 µs: short enough that no thread waits long for the last one, long enough that
+// Sharing out work. A tile is 3 to 40 µs (Tuning): short enough that no thread waits long for the last one, long enough that
 // taking it costs nothing. Estimates only shape tiles, never results.
 #pragma once
 
 namespace weft {
 namespace WEFT_ISA {
 
-constexpr double kTileNs = 40000, kTileNsMin = 3000;
-constexpr double kBytesPerNs = 16;     // what one core reads from memory while others do too
+constexpr double kBytesPerNs = kTuning.bytesPerNs;
+
+WEFT_INLINE const Tuning& tuning() { return *threadTuning; }
 
 constexpr uint32_t ceilDiv(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 // Work of one tile, in ns, for an op that takes totalNs on one thread: a few tiles per thread where the op is large enough.
 WEFT_INLINE double tileNs(double totalNs, uint32_t threads) {
-  double wanted = totalNs / (4.0 * threads);
-  return wanted < kTileNsMin ? kTileNsMin : wanted > kTileNs ? kTileNs : wanted;
+  const double wanted = totalNs / (4.0 * threads), least = tuning().tileNsMin, most = tuning().tileNs;
+  return wanted < least ? least : wanted > most ? most : wanted;
 }
 
 // `items` equal items of itemNs each, in runs of `step`.
@@ -37,6 +38,12 @@ struct Share {
   uint64_t from, to, at = 0;
   Share(uint32_t tile, uint64_t share) : from(tile * share), to((tile + 1) * share) {}
   bool owns(uint64_t cost) { uint64_t start = at; at += cost; return start >= from && start < to; }
+  // Whether items of this cost in all end before ours begin; then they are behind us.
+  bool skips(uint64_t cost) {
+    if (at + cost > from) return false;
+    at += cost;
+    return true;
+  }
   // Which of `items` items of the same cost are ours.
   struct Range { uint32_t begin, end; };
   Range ownsOf(uint32_t items, uint64_t cost) {
