@@ -44,22 +44,21 @@ export async function measureExtras(options: ExtraOptions, say: Say): Promise<Ex
 async function trace({ engine, isa, adapters, scratch, prompt, fresh, longContext, lines }: ExtraOptions, extras: Extras, say: Say): Promise<void> {
   const before = measureCeilings(isa, engine.threads), traceFile = join(scratch, 'trace.json');
   const weft = await WeftContender.start({ ...parseMode('reference'), isa }, 'weft traced', { ...engine, traceFile });
-  let untraced: number;
   try {
     await weft.addAdapters(adapters);
     await weft.round(parseWorkload('32-distinct', prompt, fresh));
     await weft.round(parseWorkload(`long-${longContext}`, prompt, fresh));
   } finally { await weft.shutDown(); }
   const after = measureCeilings(isa, engine.threads), read = Math.max(before.read, after.read), fma = Math.max(before.fma, after.fma);
-  const mixed = meanStep(traceFile, 32), long = meanStep(traceFile, 1);
+  // The long context came last: rows that were left alone before it don't count.
+  const mixed = meanStep(traceFile, 32, fresh - 1), long = meanStep(traceFile, 1, fresh - 1);
   const below = `${before.line}; after: ${after.line.replace(/^.*: /, '')}`;
   say('A step of 32 rows on 32 adapters', opTable(mixed, read, fma), below);
   say(`A step of one row at ${longContext}`, opTable(long, read, fma), below);
   const attention = long.get('attention')!;
   extras.long = { context: longContext, attentionShare: attention.bytes / attention.seconds / read };
   const decode = spread(lines.find(l => l.workload.name === '32-distinct' && l.contender === 'weft reference')?.rounds.map(r => r.decode) ?? []);
-  untraced = decode ? 32 / decode.median : secondsOf(mixed);
-  extras.rest = { hostSeconds: (await hostShare()).medianMs / 1000, sampleSeconds: mixed.get('sample')?.seconds ?? 0, stepSeconds: untraced };
+  extras.rest = { hostSeconds: (await hostShare()).medianMs / 1000, sampleSeconds: mixed.get('sample')?.seconds ?? 0, stepSeconds: decode ? 32 / decode.median : secondsOf(mixed) };
 }
 
 function opTable(ops: OpTimes, read: number, fma: number): string[][] {

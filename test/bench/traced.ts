@@ -6,25 +6,24 @@ export type OpTimes = Map<string, { seconds: number; bytes: number; flops: numbe
 
 interface TraceEvent { name: string; tid: number; dur: number; args: { bytes: number; flops: number; rows: number; sequences: number } }
 
-/** The mean step with `rows` rows of as many sequences: decode steps. Throws when there is none. */
-export function meanStep(traceFile: string, rows: number): OpTimes {
+/** The mean of the `last` decode steps of `rows` rows, each of a sequence of its own. Throws when there is none. */
+export function meanStep(traceFile: string, rows: number, last: number): OpTimes {
   const { traceEvents } = JSON.parse(readFileSync(traceFile, 'utf8')) as { traceEvents: TraceEvent[] };
-  const sums: OpTimes = new Map();
-  let ops: TraceEvent[] = [], steps = 0;
+  const steps: TraceEvent[][] = [];
+  let ops: TraceEvent[] = [];
   for (const event of traceEvents) {
     if (event.tid === 2) { ops.push(event); continue; }
     // A step's own event follows those of its ops.
-    if (event.args.rows === rows && event.args.sequences === rows) {
-      steps++;
-      for (const { name, dur, args: { bytes, flops } } of ops) {
-        const sum = sums.get(name) ?? { seconds: 0, bytes: 0, flops: 0 };
-        sums.set(name, { seconds: sum.seconds + dur / 1e6, bytes: sum.bytes + bytes, flops: sum.flops + flops });
-      }
-    }
+    if (event.args.rows === rows && event.args.sequences === rows) steps.push(ops);
     ops = [];
   }
-  if (steps === 0) throw new Error(`the trace has no decode step of ${rows} rows`);
-  return new Map([...sums].map(([name, { seconds, bytes, flops }]) => [name, { seconds: seconds / steps, bytes: bytes / steps, flops: flops / steps }]));
+  const chosen = steps.slice(-last), sums: OpTimes = new Map();
+  if (chosen.length === 0) throw new Error(`the trace has no decode step of ${rows} rows`);
+  for (const { name, dur, args: { bytes, flops } } of chosen.flat()) {
+    const sum = sums.get(name) ?? { seconds: 0, bytes: 0, flops: 0 };
+    sums.set(name, { seconds: sum.seconds + dur / 1e6 / chosen.length, bytes: sum.bytes + bytes / chosen.length, flops: sum.flops + flops / chosen.length });
+  }
+  return sums;
 }
 
 export const secondsOf = (ops: OpTimes): number => [...ops.values()].reduce((sum, { seconds }) => sum + seconds, 0);
