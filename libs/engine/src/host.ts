@@ -10,7 +10,7 @@ import { Engine } from './engine.js';
 import { ImageLoader } from './loader.js';
 import { availableMemoryBytes, planPool } from './memory.js';
 import { loadModel, PackedCache } from './models/index.js';
-import type { Activations, Model } from './models/types.js';
+import type { Activations, KvType, Model } from './models/types.js';
 import { PagePool } from './page-pool.js';
 import type { EngineListener } from './request.js';
 import { DeviceRunner } from './runner.js';
@@ -34,6 +34,8 @@ export interface EngineOptions {
   weights?: WeightType;
   /** What linear maps read: f32, or rounded to bf16, which is faster where the processor multiplies bf16. */
   activations?: Activations;
+  /** What keys and values are stored as: int8 halves their pages, and rounds. */
+  kv?: KvType;
   poolBytes?: number;
   maxModelLen?: number;
   /** Rows of a step. */
@@ -86,7 +88,7 @@ export async function createEngine(options: EngineOptions): Promise<EngineHost> 
   };
   try {
     return await assemble(options, device, await loadModel(device, checkpoint, {
-      ...(options.weights && { weights: options.weights }), ...(options.activations && { activations: options.activations }),
+      ...(options.weights && { weights: options.weights }), ...(options.activations && { activations: options.activations }), ...(options.kv && { kv: options.kv }),
       ...(options.maxModelLen && { maxModelLen: options.maxModelLen }),
       partition: { rank: 0, size: 1 }, digestCacheDir: options.adapterCacheDir, packedCache, log,
     }), await readBaseText(options.modelDir), log, release);

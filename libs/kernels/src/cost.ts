@@ -24,7 +24,9 @@ const WEIGHT_BYTES: Record<number, number> = { [DType.f32]: 4, [DType.bf16]: 2, 
 const byCode = new Map<number, Op>(Object.values(OPS).map(op => [op.code, op as Op]));
 
 type Params = Record<string, number>;
-const F32 = 4, F16 = 2, I16 = 2;
+const F32 = 4, I16 = 2;
+/** Of a value in a page, its share of a scale included. */
+const kvBytes = (p: Params): number => (p['kvType'] === DType.int8 ? 1 + 2 / p['dim']! : 2);
 
 /** The head works on logit rows, in tiles. */
 const linearRows = (p: Params, f: StepFacts): number =>
@@ -44,9 +46,13 @@ const COSTS: Partial<Record<keyof typeof OPS, (p: Params, f: StepFacts) => { byt
   quantizeRows: (p, f) => ({ bytes: linearRows(p, f) * p['k']! * (F32 + I16), flops: linearRows(p, f) * p['k']! * 3 }),
   linearInt8: (p, f) => linearCost(p, f, I16),
   rope: (p, f) => ({ bytes: f.rows * p['heads']! * p['rotary']! * F32 * 2, flops: f.rows * p['heads']! * p['rotary']! * 3 }),
-  kvWrite: (p, f) => ({ bytes: f.rows * p['kvHeads']! * p['dim']! * 2 * (F32 + F16), flops: 0 }),
+  kvWrite: (p, f) => ({ bytes: f.rows * p['kvHeads']! * p['dim']! * 2 * (F32 + kvBytes(p)), flops: 0 }),
+  ropeKv: (p, f) => ({
+    bytes: f.rows * p['dim']! * ((p['heads']! + p['kvHeads']!) * F32 * 2 + p['kvHeads']! * (F32 + 2 * kvBytes(p))),
+    flops: f.rows * (p['heads']! + p['kvHeads']!) * p['rotary']! * 3,
+  }),
   attention: (p, f) => ({
-    bytes: f.context * p['kvHeads']! * p['dim']! * 2 * F16 + f.rows * p['heads']! * p['dim']! * F32 * 2,
+    bytes: f.context * p['kvHeads']! * p['dim']! * 2 * kvBytes(p) + f.rows * p['heads']! * p['dim']! * F32 * 2,
     flops: 4 * f.attended * p['heads']! * p['dim']!,
   }),
   gatedAct: (p, f) => ({ bytes: f.rows * p['dim']! * F32 * 3, flops: f.rows * p['dim']! * 12 }),

@@ -108,10 +108,12 @@ export const rope = op(6, 'rope', {
 }, { count: counts('rows'), rows: u32, heads: u32, dim: u32, width: u32, ldx: u32, rotary: u32, interleaved: u32, maxPos: u32 });
 
 /**
- * Writes K and V of each row into its page as f16 (round to nearest even).
+ * Writes K and V of each row into its page as f16 (round to nearest even), or as int8 where kvType says so.
  *
  * A page holds 16 tokens. In the page of a token, K of a layer and head lies at layerOffset + head·headStride as
  * [dim][16 tokens] (tokens in lanes), V at layerOffset + planeStride + head·headStride as [16 tokens][dim]; all in bytes.
+ * int8: symmetric, scale = largest |value| of the head / 127 as f16; a plane's heads are followed by its scales, [kvHeads][16
+ * tokens] of f16. What a token becomes depends on itself alone.
  * pages: the frame's page tables; a segment names its part of it (see SEGMENT in frame.ts).
  */
 export const kvWrite = op(7, 'kvWrite', {
@@ -120,7 +122,7 @@ export const kvWrite = op(7, 'kvWrite', {
   arena: inout(arena('nPages', 'pageBytes')),
 }, {
   count: counts('rows'), rows: u32, kvHeads: u32, dim: u32, width: u32, ldk: u32, ldv: u32, nSegments: u32, tableSize: u32,
-  nPages: u32, pageBytes: u32, layerOffset: u32, planeStride: u32, headStride: u32, kvGroup: u32,
+  nPages: u32, pageBytes: u32, layerOffset: u32, planeStride: u32, headStride: u32, kvGroup: u32, kvType: u32,
 });
 
 /**
@@ -141,7 +143,7 @@ export const attention = op(8, 'attention', {
 }, {
   count: counts('rows'), rows: u32, segmentCount: counts('nSegments'), heads: u32, kvHeads: u32, dim: u32, width: u32, ldq: u32, ldo: u32,
   nSegments: u32, tableSize: u32, nPages: u32, pageBytes: u32, layerOffset: u32, planeStride: u32, headStride: u32,
-  kvGroup: u32, window: u32, scale: f32, softcap: f32, outType: u32, nPartials: u32, ldPartials: u32,
+  kvGroup: u32, kvType: u32, window: u32, scale: f32, softcap: f32, outType: u32, nPartials: u32, ldPartials: u32,
 });
 
 /** y[t][i] = act(x[t][i]) · x[t][i + dim]: gate in the first `dim` columns, up in the next. */
@@ -217,6 +219,22 @@ export const copyPages = op(14, 'copyPages', {
   pairs: mat('i32', 'maxPairs', 2), arena: inout(arena('nPages', 'pageBytes')),
 }, { count: counts('maxPairs'), maxPairs: u32, nPages: u32, pageBytes: u32 });
 
+/**
+ * headNorm (where there are weights), rope and kvWrite in one pass over a row: x is [q | k | v], of heads·dim, kvHeads·dim
+ * and kvHeads·dim values. q and k are normed and turned in place; k and v go into the row's page. The same bits as the
+ * three ops one after another.
+ */
+export const ropeKv = op(18, 'ropeKv', {
+  x: inout(mat('f32', 'rows', 'width', 'ldx')), qNorm: optional(vec('f32', 'dim')), kNorm: optional(vec('f32', 'dim')),
+  positions: vec('i32', 'rows'), cosSin: mat('f32', 'maxPos', 'rotary'),
+  rowSegments: vec('i32', 'rows'), segments: mat('i32', 'nSegments', SEGMENT_WORDS), pages: vec('i32', 'tableSize'),
+  arena: inout(arena('nPages', 'pageBytes')),
+}, {
+  count: counts('rows'), rows: u32, heads: u32, kvHeads: u32, dim: u32, width: u32, ldx: u32, eps: f32, plusOne: u32,
+  rotary: u32, interleaved: u32, maxPos: u32, nSegments: u32, tableSize: u32, nPages: u32, pageBytes: u32,
+  layerOffset: u32, planeStride: u32, headStride: u32, kvGroup: u32, kvType: u32,
+});
+
 /** x = Σ over ranks of x. With size 1 (the only one a CPU device accepts) it is the identity. */
 export const allReduce = op(15, 'allReduce', {
   x: inout(mat('f32', 'rows', 'dim', 'ldx')),
@@ -250,5 +268,5 @@ export const linearInt8 = op(17, 'linearInt8', {
 /** Adding an op: write it above, add it here, give it a reference, a kernel, a cost. */
 export const OPS = {
   resolve, embed, rmsNorm, headNorm, linear, rope, kvWrite, attention, gatedAct, loraShrink, loraExpand, sample,
-  copyRows, copyPages, allReduce, quantizeRows, linearInt8,
+  copyRows, copyPages, allReduce, quantizeRows, linearInt8, ropeKv,
 } as const;

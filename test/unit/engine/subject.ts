@@ -13,6 +13,7 @@ afterAll(() => rmSync(cache, { recursive: true, force: true }));
 
 export interface Setting {
   threads: number; depth: 1 | 2; stepTokens: number; poolBytes?: number; maxSequences?: number; isa?: string; weights?: 'bf16' | 'int8'; activations?: 'f32' | 'bf16';
+  kv?: 'f16' | 'int8';
 }
 /** One choice's answer. */
 export interface Answer { tokens: number[]; bits: string[]; scores: number[]; hidden: number[]; terminal?: Terminal }

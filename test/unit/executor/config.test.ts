@@ -11,9 +11,9 @@ test('where it listens is where it is reached, unless that is said', () => {
 });
 
 test('weights and activations are types that there are', () => {
-  expect(readConfig({ ...needed, WEFT_WEIGHTS: 'f16', WEFT_ACTIVATIONS: 'bf16' })).toMatchObject({ weights: 'f16', activations: 'bf16' });
+  expect(readConfig({ ...needed, WEFT_WEIGHTS: 'f16', WEFT_ACTIVATIONS: 'bf16', WEFT_KV: 'int8' })).toMatchObject({ weights: 'f16', activations: 'bf16', kv: 'int8' });
   expect(readConfig({ ...needed, WEFT_WEIGHTS: 'int8' }).weights).toBe('int8');
-  expect(readConfig(needed)).toMatchObject({ weights: undefined, activations: undefined });
+  expect(readConfig(needed)).toMatchObject({ weights: undefined, activations: undefined, kv: undefined });
 });
 
 test('a tuning is a file', () => {
@@ -25,6 +25,7 @@ test.each<[string, Record<string, string>, string]>([
   ['no registry', { WEFT_REGISTRY_ADDRESS: '' }, 'WEFT_REGISTRY_ADDRESS'],
   ['a registry without a port', { WEFT_REGISTRY_ADDRESS: 'registry' }, 'WEFT_REGISTRY_ADDRESS'],
   ['an address that nobody can call', { WEFT_EXECUTOR_LISTEN: '0.0.0.0:7001' }, 'WEFT_EXECUTOR_ADVERTISE'],
+  ['keys and values of no type', { WEFT_KV: 'int4' }, 'WEFT_KV'],
   ['activations of no type', { WEFT_ACTIVATIONS: 'f16' }, 'WEFT_ACTIVATIONS'],
   ['no thread', { WEFT_THREADS: '0' }, 'WEFT_THREADS'],
   ['half a thread', { WEFT_THREADS: '1.5' }, 'WEFT_THREADS'],

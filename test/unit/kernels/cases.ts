@@ -1,6 +1,6 @@
 /** For every op a small call that is right, and what can be wrong with the indices inside its buffers. */
 import {
-  BLOCK_TOKENS, GROUP_WORDS, Group, Half, OPS, RESULT_WORDS, Run, SAMPLE_WORDS, SEGMENT_WORDS, SEG_WORDS, SLOT_WORDS, Sample, Seg,
+  BLOCK_TOKENS, DType, GROUP_WORDS, Group, Half, OPS, RESULT_WORDS, Run, SAMPLE_WORDS, SEGMENT_WORDS, SEG_WORDS, SLOT_WORDS, Sample, Seg,
   Segment, Slot, quantizedWords, runAt, segsAt, type Op,
 } from '@weft/kernels';
 import type { HeaderValues, Values } from './harness.js';
@@ -38,7 +38,7 @@ const segments = records(SEGMENT_WORDS, [
 ]);
 const pages = i32(4, 1, 2);
 const N_PAGES = 6, PAGE_BYTES = 4096, PLANE = HEAD * BLOCK_TOKENS * 2;
-const kv = { nSegments: 2, tableSize: 3, nPages: N_PAGES, pageBytes: PAGE_BYTES, layerOffset: 128, planeStride: 2 * PLANE, headStride: PLANE, kvGroup: 0 };
+const kv = { nSegments: 2, tableSize: 3, nPages: N_PAGES, pageBytes: PAGE_BYTES, layerOffset: 128, planeStride: 2 * PLANE, headStride: PLANE, kvGroup: 0, kvType: DType.f16 };
 
 /** One layer with two sites; slot 1 has rank 3 at site 0 (A in two segs) and nothing at site 1. */
 const N_SITES = 2, D_IN = 70, D_OUT = 100, RANK = 3, PART_STRIDE = 4;
@@ -243,6 +243,18 @@ export const CASES: Case[] = [
       count: 0, countFrom: 0, rows: 3, n: VOCAB, k: D_IN, words: quantizedWords(D_IN), ldx: quantizedWords(D_IN), ldy: 44, dtype: 3, accumulate: 0,
     },
     wrong: [],
+  },
+  {
+    op: OPS.ropeKv,
+    args: {
+      x: f32(ROWS * 6 * HEAD), qNorm: f32(HEAD), kNorm: f32(HEAD), positions, cosSin: f32(MAX_LEN * HEAD), rowSegments, segments, pages, arena,
+      count: 0, rows: ROWS, heads: 2, kvHeads: 2, dim: HEAD, width: 6 * HEAD, ldx: 6 * HEAD, eps: 1e-5, plusOne: 0, rotary: HEAD, interleaved: 0, maxPos: MAX_LEN, ...kv,
+    },
+    wrong: [
+      ['positions', 2, 32, /positions\[2\] = 32 needs blocks that segments\[0\] does not have/], ['positions', 3, -1, /positions\[3\] = -1/],
+      ['positions', 0, MAX_LEN, /positions\[0\] = 48 is not below maxPos = 48/], ['rowSegments', 4, 2, /rowSegments\[4\] = 2 is not below nSegments = 2/],
+      ['segments', Segment.pageOffset, 2, /segments\[0\]: pageOffset = 2 with pageCount = 2/], ['pages', 1, N_PAGES, /pages\[0\] = 6 is not below nPages = 6/],
+    ],
   },
 ];
 

@@ -70,7 +70,7 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
   fillAdapters(new Int32Array(device.host(tables)), new Uint16Array(device.host(arena)), next);
 
   const list = new CommandList();
-  const kv = { nSegments: SEGMENTS, tableSize: 16, nPages: PAGES, pageBytes: PAGE_BYTES, planeStride: PLANE, headStride: HEAD_STRIDE, kvGroup: 0 };
+  const kv = { nSegments: SEGMENTS, tableSize: 16, nPages: PAGES, pageBytes: PAGE_BYTES, planeStride: PLANE, headStride: HEAD_STRIDE, kvGroup: 0, kvType: 2 };
   const rows = { count: Header.tokens, rows: ROWS };
   const positions = zeros(ROWS, 'positions'), tokens = zeros(ROWS, 'tokens');
   const residual = zeros(ROWS * DIM, 'residual'), normed = zeros(ROWS * DIM, 'normed'), qkv = zeros(ROWS * QKV, 'qkv'), mixed = zeros(ROWS * DIM, 'mixed');
@@ -110,10 +110,17 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
     list.add(OPS.rmsNorm, { ...norms, add: layer ? delta : null });
     linear(normed, DIM, weight(QKV, DIM, `qkv ${layer}`), qkv, QKV);
     lora(layer, normed, DIM, qkv, QKV, 0, [DIM, 16, 16]);
-    list.add(OPS.headNorm, { x: qkv, w: headNorm, ...rows, heads: HEADS, dim: HEAD, width: HEADS * HEAD, ldx: QKV, eps: 1e-5, plusOne: 0 });
-    list.add(OPS.rope, { x: qkv, positions, cosSin, ...rows, heads: HEADS + KV_HEADS, dim: HEAD, width: (HEADS + KV_HEADS) * HEAD, ldx: QKV, rotary: HEAD, interleaved: 0, maxPos: MAX_LEN });
     const paged = { positions, segments: section('segments'), pages: section('pages'), arena: at(arena), ...rows, ...kv, layerOffset: layer * LAYER, kvHeads: KV_HEADS, dim: HEAD };
-    list.add(OPS.kvWrite, { ...paged, k: column(qkv, DIM), v: column(qkv, DIM + 16), rowSegments: section('rowSegments'), width: 16, ldk: QKV, ldv: QKV });
+    if (layer === 0) {
+      list.add(OPS.headNorm, { x: qkv, w: headNorm, ...rows, heads: HEADS, dim: HEAD, width: HEADS * HEAD, ldx: QKV, eps: 1e-5, plusOne: 0 });
+      list.add(OPS.rope, { x: qkv, positions, cosSin, ...rows, heads: HEADS + KV_HEADS, dim: HEAD, width: (HEADS + KV_HEADS) * HEAD, ldx: QKV, rotary: HEAD, interleaved: 0, maxPos: MAX_LEN });
+      list.add(OPS.kvWrite, { ...paged, k: column(qkv, DIM), v: column(qkv, DIM + 16), rowSegments: section('rowSegments'), width: 16, ldk: QKV, ldv: QKV });
+    } else {
+      list.add(OPS.ropeKv, {
+        ...paged, x: qkv, qNorm: headNorm, kNorm: null, cosSin, rowSegments: section('rowSegments'), heads: HEADS, width: QKV, ldx: QKV, eps: 1e-5, plusOne: 0,
+        rotary: HEAD, interleaved: 0, maxPos: MAX_LEN,
+      });
+    }
     list.add(OPS.attention, { ...paged, q: qkv, out: mixed, partials, segmentCount: Header.segments, heads: HEADS, width: DIM, ldq: QKV, ldo: DIM, window: 0, scale: 0.35, softcap: 0, outType: 0, nPartials: 8, ldPartials: 24 });
     linearInt8(mixed, DIM, int8Weight(DIM, DIM, `o ${layer}`), delta, DIM);
     lora(layer, mixed, DIM, delta, DIM, 3, [DIM]);

@@ -1,7 +1,7 @@
 /**
  * A dense decoder, recorded once per capacity.
  *
- *   forward   resolve · embed · per layer: norm → qkv → rope → KV → attention → o, norm → gate|up → act → down · final norm
+ *   forward   resolve · embed · per layer: norm → qkv → RoPE, KV → attention → o, norm → gate|up → act → down · final norm
  *   sample    per tile of 64 logit rows: head · sample
  *
  * With int8 weights, linear maps are preceded by the quantization of their input. After each linear map stand the two
@@ -12,11 +12,11 @@
 import type { BaseGeometry, Site } from '@weft/adapters';
 import {
   ATTENTION_SPAN, Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameSection, type Ref,
-  attention, copyPages, copyRows, embed, gatedAct, headNorm, kvWrite, linear, linearInt8, loraExpand, loraShrink, quantizeRows, quantizedWords, resolve,
-  rmsNorm, rope, sample,
+  attention, copyPages, copyRows, embed, gatedAct, linear, linearInt8, loraExpand, loraShrink, quantizeRows, quantizedWords, resolve, rmsNorm, ropeKv,
+  sample,
 } from '@weft/kernels';
 import { fillRopeTable } from './rope.js';
-import type { Activations, KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
+import type { Activations, KvType, KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
 import type { DecoderWeights, LayerWeights } from './weights.js';
 
 /** [rows, cols] on the device. */
@@ -30,23 +30,22 @@ const SPLIT_ROWS = 4;
 const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
 /** Pages of 16 tokens, all layers in each; a layer's part starts at a cache line pair. */
-export function kvView({ layers, kvHeads, headDim }: ModelConfig): KvView {
-  const headStride = BLOCK_TOKENS * headDim * F16_BYTES;
-  const planeStride = kvHeads * headStride;
+export function kvView({ layers, kvHeads, headDim }: ModelConfig, type: KvType): KvView {
+  const headStride = BLOCK_TOKENS * headDim * (type === 'int8' ? 1 : F16_BYTES);
+  const planeStride = kvHeads * (headStride + (type === 'int8' ? BLOCK_TOKENS * F16_BYTES : 0));
   const layerStride = roundUp(2 * planeStride, 128);
-  return { headStride, planeStride, layerStride, pageBytes: roundUp(layers * layerStride, 4096) };
+  return { type, headStride, planeStride, layerStride, pageBytes: roundUp(layers * layerStride, 4096) };
 }
 
 const ROW_BYTES: Readonly<Record<Activations, number>> = { f32: F32_BYTES, bf16: 2 };
 
-/** Rows in a buffer, from a column on. */
-interface Rows { buffer: DeviceBuffer; ld: number; column: number; type: Activations }
+/** Rows in a buffer. */
+interface Rows { buffer: DeviceBuffer; ld: number; type: Activations }
 
-const ref = (rows: Rows): Ref => at(rows.buffer, rows.column * ROW_BYTES[rows.type]);
+const ref = (rows: Rows): Ref => at(rows.buffer);
 /** Rows as a linear map reads them. */
 interface Input { x: Ref; ldx: number; xType: DType }
 const input = (rows: Rows): Input => ({ x: ref(rows), ldx: rows.ld, xType: DType[rows.type] });
-const fromColumn = (rows: Rows, column: number): Rows => ({ ...rows, column: rows.column + column });
 
 /** Distance between rows: whole cache lines, and never a multiple of 4 KiB, where all rows would meet in one cache set. */
 function stride(width: number, valueBytes: number): number {
@@ -183,39 +182,29 @@ class Recorder {
 
   #attention(weights: LayerWeights<PackedMatrix, DeviceBuffer>, layer: number): void {
     const { frame, arena, pages, pageBytes } = this.context;
-    const { heads, kvHeads, headDim, slidingWindow } = this.model.config;
-    const { layerStride, planeStride, headStride } = this.model.kv;
-    const qWidth = heads * headDim, kvWidth = kvHeads * headDim;
-    const q = this.#wide, k = fromColumn(q, qWidth), v = fromColumn(q, qWidth + kvWidth);
-    this.#linear(weights.qkv, weights.qkvBias, this.#normed, q);
-    this.#lora(['q', 'k', 'v'], layer, this.#normed, q);
-    this.#turn(q, heads, weights.qNorm);
-    this.#turn(k, kvHeads, weights.kNorm);
+    const { heads, kvHeads, headDim, slidingWindow, normEps, rope: { rotary } } = this.model.config;
+    const { type, layerStride, planeStride, headStride } = this.model.kv;
+    const qkv = this.#wide, qWidth = heads * headDim;
+    this.#linear(weights.qkv, weights.qkvBias, this.#normed, qkv);
+    this.#lora(['q', 'k', 'v'], layer, this.#normed, qkv);
     const kv = {
       kvHeads, dim: headDim, nSegments: frame.capacity.segments, tableSize: frame.capacity.pageTable, nPages: pages, pageBytes,
-      layerOffset: layer * layerStride, planeStride, headStride, kvGroup: 0,
+      layerOffset: layer * layerStride, planeStride, headStride, kvGroup: 0, kvType: DType[type],
     };
-    this.#forward.add(kvWrite, {
-      k: ref(k), v: ref(v), positions: at(this.#positions), rowSegments: this.#frame('rowSegments'), segments: this.#frame('segments'),
-      pages: this.#frame('pages'), arena: at(arena),
-      count: Header.tokens, rows: frame.capacity.tokens, width: kvWidth, ldk: k.ld, ldv: v.ld, ...kv,
+    this.#forward.add(ropeKv, {
+      x: ref(qkv), qNorm: weights.qNorm && at(weights.qNorm), kNorm: weights.kNorm && at(weights.kNorm), positions: at(this.#positions), cosSin: at(this.#cosSin),
+      rowSegments: this.#frame('rowSegments'), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
+      count: Header.tokens, rows: frame.capacity.tokens, heads, width: qWidth + 2 * kvHeads * headDim, ldx: qkv.ld, eps: normEps, plusOne: 0,
+      rotary, interleaved: 0, maxPos: this.context.maxLen, ...kv,
     });
     this.#forward.add(attention, {
-      q: ref(q), out: ref(this.#inner), positions: at(this.#positions), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
+      q: ref(qkv), out: ref(this.#inner), positions: at(this.#positions), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
       partials: ref(this.#partials), nPartials: this.#nPartials, ldPartials: this.#partials.ld,
-      count: Header.tokens, rows: frame.capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: q.ld, ldo: this.#inner.ld, ...kv,
+      count: Header.tokens, rows: frame.capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: qkv.ld, ldo: this.#inner.ld, ...kv,
       window: slidingWindow, scale: headDim ** -0.5, softcap: 0, outType: DType[this.#inner.type],
     });
     this.#linear(weights.o, weights.oBias, this.#inner, this.#delta);
     this.#lora(['o'], layer, this.#inner, this.#delta);
-  }
-
-  /** QK-norm where the model has it, then RoPE, in place. */
-  #turn(x: Rows, heads: number, norm: DeviceBuffer | null): void {
-    const { headDim, normEps, rope: { rotary } } = this.model.config;
-    const shape = { count: Header.tokens, rows: this.context.frame.capacity.tokens, heads, dim: headDim, width: heads * headDim, ldx: x.ld };
-    if (norm) this.#forward.add(headNorm, { x: ref(x), w: at(norm), ...shape, eps: normEps, plusOne: 0 });
-    this.#forward.add(rope, { x: ref(x), positions: at(this.#positions), cosSin: at(this.#cosSin), ...shape, rotary, interleaved: 0, maxPos: this.context.maxLen });
   }
 
   #mlp(weights: LayerWeights<PackedMatrix, DeviceBuffer>, layer: number): void {
@@ -293,7 +282,7 @@ class Recorder {
 
   #rows(rows: number, width: number, label: string, type: Activations = 'f32'): Rows {
     const ld = stride(width, ROW_BYTES[type]);
-    return { buffer: this.#alloc(rows * ld * ROW_BYTES[type], label), ld, column: 0, type };
+    return { buffer: this.#alloc(rows * ld * ROW_BYTES[type], label), ld, type };
   }
 
   #alloc(bytes: number, label: string): DeviceBuffer {

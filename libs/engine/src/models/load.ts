@@ -10,7 +10,7 @@ import { DenseDecoder, kvView, type PackedMatrix } from './decoder.js';
 import type { PackedCache } from './packed-cache.js';
 import { PackedRecord, type PackedKey, type Packer } from './packed-file.js';
 import { baseGeometry } from './sites.js';
-import type { Activations, KvView, Model, ModelConfig } from './types.js';
+import type { Activations, KvType, KvView, Model, ModelConfig } from './types.js';
 import { planWeights, type DecoderWeights, type LayerWeights, type Stack } from './weights.js';
 
 type StoredDtype = TensorSource['dtype'];
@@ -23,6 +23,8 @@ export interface LoadOptions {
   weights?: WeightType;
   /** What linear maps read; f32 if it is not given. */
   activations?: Activations;
+  /** What keys and values are stored as; f16 if it is not given. */
+  kv?: KvType;
   /** Longest context that will be asked for, in tokens. */
   maxModelLen?: number;
   partition: { rank: number; size: number };
@@ -47,7 +49,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   checkOptions(config, options);
   const { weights: plan, tied } = await planWeights(config, checkpoint.tensors);
   if (config.tiedHead && !tied) options.log?.('lm_head.weight differs from the embedding although tie_word_embeddings is true: both are kept, as transformers does');
-  const kv = kvView(config);
+  const kv = kvView(config, options.kv ?? 'f16');
   checkMemory(config, kv, new Packing(device, options.weights).bytesOf(plan), options);
 
   const startedAt = performance.now();

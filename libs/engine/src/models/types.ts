@@ -46,12 +46,16 @@ export interface Architecture {
 /** What inputs of linear maps are stored as: f32, or rounded to bf16, where every instruction set has its own way of multiplying. */
 export type Activations = 'f32' | 'bf16';
 
+/** What keys and values are stored as; int8 with an f16 scale for each head and token. */
+export type KvType = 'f16' | 'int8';
+
 /** How one page holds 16 tokens of all layers: [layer][K, V][kvHead]; all in bytes. */
 export interface KvView {
+  type: KvType;
   pageBytes: number;          // rounded up to 4 KiB
   layerStride: number;        // a layer's part, padded to 128
   planeStride: number;        // from K to V inside a layer
-  headStride: number;
+  headStride: number;         // an int8 plane's heads are followed by their scales
 }
 
 /** Everything outside the model that its lists refer to. */

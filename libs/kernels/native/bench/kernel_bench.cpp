@@ -171,9 +171,10 @@ void benchNeighbours(Machine& m, uint32_t rows, int neighbours) {
          alone / 1e6, beside / alone, fair, beside / alone / fair);
 }
 
-void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t context, uint32_t heads, uint32_t kvHeads, uint32_t dim, int runs) {
+void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t context, uint32_t heads, uint32_t kvHeads, uint32_t dim, int runs, uint32_t kvType = kDTypeF16) {
   const uint32_t width = heads * dim, total = segments * rows, blocks = (context + 15) / 16;
-  const uint32_t headStride = 32 * dim, planeStride = kvHeads * headStride, pageBytes = (2 * planeStride + 4095) / 4096 * 4096;
+  const bool int8 = kvType == kDTypeInt8;
+  const uint32_t headStride = (int8 ? 16 : 32) * dim, planeStride = kvHeads * (headStride + (int8 ? 32 : 0)), pageBytes = (2 * planeStride + 4095) / 4096 * 4096;
   const uint32_t nPages = kArenaBytes / pageBytes;
   auto q = values(size_t{total} * width), out = q;
   const uint32_t ldPartials = (dim + 15) / 16 * 16 + 16, nPartials = 4 * heads * ((context + kAttentionSpan - 1) / kAttentionSpan);
@@ -193,14 +194,14 @@ void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t conte
   const double ns = best([&](int i) {
     if (i % runs == 0) for (int32_t& page : pages) page = int(random() % nPages);
     AttentionArgs a{q.data(), raw(out), positions.data(), table.data(), pages.data(), m.arena, partials.data(), total, total, segments, heads, kvHeads, dim,
-                    width, width, width, segments, uint32_t(pages.size()), nPages, pageBytes, 0, planeStride, headStride, 0, 0, 0.125f, 0, kDTypeF32, nPartials, ldPartials};
+                    width, width, width, segments, uint32_t(pages.size()), nPages, pageBytes, 0, planeStride, headStride, 0, kvType, 0, 0.125f, 0, kDTypeF32, nPartials, ldPartials};
     m.run(kOpAttention, a);
   });
   char name[64];
-  snprintf(name, sizeof name, "attention %u x %u rows at %u, %u/%u heads of %u", segments, rows, context, heads, kvHeads, dim);
+  snprintf(name, sizeof name, "attention %u x %u rows at %u, %u/%u heads of %u%s", segments, rows, context, heads, kvHeads, dim, int8 ? ", int8" : "");
   double flops = 0;
   for (int32_t p : positions) flops += 4.0 * (p + 1) * width;
-  m.report(name, ns, double(segments) * context * kvHeads * dim * 4, flops);
+  m.report(name, ns, double(segments) * context * 2 * planeStride / kBlockTokens, flops);
 }
 
 // What an adapter of SmolLM2-135M acts on in a layer.
@@ -399,6 +400,8 @@ int main(int argc, char** argv) try {
     benchAttention(m, 1, 1, 8192, 9, 3, 64, 1);
     benchAttention(m, 1, 1, 8192, 32, 8, 128, 1);
     benchAttention(m, 32, 1, 512, 9, 3, 64, 1);
+    benchAttention(m, 1, 1, 8192, 9, 3, 64, 1, kDTypeInt8);
+    benchAttention(m, 32, 1, 512, 9, 3, 64, 1, kDTypeInt8);
     benchAttention(m, 8, 1, 2048, 32, 8, 128, 1);
     benchAttention(m, 1, 512, 512, 9, 3, 64, 400);
     benchAttention(m, 1, 512, 4096, 9, 3, 64, 400);

@@ -61,10 +61,14 @@ void check(const RmsNormArgs& a, const OpSite& site, Verified& verified) {
   requireBelow(site, "index", a.index, a.count, a.srcRows, "srcRows");
 }
 
-void check(const RopeArgs& a, const OpSite& site, Verified& verified) {
+// Positions that rows are turned by, for rope and ropeKv.
+template <typename Args>
+void checkTurned(const Args& a, const OpSite& site, Verified& verified) {
   if (verified.ask({kOpRope, id(a.positions), a.count, a.maxPos})) return;
   requireBelow(site, "positions", a.positions, a.count, a.maxPos, "maxPos");
 }
+
+void check(const RopeArgs& a, const OpSite& site, Verified& verified) { checkTurned(a, site, verified); }
 
 void check(const CopyPagesArgs& a, const OpSite& site, Verified&) {
   requireBelow(site, "pairs", a.pairs, uint64_t{a.count} * 2, a.nPages, "nPages");
@@ -94,7 +98,9 @@ void checkBlocks(const Args& a, const OpSite& site, uint64_t segment, const Bloc
                    (unsigned long long)row, position, (unsigned long long)segment, (long long)b.first, (long long)b.count));
 }
 
-void check(const KvWriteArgs& a, const OpSite& site, Verified& verified) {
+// What rows write into pages, for kvWrite and ropeKv.
+template <typename Args>
+void checkWritten(const Args& a, const OpSite& site, Verified& verified) {
   const uint64_t counts = uint64_t{a.count} << 32 | a.nSegments;
   if (verified.ask({kOpKvWrite, id(a.positions), id(a.rowSegments), id(a.segments), id(a.pages), counts, a.tableSize, a.nPages, a.kvGroup})) return;
   requireBelow(site, "rowSegments", a.rowSegments, a.count, a.nSegments, "nSegments");
@@ -106,6 +112,13 @@ void check(const KvWriteArgs& a, const OpSite& site, Verified& verified) {
     if (block < 0 || block >= b.count) failPosition(site, t, a.positions[t], segment, b);
     requireBelow(site, "pages", a.pages + b.offset + block, 1, a.nPages, "nPages");
   }
+}
+
+void check(const KvWriteArgs& a, const OpSite& site, Verified& verified) { checkWritten(a, site, verified); }
+
+void check(const RopeKvArgs& a, const OpSite& site, Verified& verified) {
+  checkTurned(a, site, verified);
+  checkWritten(a, site, verified);
 }
 
 void check(const AttentionArgs& a, const OpSite& site, Verified& verified) {
@@ -144,6 +157,7 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
     case kOpRmsNorm: return checkAs<RmsNormArgs>(args, site, verified);
     case kOpRope: return checkAs<RopeArgs>(args, site, verified);
     case kOpKvWrite: return checkAs<KvWriteArgs>(args, site, verified);
+    case kOpRopeKv: return checkAs<RopeKvArgs>(args, site, verified);
     case kOpAttention: return checkAs<AttentionArgs>(args, site, verified);
     case kOpCopyPages: return checkAs<CopyPagesArgs>(args, site, verified);
     case kOpLoraShrink: return checkAdapters(*static_cast<const LoraShrinkArgs*>(args), site, verified);

@@ -47,22 +47,30 @@ void check(const RmsNormArgs& a, const OpSite& site) {
 
 void check(const HeadNormArgs& a, const OpSite& site) { heads(site, a.heads, a.dim, a.width, "heads"); }
 
-void check(const RopeArgs& a, const OpSite& site) {
-  heads(site, a.heads, a.dim, a.width, "heads");
+template <typename Args>
+void rotation(const Args& a, const OpSite& site) {
   if (a.rotary % 2 || a.rotary > a.dim) site.fail(format("rotary = %u is odd or more than dim = %u", a.rotary, a.dim));
   site.require(a.interleaved <= 1, "interleaved is neither 0 nor 1");
+}
+
+void check(const RopeArgs& a, const OpSite& site) {
+  heads(site, a.heads, a.dim, a.width, "heads");
+  rotation(a, site);
 }
 
 // A layer's planes lie inside the page, whole and aligned.
 template <typename Args>
 void kvLayout(const Args& a, const OpSite& site) {
-  const uint64_t plane = product(a.kvHeads - 1, a.headStride) + product(a.dim, kBlockTokens * 2);
+  site.require(a.kvType == kDTypeF16 || a.kvType == kDTypeInt8, "kvType is neither f16 nor int8");
+  const uint64_t head = product(a.dim, kBlockTokens * (a.kvType == kDTypeInt8 ? 1 : 2));
+  const uint64_t plane = a.kvType == kDTypeInt8 ? product(a.kvHeads, a.headStride) + product(a.kvHeads, kBlockTokens * 2)
+                                                : product(a.kvHeads - 1, a.headStride) + head;
   const uint64_t end = uint64_t{a.layerOffset} + a.planeStride + plane;
   if (end > a.pageBytes) {
     site.fail(format("layerOffset = %u, planeStride and headStride reach %llu bytes into a page of pageBytes = %u",
         a.layerOffset, (unsigned long long)end, a.pageBytes));
   }
-  site.require(a.kvHeads == 1 || a.headStride >= product(a.dim, kBlockTokens * 2), "headStride is shorter than a head");
+  site.require((a.kvHeads == 1 && a.kvType == kDTypeF16) || a.headStride >= head, "headStride is shorter than a head");
   site.require(a.planeStride >= plane, "planeStride is shorter than a plane");
   site.require(a.layerOffset % 4 == 0 && a.planeStride % 4 == 0 && a.headStride % 4 == 0,
       "layerOffset, planeStride or headStride is no multiple of 4");
@@ -72,6 +80,15 @@ void kvLayout(const Args& a, const OpSite& site) {
 
 void check(const KvWriteArgs& a, const OpSite& site) {
   heads(site, a.kvHeads, a.dim, a.width, "kvHeads");
+  kvLayout(a, site);
+}
+
+void check(const RopeKvArgs& a, const OpSite& site) {
+  if (a.kvHeads == 0) site.fail("kvHeads is 0");
+  heads(site, a.heads, a.dim, a.width, "heads");
+  const uint64_t all = uint64_t{a.heads} + 2 * uint64_t{a.kvHeads};
+  if (all > a.width / a.dim) site.fail(format("heads = %u and twice kvHeads = %u of dim = %u are wider than width = %u", a.heads, a.kvHeads, a.dim, a.width));
+  rotation(a, site);
   kvLayout(a, site);
 }
 
@@ -152,6 +169,7 @@ void checkShapes(uint32_t code, const void* args, const OpSite& site) {
     case kOpSample: return checkAs<SampleArgs>(args, site);
     case kOpCopyRows: return checkAs<CopyRowsArgs>(args, site);
     case kOpCopyPages: return checkAs<CopyPagesArgs>(args, site);
+    case kOpRopeKv: return checkAs<RopeKvArgs>(args, site);
     case kOpAllReduce: return checkAs<AllReduceArgs>(args, site);
     case kOpQuantizeRows: return checkAs<QuantizeRowsArgs>(args, site);
     case kOpLinearInt8: return checkAs<LinearInt8Args>(args, site);

@@ -22,8 +22,9 @@ enum OpCode : uint32_t {
   kOpAllReduce = 15,
   kOpQuantizeRows = 16,
   kOpLinearInt8 = 17,
+  kOpRopeKv = 18,
 };
-constexpr uint32_t kOpCount = 18;
+constexpr uint32_t kOpCount = 19;
 
 constexpr uint32_t kFirstBufferId = 16;
 constexpr uint32_t kHeaderWords = 16;
@@ -241,6 +242,7 @@ struct KvWriteArgs {
   uint32_t planeStride;
   uint32_t headStride;
   uint32_t kvGroup;
+  uint32_t kvType;
 };
 
 struct AttentionArgs {
@@ -268,6 +270,7 @@ struct AttentionArgs {
   uint32_t planeStride;
   uint32_t headStride;
   uint32_t kvGroup;
+  uint32_t kvType;
   uint32_t window;
   float scale;
   float softcap;
@@ -430,6 +433,39 @@ struct LinearInt8Args {
   uint32_t accumulate;
 };
 
+struct RopeKvArgs {
+  float* x;
+  float* qNorm;  // or nullptr
+  float* kNorm;  // or nullptr
+  int32_t* positions;
+  float* cosSin;
+  int32_t* rowSegments;
+  int32_t* segments;
+  int32_t* pages;
+  uint8_t* arena;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t heads;
+  uint32_t kvHeads;
+  uint32_t dim;
+  uint32_t width;
+  uint32_t ldx;
+  float eps;
+  uint32_t plusOne;
+  uint32_t rotary;
+  uint32_t interleaved;
+  uint32_t maxPos;
+  uint32_t nSegments;
+  uint32_t tableSize;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layerOffset;
+  uint32_t planeStride;
+  uint32_t headStride;
+  uint32_t kvGroup;
+  uint32_t kvType;
+};
+
 inline constexpr OperandInfo kResolveOperands[] = {
     {"tokenIds", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
@@ -559,16 +595,17 @@ inline constexpr ParamInfo kKvWriteParams[] = {
     {"planeStride", ParamKind::kU32, kNoParam, kNoParam},
     {"headStride", ParamKind::kU32, kNoParam, kNoParam},
     {"kvGroup", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvType", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kAttentionOperands[] = {
     {"q", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {6, 0}, {7, 0}, kNoParam, kNoParam},
-    {"out", OperandKind::kRows, Elem::kByte, Access::kOut, false, {1, 0}, {6, 0}, {8, 0}, 20, kNoParam},
+    {"out", OperandKind::kRows, Elem::kByte, Access::kOut, false, {1, 0}, {6, 0}, {8, 0}, 21, kNoParam},
     {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {9, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
     {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {10, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {11, 0}, {12, 0}, {12, 0}, kNoParam, kNoParam},
-    {"partials", OperandKind::kRows, Elem::kF32, Access::kOut, true, {21, 0}, {22, 0}, {22, 0}, kNoParam, kNoParam},
+    {"partials", OperandKind::kRows, Elem::kF32, Access::kOut, true, {22, 0}, {23, 0}, {23, 0}, kNoParam, kNoParam},
 };
 inline constexpr ParamInfo kAttentionParams[] = {
     {"count", ParamKind::kCount, 1, kNoParam},
@@ -588,6 +625,7 @@ inline constexpr ParamInfo kAttentionParams[] = {
     {"planeStride", ParamKind::kU32, kNoParam, kNoParam},
     {"headStride", ParamKind::kU32, kNoParam, kNoParam},
     {"kvGroup", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvType", ParamKind::kU32, kNoParam, kNoParam},
     {"window", ParamKind::kU32, kNoParam, kNoParam},
     {"scale", ParamKind::kF32, kNoParam, kNoParam},
     {"softcap", ParamKind::kF32, kNoParam, kNoParam},
@@ -768,6 +806,41 @@ inline constexpr ParamInfo kLinearInt8Params[] = {
     {"accumulate", ParamKind::kU32, kNoParam, kNoParam},
 };
 
+inline constexpr OperandInfo kRopeKvOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {1, 0}, {5, 0}, {6, 0}, kNoParam, kNoParam},
+    {"qNorm", OperandKind::kRows, Elem::kF32, Access::kIn, true, {4, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"kNorm", OperandKind::kRows, Elem::kF32, Access::kIn, true, {4, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"cosSin", OperandKind::kRows, Elem::kF32, Access::kIn, false, {11, 0}, {9, 0}, {9, 0}, kNoParam, kNoParam},
+    {"rowSegments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {12, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
+    {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {13, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kInOut, false, {14, 0}, {15, 0}, {15, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kRopeKvParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"heads", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvHeads", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"width", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"eps", ParamKind::kF32, kNoParam, kNoParam},
+    {"plusOne", ParamKind::kU32, kNoParam, kNoParam},
+    {"rotary", ParamKind::kU32, kNoParam, kNoParam},
+    {"interleaved", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxPos", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSegments", ParamKind::kU32, kNoParam, kNoParam},
+    {"tableSize", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layerOffset", ParamKind::kU32, kNoParam, kNoParam},
+    {"planeStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"headStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvGroup", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvType", ParamKind::kU32, kNoParam, kNoParam},
+};
+
 inline constexpr OpInfo kOps[kOpCount] = {
     {nullptr, 0, 0, 0, nullptr, nullptr},
     {"resolve", 7, 5, sizeof(ResolveArgs), kResolveOperands, kResolveParams},
@@ -776,8 +849,8 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"headNorm", 2, 8, sizeof(HeadNormArgs), kHeadNormOperands, kHeadNormParams},
     {"linear", 4, 10, sizeof(LinearArgs), kLinearOperands, kLinearParams},
     {"rope", 3, 9, sizeof(RopeArgs), kRopeOperands, kRopeParams},
-    {"kvWrite", 7, 15, sizeof(KvWriteArgs), kKvWriteOperands, kKvWriteParams},
-    {"attention", 7, 23, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},
+    {"kvWrite", 7, 16, sizeof(KvWriteArgs), kKvWriteOperands, kKvWriteParams},
+    {"attention", 7, 24, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},
     {"gatedAct", 2, 8, sizeof(GatedActArgs), kGatedActOperands, kGatedActParams},
     {"loraShrink", 6, 18, sizeof(LoraShrinkArgs), kLoraShrinkOperands, kLoraShrinkParams},
     {"loraExpand", 6, 23, sizeof(LoraExpandArgs), kLoraExpandOperands, kLoraExpandParams},
@@ -787,6 +860,7 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"allReduce", 1, 6, sizeof(AllReduceArgs), kAllReduceOperands, kAllReduceParams},
     {"quantizeRows", 2, 8, sizeof(QuantizeRowsArgs), kQuantizeRowsOperands, kQuantizeRowsParams},
     {"linearInt8", 4, 10, sizeof(LinearInt8Args), kLinearInt8Operands, kLinearInt8Params},
+    {"ropeKv", 9, 21, sizeof(RopeKvArgs), kRopeKvOperands, kRopeKvParams},
 };
 
 }  // namespace weft

@@ -78,6 +78,7 @@ WEFT_INLINE F loadBf16(const uint16_t* p) { return bf16Bits(load16(p)); }
 WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return bf16Bits(load16N(p, n)); }
 WEFT_INLINE F loadF16(const uint16_t* p) { return _mm256_cvtph_ps(load16(p)); }
 WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return _mm256_cvtph_ps(load16N(p, n)); }
+WEFT_INLINE F loadInt8(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p))); }
 
 // The first and the second value of kLanes pairs: a shift and a mask.
 WEFT_INLINE F bf16Low(const uint16_t* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i*)p), 16)); }

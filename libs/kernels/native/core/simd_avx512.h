@@ -61,6 +61,7 @@ WEFT_INLINE F loadBf16(const uint16_t* p) { return bf16Bits(load16(p)); }
 WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return bf16Bits(load16N(p, n)); }
 WEFT_INLINE F loadF16(const uint16_t* p) { return _mm512_cvtph_ps(load16(p)); }
 WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return _mm512_cvtph_ps(load16N(p, n)); }
+WEFT_INLINE F loadInt8(const int8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p))); }
 
 // The first and the second value of kLanes pairs: a shift and a mask.
 WEFT_INLINE F bf16Low(const uint16_t* p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16)); }

@@ -63,6 +63,11 @@ WEFT_INLINE F loadBf16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n
 WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return vreinterpretq_f32_u32(vshll_n_u16(load16N(p, n), 16)); }
 WEFT_INLINE F loadF16(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return vcvt_f32_f16(vreinterpret_f16_u16(load16N(p, n))); }
+WEFT_INLINE F loadInt8(const int8_t* p) {
+  int8_t v[8] = {};
+  memcpy(v, p, 4);
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vld1_s8(v)))));
+}
 
 WEFT_INLINE F bf16Low(const uint16_t* p) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u16(vld1q_u16(p)), 16)); }
 WEFT_INLINE F bf16High(const uint16_t* p) {

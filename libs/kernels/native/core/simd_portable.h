@@ -83,6 +83,7 @@ WEFT_INLINE F loadBf16(const uint16_t* p) { return (F)(widen(p) << 16); }
 WEFT_INLINE F loadBf16N(const uint16_t* p, int n) { return (F)(widenN(p, n) << 16); }
 WEFT_INLINE F loadF16(const uint16_t* p) { return f16Bits(widen(p)); }
 WEFT_INLINE F loadF16N(const uint16_t* p, int n) { return f16Bits(widenN(p, n)); }
+WEFT_INLINE F loadInt8(const int8_t* p) { F a; for (int i = 0; i < kLanes; i++) a[i] = p[i]; return a; }
 
 WEFT_INLINE U pairsAt(const uint16_t* p) { U w; memcpy(&w, p, sizeof w); return w; }
 WEFT_INLINE F bf16Low(const uint16_t* p) { return (F)(pairsAt(p) << 16); }

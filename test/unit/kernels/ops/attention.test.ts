@@ -1,8 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { ATTENTION_SPAN, BLOCK_TOKENS, attention, kvWrite } from '@weft/kernels';
+import { ATTENTION_SPAN, BLOCK_TOKENS, DType, attention, kvWrite } from '@weft/kernels';
 import { deviceOf, isas, runOp, variants, type Variant } from '../harness.js';
-import { attentionReference, makeSequence, segmentsOf, type Chunk, type Heads, type KvSequence } from '../reference/attention.js';
+import { attentionReference, kvStrides, makeSequence, quantized, segmentsOf, type Chunk, type Heads, type KvSequence } from '../reference/attention.js';
 import { Random, expectClose, expectSameBits } from '../reference/numbers.js';
+
+/** A device, and what keys and values are stored as. */
+interface KvVariant extends Variant { kvType: DType }
+const kvVariants: readonly KvVariant[] = variants.flatMap(variant => [DType.f16, DType.int8].map(kvType => ({ ...variant, kvType })));
 
 interface Setup {
   heads: Heads; sequences: KvSequence[]; chunks: Chunk[]; window: number; softcap: number; scale: number; kvGroup: number;
@@ -10,9 +14,9 @@ interface Setup {
 }
 
 /** Sequences in pages that hold NaN bits wherever no token was written. */
-async function setUp(variant: Variant, seed: number, heads: Heads, chunks: { start: number; count: number }[], options: { window?: number; softcap?: number; kvGroup?: number } = {}): Promise<Setup> {
+async function setUp(variant: KvVariant, seed: number, heads: Heads, chunks: { start: number; count: number }[], options: { window?: number; softcap?: number; kvGroup?: number } = {}): Promise<Setup> {
   const random = new Random(seed), { window = 0, softcap = 0, kvGroup = 0 } = options;
-  const headStride = heads.dim * BLOCK_TOKENS * 2, planeStride = heads.kvHeads * headStride, layerOffset = 256;
+  const { headStride, planeStride } = kvStrides(heads, variant.kvType), layerOffset = 256;
   const pageBytes = Math.ceil((layerOffset + 2 * planeStride) / 4096) * 4096;
   const nPages = chunks.reduce((sum, { start, count }) => sum + Math.ceil((start + count) / BLOCK_TOKENS), 1);
   const free = random.shuffled(Array.from({ length: nPages }, (_, i) => i));
@@ -25,21 +29,24 @@ async function setUp(variant: Variant, seed: number, heads: Heads, chunks: { sta
     Float32Array.from(whole.flatMap(({ of, start, count }) => [...sequences[of]![plane].subarray(start * width, (start + count) * width)]));
   const { arena } = await runOp(deviceOf(variant), kvWrite, {
     k: rowsOf('k'), v: rowsOf('v'), ...frame, arena: new Uint8Array(nPages * pageBytes).fill(0xff), count: 0, rows: frame.positions.length,
-    kvHeads: heads.kvHeads, dim: heads.dim, width, ldk: width, ldv: width, nSegments: whole.length, tableSize: frame.pages.length, ...layout, kvGroup,
+    kvHeads: heads.kvHeads, dim: heads.dim, width, ldk: width, ldv: width, nSegments: whole.length, tableSize: frame.pages.length, ...layout, kvGroup, kvType: variant.kvType,
   });
+  if (variant.kvType === DType.int8) {
+    for (const { k, v } of sequences) for (const plane of [k, v]) for (let at = 0; at < plane.length; at += heads.dim) plane.set(quantized(plane.slice(at, at + heads.dim)).values, at);
+  }
   const mine = chunks.map((chunk, of) => ({ of, ...chunk }));
   const q = random.normals(mine.reduce((sum, { count }) => sum + count, 0) * heads.heads * heads.dim);
   return { heads, sequences, chunks: mine, window, softcap, scale: heads.dim ** -0.5, kvGroup, q, arena, layout };
 }
 
 /** The same rows, cut into chunks in another way. With `partials` spans of a row may be computed side by side. */
-async function attend(variant: Variant, s: Setup, chunks = s.chunks, q = s.q, nPartials = 0): Promise<Float32Array> {
+async function attend(variant: KvVariant, s: Setup, chunks = s.chunks, q = s.q, nPartials = 0): Promise<Float32Array> {
   const frame = segmentsOf(s.sequences, chunks, s.kvGroup), width = s.heads.heads * s.heads.dim, rows = frame.positions.length;
   const ldPartials = Math.ceil(s.heads.dim / 16) * 16 + 2;
   const { out } = await runOp(deviceOf(variant), attention, {
     q, out: new Float32Array(rows * width), positions: frame.positions, segments: frame.segments, pages: frame.pages, arena: s.arena, partials: nPartials > 0 ? new Float32Array(nPartials * ldPartials) : null,
     count: 0, rows, segmentCount: 0, ...s.heads, width, ldq: width, ldo: width, nSegments: chunks.length, tableSize: frame.pages.length,
-    ...s.layout, kvGroup: s.kvGroup, window: s.window, scale: s.scale, softcap: s.softcap, outType: 0, nPartials, ldPartials,
+    ...s.layout, kvGroup: s.kvGroup, kvType: variant.kvType, window: s.window, scale: s.scale, softcap: s.softcap, outType: 0, nPartials, ldPartials,
   });
   return out;
 }
@@ -72,7 +79,7 @@ const shapes: [string, Heads, { start: number; count: number }[], Parameters<typ
   ['softcap', { heads: 4, kvHeads: 2, dim: 32 }, [{ start: 8, count: 20 }], { softcap: 2 }],
 ];
 
-describe.each(variants)('attention: $isa, $threads threads', variant => {
+describe.each(kvVariants)('attention: $isa, $threads threads, KV in format $kvType', variant => {
   test.each(shapes)('equals softmax(q·K) V: %s', async (_, heads, chunks, options) => {
     const s = await setUp(variant, 11, heads, chunks, options);
     expectClose(await attend(variant, s), expected(s), 1e-5, 'out');
@@ -107,8 +114,12 @@ describe.each(variants)('attention: $isa, $threads threads', variant => {
     const clean = await attend(variant, s), width = 32, at = 21;
     const { pages } = s.sequences[0]!, page = pages[1]! * s.layout.pageBytes + s.layout.layerOffset;
     const halves = new Uint16Array(s.arena.buffer, page, s.layout.pageBytes / 2 - s.layout.layerOffset / 2);
-    halves[3 * BLOCK_TOKENS + (at - 16)] = 0x7e00;
-    halves[s.layout.planeStride / 2 + (at - 16) * 16 + 2] = 0x7c00;
+    if (variant.kvType === DType.int8) {
+      halves[s.layout.headStride / 2 + (at - 16)] = 0x7e00;
+    } else {
+      halves[3 * BLOCK_TOKENS + (at - 16)] = 0x7e00;
+      halves[s.layout.planeStride / 2 + (at - 16) * 16 + 2] = 0x7c00;
+    }
     const dirty = await attend(variant, s);
     expectSameBits(dirty.slice(0, at * width), clean.slice(0, at * width), 'rows before');
     expect(dirty.slice(at * width, 40 * width).every(Number.isNaN)).toBe(true);
@@ -132,6 +143,6 @@ describe.each(variants)('attention: $isa, $threads threads', variant => {
 });
 
 test.each(isas)('attention: one thread and two give the same bits (%s)', async isa => {
-  const two = { isa, threads: 2 }, s = await setUp(two, 16, { heads: 6, kvHeads: 3, dim: 48 }, [{ start: 0, count: 130 }, { start: 200, count: 1 }, { start: 64, count: 20 }]);
-  expectSameBits(await attend(two, s), await attend({ isa, threads: 1 }, s), 'out');
+  const kvType = DType.f16, two = { isa, threads: 2, kvType }, s = await setUp(two, 16, { heads: 6, kvHeads: 3, dim: 48 }, [{ start: 0, count: 130 }, { start: 200, count: 1 }, { start: 64, count: 20 }]);
+  expectSameBits(await attend(two, s), await attend({ isa, threads: 1, kvType }, s), 'out');
 });

@@ -1,5 +1,5 @@
 /** Attention over whole sequences in float64, and the paged form of the same sequences. */
-import { BLOCK_TOKENS, SEGMENT_WORDS, Segment } from '@weft/kernels';
+import { BLOCK_TOKENS, DType, SEGMENT_WORDS, Segment } from '@weft/kernels';
 import { fromF16, toF16, type Random } from './numbers.js';
 
 export interface Heads { heads: number; kvHeads: number; dim: number }
@@ -14,6 +14,22 @@ export function makeSequence(random: Random, { kvHeads, dim }: Heads, length: nu
   const firstBlock = Math.floor(oldest / BLOCK_TOKENS), blocks = Math.ceil(length / BLOCK_TOKENS) - firstBlock;
   const values = (): Float32Array => asF16(random.normals(length * kvHeads * dim));
   return { length, k: values(), v: values(), pages: freePages.splice(0, blocks), firstBlock };
+}
+
+/** What a head's row becomes as int8: bytes, the scale as f16 bits, and the values that they stand for. */
+export function quantized(row: Float32Array): { bytes: Int8Array; scale: number; values: Float32Array } {
+  const finite = row.every(Number.isFinite);
+  const scale = finite ? toF16(Math.fround(row.reduce((high, x) => Math.max(high, Math.abs(x)), 0) / 127)) : 0x7e00;
+  const width = fromF16(scale), inverse = width > 0 ? Math.fround(1 / width) : 0;
+  const nearest = (x: number): number => { const down = Math.floor(x), rest = x - down; return down + (rest > 0.5 || (rest === 0.5 && down % 2 !== 0) ? 1 : 0); };
+  const bytes = Int8Array.from(row, x => (finite ? Math.max(-127, Math.min(127, nearest(Math.fround(x * inverse)))) : 0));
+  return { bytes, scale, values: Float32Array.from(bytes, byte => byte * width) };
+}
+
+/** Where a kv head's plane and scales lie inside a layer of a page. */
+export function kvStrides({ kvHeads, dim }: Omit<Heads, 'heads'>, kvType: DType): { headStride: number; planeStride: number } {
+  const int8 = kvType === DType.int8, headStride = dim * BLOCK_TOKENS * (int8 ? 1 : 2);
+  return { headStride, planeStride: kvHeads * (headStride + (int8 ? BLOCK_TOKENS * 2 : 0)) };
 }
 
 /** Rows [start, start + count) of sequence `of`. */

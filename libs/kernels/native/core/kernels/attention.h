@@ -14,7 +14,9 @@
 // An item of work is some kv heads × some rows, with all the query heads that share them, × their spans. A few rows with a
 // long past make too few items: theirs are cut by spans, states of spans go to `partials`, and a second phase merges them.
 //
-// one row     bound by memory: tokens·dim·4 bytes a kv head.     a chunk: by flops, 4·rows·tokens·dim a head
+// Of int8 keys and values the scales multiply scores and weights, not the values themselves.
+//
+// one row     bound by memory: tokens·dim·4 bytes a kv head (int8: 2).     a chunk: by flops, 4·rows·tokens·dim a head
 #pragma once
 
 namespace weft {
@@ -27,6 +29,9 @@ constexpr uint32_t kSpanTokens = kAttentionSpan, kSpanBlocks = kSpanTokens / kBl
 constexpr uint32_t kUnitBlocks = 8, kUnitTokens = kUnitBlocks * kBlockTokens;
 constexpr uint32_t kPairsMax = 48;                       // pairs of a kv head at once: their state stays in L1/L2
 static_assert(kSpanBlocks % kUnitBlocks == 0, "units don't cross spans");
+// Values that are stored with a scale for each head and token.
+template <class W>
+constexpr bool kScaled = sizeof(typename W::Stored) == 1;
 constexpr float kLowest = -3.402823466e38f;              // finite: scores of -inf then get weight 0
 
 // How many blocks, or vectors of values, go side by side with `rows` rows of `vectors` accumulators each.
@@ -199,15 +204,17 @@ struct Softmax {
 struct AttentionState {
   uint32_t pairs, dim, ld;
   float *q, *keys, *values, *p;
+  float *keyScales, *valueScales;                        // of a unit of each kv head
   float *spanTop, *spanSum, *spanAcc;                    // of the span at hand
   float *top, *sum, *acc;                                // of the spans before it
 
-  AttentionState(Scratch& scratch, uint32_t pairs, uint32_t dim) : pairs(pairs), dim(dim), ld(ceilDiv(dim, kLanes) * kLanes) {
-    const uint32_t sizes[] = {kUnitTokens * dim, kUnitTokens * ld, pairs * kUnitTokens, pairs * dim, pairs * ld, pairs * ld, pairs, pairs, pairs, pairs};
+  AttentionState(Scratch& scratch, uint32_t pairs, uint32_t kvHeads, uint32_t dim) : pairs(pairs), dim(dim), ld(ceilDiv(dim, kLanes) * kLanes) {
+    const uint32_t sizes[] = {kUnitTokens * dim, kUnitTokens * ld, pairs * kUnitTokens, pairs * dim, pairs * ld, pairs * ld, pairs, pairs, pairs, pairs,
+                              kvHeads * kUnitTokens, kvHeads * kUnitTokens};
     uint32_t total = 0;
     for (uint32_t size : sizes) total += wholeLines(size);
     float* at = static_cast<float*>(scratch.take(total * sizeof(float)));
-    float** parts[] = {&keys, &values, &p, &q, &spanAcc, &acc, &spanTop, &spanSum, &top, &sum};
+    float** parts[] = {&keys, &values, &p, &q, &spanAcc, &acc, &spanTop, &spanSum, &top, &sum, &keyScales, &valueScales};
     for (uint32_t i = 0; i < sizeof parts / sizeof *parts; i++) {
       *parts[i] = at;
       at += wholeLines(sizes[i]);
@@ -223,17 +230,19 @@ struct AttentionState {
   Softmax span(uint32_t m) const { return {spanTop + m, spanSum + m, spanAcc + m * ld}; }
   Softmax before(uint32_t m) const { return {top + m, sum + m, acc + m * ld}; }
 
-  void widenKeys(const uint16_t* bits, float* to) const {
-    for (uint32_t i = 0; i < kBlockTokens * dim; i += kLanes) store(to + i, loadF16(bits + i));
+  template <class W>
+  void widenKeys(const typename W::Stored* from, float* to) const {
+    for (uint32_t i = 0; i < kBlockTokens * dim; i += kLanes) store(to + i, W::vector(from + i));
   }
-  void widenValues(const uint16_t* bits, uint32_t tokens, float* to) const {
+  template <class W>
+  void widenValues(const typename W::Stored* from, uint32_t tokens, float* to) const {
     if (ld == dim) {
-      for (uint32_t i = 0; i < tokens * dim; i += kLanes) store(to + i, loadF16(bits + i));
+      for (uint32_t i = 0; i < tokens * dim; i += kLanes) store(to + i, W::vector(from + i));
       return;
     }
     for (uint32_t t = 0; t < tokens; t++) {
       for (uint32_t i = 0; i < ld; i += kLanes) {
-        store(to + t * ld + i, dim - i < (uint32_t)kLanes ? loadF16N(bits + t * dim + i, dim - i) : loadF16(bits + t * dim + i));
+        store(to + t * ld + i, dim - i < (uint32_t)kLanes ? W::vectorN(from + t * dim + i, dim - i) : W::vector(from + t * dim + i));
       }
     }
   }
@@ -249,17 +258,17 @@ WEFT_INLINE F within(F a, uint32_t v, uint32_t first, uint32_t last, F other) {
   return ifLess(lane, splat((float)first), other, ifLess(splat((float)last), lane, other, a));
 }
 
-// Turns a pair's scores of a unit into weights, and takes them into `all`.
-static void weigh(float* p, const Visible& seen, float softcap, const Softmax& all, uint32_t ld) {
+// Turns a pair's scores of a unit into weights, and takes them into `all`. Scales: of keys and values, where they have any.
+template <bool Scaled>
+static void weigh(float* p, const Visible& seen, float softcap, const float* keyScales, const float* valueScales, const Softmax& all, uint32_t ld) {
   const uint32_t begin = seen.first / kLanes, end = seen.last / kLanes;
   const auto cut = [&](F a, uint32_t v, F other) { return v == begin || v == end ? within(a, v, seen.first, seen.last, other) : a; };
   F high = splat(kLowest);
   for (uint32_t v = begin; v <= end; v++) {
     F score = load(p + v * kLanes);
-    if (softcap > 0) {
-      score = mul(splat(softcap), tanhOf(divide(score, splat(softcap))));
-      store(p + v * kLanes, score);
-    }
+    if (Scaled) score = mul(score, load(keyScales + v * kLanes));
+    if (softcap > 0) score = mul(splat(softcap), tanhOf(divide(score, splat(softcap))));
+    if (Scaled || softcap > 0) store(p + v * kLanes, score);
     high = maxOf(cut(score, v, splat(kLowest)), high);
   }
   const float highest = maxOver(high);
@@ -275,7 +284,7 @@ static void weigh(float* p, const Visible& seen, float softcap, const Softmax& a
   F sums[2] = {zero(), zero()};
   for (uint32_t v = begin; v <= end; v++) {
     const F weight = cut(expBelow(sub(load(p + v * kLanes), top)), v, zero());
-    store(p + v * kLanes, weight);
+    store(p + v * kLanes, Scaled ? mul(weight, load(valueScales + v * kLanes)) : weight);
     sums[v % 2] = add(sums[v % 2], weight);
   }
   *all.sum += sumOf(add(sums[0], sums[1]));
@@ -292,12 +301,30 @@ struct AttentionItem {
   uint32_t lastPosition() const { return positions[rows - 1]; }
   const uint8_t* keys(uint32_t block, uint32_t kv) const { return pageOf(a, segment, block) + (size_t)(kvHead + kv) * a.headStride; }
   const uint8_t* values(uint32_t block, uint32_t kv) const { return keys(block, kv) + a.planeStride; }
+  const uint16_t* keyScales(uint32_t block, uint32_t kv) const {
+    return reinterpret_cast<const uint16_t*>(scalesOf(a, pageOf(a, segment, block)) + (kvHead + kv) * kBlockTokens * 2);
+  }
+  const uint16_t* valueScales(uint32_t block, uint32_t kv) const { return keyScales(block, kv) + a.planeStride / 2; }
 };
 
-static void weighAll(const AttentionItem& item, AttentionState& state, uint32_t unit) {
+// Blocks [from, to] of a unit.
+template <class W>
+static void weighAll(const AttentionItem& item, AttentionState& state, uint32_t from, uint32_t to) {
+  if (kScaled<W>) {
+    for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
+      for (uint32_t block = from; block <= to; block++) {
+        const uint32_t at = kv * kUnitTokens + block % kUnitBlocks * kBlockTokens;
+        for (uint32_t t = 0; t < kBlockTokens; t += kLanes) {
+          store(state.keyScales + at + t, loadF16(item.keyScales(block, kv) + t));
+          store(state.valueScales + at + t, loadF16(item.valueScales(block, kv) + t));
+        }
+      }
+    }
+  }
   for (uint32_t m = 0; m < state.pairs; m++) {
-    const Visible seen(item.positions[m / item.heads % item.rows], item.a.window, unit * kUnitTokens, kUnitTokens);
-    if (seen.any) weigh(state.p + m * kUnitTokens, seen, item.a.softcap, state.span(m), state.ld);
+    const Visible seen(item.positions[m / item.heads % item.rows], item.a.window, from / kUnitBlocks * kUnitTokens, kUnitTokens);
+    const uint32_t scales = m / item.pairs() * kUnitTokens;
+    if (seen.any) weigh<kScaled<W>>(state.p + m * kUnitTokens, seen, item.a.softcap, state.keyScales + scales, state.valueScales + scales, state.span(m), state.ld);
   }
 }
 
@@ -334,6 +361,10 @@ class NextUnit {
   void open() {
     keys_ = item_.keys(block_ < last_ ? block_ : last_, 0);
     values_ = keys_ + item_.a.planeStride;
+    if (item_.a.kvType != kDTypeInt8) return;
+    const uint8_t* scales = keys_ + (size_t)(item_.a.kvHeads - item_.kvHead) * item_.a.headStride;
+    __builtin_prefetch(scales);
+    __builtin_prefetch(scales + item_.a.planeStride);
   }
   const AttentionItem& item_;
   uint32_t block_, last_, kv_ = 0;
@@ -341,29 +372,33 @@ class NextUnit {
 };
 
 // Blocks [from, to] of a unit. Few pairs use what they read only once: it is widened in registers.
+template <class W>
 static void unitOfFew(const AttentionItem& item, AttentionState& state, uint32_t from, uint32_t to) {
+  using Stored = typename W::Stored;
   const uint32_t blocks = to - from + 1;
   NextUnit ahead(item, to + 1);
   for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
-    const uint16_t* keys[kUnitBlocks];
+    const Stored* keys[kUnitBlocks];
     const uint8_t* pieces[kUnitBlocks];
     for (uint32_t b = 0; b < blocks; b++) {
-      keys[b] = reinterpret_cast<const uint16_t*>(item.keys(from + b, kv));
+      keys[b] = reinterpret_cast<const Stored*>(item.keys(from + b, kv));
       pieces[b] = ahead.next();
     }
     const uint32_t m = kv * item.pairs();
-    scoreBlocks<F16>(item.pairs(), state.q + m * state.dim, keys, blocks, state.dim, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, pieces);
+    scoreBlocks<W>(item.pairs(), state.q + m * state.dim, keys, blocks, state.dim, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, pieces);
   }
-  weighAll(item, state, from / kUnitBlocks);
+  weighAll<W>(item, state, from, to);
   for (uint32_t block = from; block <= to; block++) {
     for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
-      addValues<F16>(item, state, kv, block * kBlockTokens, kBlockTokens, reinterpret_cast<const uint16_t*>(item.values(block, kv)), ahead.next());
+      addValues<W>(item, state, kv, block * kBlockTokens, kBlockTokens, reinterpret_cast<const Stored*>(item.values(block, kv)), ahead.next());
     }
   }
 }
 
 // Many pairs share a widened copy.
+template <class W>
 static void unitOfMany(const AttentionItem& item, AttentionState& state, uint32_t from, uint32_t to) {
+  using Stored = typename W::Stored;
   const uint32_t blocks = to - from + 1, base = from * kBlockTokens;
   const float* keys[kUnitBlocks];
   uint32_t blind = 0;                                    // rows that see nothing of the unit come first
@@ -371,7 +406,7 @@ static void unitOfMany(const AttentionItem& item, AttentionState& state, uint32_
   for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
     for (uint32_t b = 0; b < blocks; b++) {
       float* wide = state.keys + b * kBlockTokens * state.dim;
-      state.widenKeys(reinterpret_cast<const uint16_t*>(item.keys(from + b, kv)), wide);
+      state.widenKeys<W>(reinterpret_cast<const Stored*>(item.keys(from + b, kv)), wide);
       keys[b] = wide;
     }
     const uint32_t begin = kv * item.pairs() + blind * item.heads, count = item.pairs() - blind * item.heads, tiles = ceilDiv(count, kScoreRows);
@@ -380,11 +415,11 @@ static void unitOfMany(const AttentionItem& item, AttentionState& state, uint32_
       scoreBlocks<F32>(end - m, state.q + m * state.dim, keys, blocks, state.dim, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, nullptr);
     }
   }
-  weighAll(item, state, from / kUnitBlocks);
+  weighAll<W>(item, state, from, to);
   for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
     for (uint32_t b = 0; b < blocks; b++) {
       const uint32_t left = item.lastPosition() - (from + b) * kBlockTokens + 1;
-      state.widenValues(reinterpret_cast<const uint16_t*>(item.values(from + b, kv)), left < kBlockTokens ? left : kBlockTokens, state.values + b * kBlockTokens * state.ld);
+      state.widenValues<W>(reinterpret_cast<const Stored*>(item.values(from + b, kv)), left < kBlockTokens ? left : kBlockTokens, state.values + b * kBlockTokens * state.ld);
     }
     addValues<F32>(item, state, kv, base, blocks * kBlockTokens, state.values, nullptr);
   }
@@ -404,7 +439,7 @@ class AttentionPlans {
  public:
   AttentionPlans(const AttentionArgs& a, uint32_t threads) : a_(a), heads_(a.heads / a.kvHeads) {
     pairNs_ = (a.dim * 4.0 / kFlopsPerNs + 16.0 / kLanes) * 1.2;
-    readNs_ = a.dim * 4.0 / kBytesPerNs;
+    readNs_ = a.dim * (a.kvType == kDTypeInt8 ? 2.0 : 4.0) / kBytesPerNs;
     uint64_t total = 0;
     for (uint32_t s = 0; s < a.segmentCount; s++) {
       const AttentionPlan plan = whole(segment(s));
@@ -489,7 +524,7 @@ WEFT_INLINE Softmax partialOf(const AttentionArgs& a, const AttentionPlan& plan,
 // All spans of an item, or those of one part. row: its first, counted in the segment.
 static void attentionItem(const AttentionItem& item, const AttentionPlan& plan, uint32_t row, uint32_t part, Scratch& scratch) {
   const AttentionArgs& a = item.a;
-  AttentionState state(scratch, item.pairs() * item.kvHeads, a.dim);
+  AttentionState state(scratch, item.pairs() * item.kvHeads, item.kvHeads, a.dim);
   const auto rowAt = [&](uint32_t m) { return m / item.heads % item.rows; };
   const auto headOf = [&](uint32_t m) { return (item.kvHead + m / item.pairs()) * item.heads + m % item.heads; };
   for (uint32_t m = 0; m < state.pairs; m++) {
@@ -509,8 +544,13 @@ static void attentionItem(const AttentionItem& item, const AttentionPlan& plan, 
     state.beginSpan();
     for (uint32_t block = oldest > base ? oldest / kBlockTokens : span * kSpanBlocks; block < next && block <= lastBlock;) {
       const uint32_t last = block / kUnitBlocks * kUnitBlocks + kUnitBlocks - 1, to = last < lastBlock ? last : lastBlock;
-      if (few) unitOfFew(item, state, block, to);
-      else unitOfMany(item, state, block, to);
+      const auto compute = [&](auto format) {
+        using W = decltype(format);
+        if (few) unitOfFew<W>(item, state, block, to);
+        else unitOfMany<W>(item, state, block, to);
+      };
+      if (a.kvType == kDTypeInt8) compute(Int8{});
+      else compute(F16{});
       block = to + 1;
     }
     for (uint32_t m = 0; m < state.pairs; m++) {

@@ -40,6 +40,17 @@ struct F32 {
   WEFT_INLINE void putN(Stored* p, F a, int n) { storeN(p, a, n); }
 };
 
+// Whole numbers in [-127, 127]; what they stand for depends on a scale beside them.
+struct Int8 {
+  using Stored = int8_t;
+  WEFT_INLINE F vector(const Stored* p) { return loadInt8(p); }
+  WEFT_INLINE F vectorN(const Stored* p, int n) {
+    Stored values[kLanes] = {};
+    memcpy(values, p, n);
+    return loadInt8(values);
+  }
+};
+
 // Calls use(Format{}) with the format that `dtype` names; bf12 is bf16 once it is decoded.
 template <class Use>
 WEFT_INLINE void withFormat(uint32_t dtype, Use use) {

@@ -23,6 +23,11 @@ WEFT_INLINE void rotateInterleaved(float* x, const float* cosines, const float* 
   }
 }
 
+WEFT_INLINE void rotate(float* x, const float* cosSin, uint32_t rotary, bool interleaved) {
+  if (interleaved) rotateInterleaved(x, cosSin, cosSin + rotary / 2, rotary / 2);
+  else rotateHalves(x, cosSin, cosSin + rotary / 2, rotary / 2);
+}
+
 static uint32_t ropeTiles(const void* p, uint32_t threads) {
   const RopeArgs& a = *static_cast<const RopeArgs*>(p);
   return Split(a.count, a.heads * a.rotary * 0.3, threads).tiles();
@@ -31,14 +36,9 @@ static uint32_t ropeTiles(const void* p, uint32_t threads) {
 static void ropeRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
   const RopeArgs& a = *static_cast<const RopeArgs*>(p);
   Split split(a.count, a.heads * a.rotary * 0.3, threads);
-  const uint32_t half = a.rotary / 2;
   for (size_t t = split.begin(tile); t < split.end(tile); t++) {
-    const float* cosines = a.cosSin + (size_t)a.positions[t] * a.rotary;
-    for (uint32_t h = 0; h < a.heads; h++) {
-      float* x = a.x + t * a.ldx + h * a.dim;
-      if (a.interleaved) rotateInterleaved(x, cosines, cosines + half, half);
-      else rotateHalves(x, cosines, cosines + half, half);
-    }
+    const float* cosSin = a.cosSin + (size_t)a.positions[t] * a.rotary;
+    for (uint32_t h = 0; h < a.heads; h++) rotate(a.x + t * a.ldx + h * a.dim, cosSin, a.rotary, a.interleaved);
   }
 }
 
