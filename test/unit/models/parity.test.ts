@@ -49,7 +49,6 @@ describe.each(readdirSync(MODELS).flatMap(name => MODES.map(mode => ({ name, ...
     const sequence = new OneSequence(model);
     if (adapter !== 'base') await sequence.adapt(join(MODELS, name, 'adapters', adapter), cacheDir);
     const worst = await compare(sequence, casesOf(name, adapter));
-    if (process.env['SHOW']) console.log(`WORST ${activations} ${isa} ${name} ${adapter} ${worst}`);
     expect(worst).toBeLessThan(TOLERANCE[activations]);
     sequence.close();
   });
