@@ -52,7 +52,6 @@ describe.each(readdirSync(MODELS).flatMap(name => MODES.map(mode => ({ name, ...
     const sequence = new OneSequence(model);
     if (adapter !== 'base') await sequence.adapt(join(MODELS, name, 'adapters', adapter), cacheDir);
     const worst = await compare(sequence, casesOf(name, adapter));
-    if (process.env['SHOW']) console.log(`WORST ${activations} ${kv} ${isa} ${name} ${adapter} ${worst}`);
     expect(worst).toBeLessThan(TOLERANCE[kv === 'int8' ? 'int8Kv' : activations]);
     sequence.close();
   });
