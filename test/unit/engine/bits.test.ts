@@ -29,8 +29,11 @@ function requestOf(random: Random, id: string, digests: string[], vocab: number)
 }
 
 /** The arithmetic differs between them; in each of them it is the same for any batch. */
-const modes = isas.flatMap(isa => ([['bf16', 'f32', 'f16'], ['bf16', 'bf16', 'f16'], ['int8', 'f32', 'f16'], ['bf16', 'f32', 'int8']] as const).map(([weights, activations, kv]) => ({ isa, weights, activations, kv })));
-const cases = modes.flatMap(mode => models.map(model => ({ ...mode, model })));
+const modes = isas.flatMap(isa => ([
+  ['stored', 'f32', 'f16'], ['stored', 'bf16', 'f16'], ['bf16', 'f32', 'f16'], ['int8', 'f32', 'f16'], ['stored', 'f32', 'int8'],
+] as const).map(([weights, activations, kv]) => ({ isa, weights, activations, kv })));
+/** llama3-rope has weights that bf16 can't hold. */
+const cases = modes.flatMap(mode => models.filter(model => mode.weights !== 'bf16' || model !== 'llama3-rope').map(model => ({ ...mode, model })));
 
 test.each(cases)('$model, $isa, weights $weights, activations $activations, KV $kv: each row answers with the same bits alone and in any batch', { timeout: 120_000 }, async ({ model, ...mode }) => {
   const alone = await new Subject().open(model, { ...mode, threads: 1, depth: 1, stepTokens: 64 });

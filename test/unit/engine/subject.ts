@@ -12,7 +12,7 @@ const cache = mkdtempSync(join(tmpdir(), 'weft-bits-'));
 afterAll(() => rmSync(cache, { recursive: true, force: true }));
 
 export interface Setting {
-  threads: number; depth: 1 | 2; stepTokens: number; poolBytes?: number; maxSequences?: number; isa?: string; weights?: 'bf16' | 'int8'; activations?: 'f32' | 'bf16';
+  threads: number; depth: 1 | 2; stepTokens: number; poolBytes?: number; maxSequences?: number; isa?: string; weights?: 'stored' | 'bf16' | 'int8'; activations?: 'f32' | 'bf16';
   kv?: 'f16' | 'int8';
 }
 /** One choice's answer. */
@@ -29,8 +29,9 @@ export class Subject {
   #done: () => void = () => undefined;
 
   /** With the model's adapters, in the order of their names. */
-  async open(model: string, options: Setting): Promise<this> {
+  async open(model: string, { weights = 'stored', ...options }: Setting): Promise<this> {
     this.host = await createEngine({
+      ...(weights !== 'stored' && { weights }),
       modelDir: join(fixtures, model, 'base'), adapterCacheDir: cache, maxSequences: 16, poolBytes: 64 * 2 ** 20, lookaheadTokens: 1, ...options,
       listener: {
         onStep: (_step, events) => {
@@ -45,7 +46,10 @@ export class Subject {
     });
     if (options.depth === 1 && options.stepTokens <= LOGIT_TILE) this.#watchLogits();
     for (const name of readdirSync(join(fixtures, model, 'adapters')).sort()) {
-      this.digests.push((await this.host.library.addFolder(join(fixtures, model, 'adapters', name))).digest);
+      // One unit of a large rank may be more than a tiny model's page of int8 holds.
+      const added = this.host.library.addFolder(join(fixtures, model, 'adapters', name));
+      const digest = await added.then(a => a.digest, (error: Error) => { if (!/does not fit into a page/.test(error.message)) throw error; });
+      if (digest !== undefined) this.digests.push(digest);
     }
     return this;
   }

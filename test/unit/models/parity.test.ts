@@ -43,6 +43,9 @@ async function compare(sequence: OneSequence, cases: readonly Case[]): Promise<n
 
 const partition = { rank: 0, size: 1 };
 
+/** The pages of these tiny models hold less than one unit of such a rank, once keys and values take half the bytes. */
+const LARGER_THAN_AN_INT8_PAGE = new Set(['llama-tiny/r64-o-down', 'llama-wide/r256-qv']);
+
 describe.each(readdirSync(MODELS).flatMap(name => MODES.map(mode => ({ name, ...mode }))))('$name, $isa, $activations, KV in $kv', ({ name, isa, activations, kv }) => {
   let model: Model;
   beforeAll(async () => { model = await loadModel(deviceOf({ isa, threads: 2 }), await openCheckpoint(join(MODELS, name, 'base')), { partition, activations, kv }); });
@@ -50,6 +53,10 @@ describe.each(readdirSync(MODELS).flatMap(name => MODES.map(mode => ({ name, ...
   const adapters = readdirSync(join(MODELS, name, 'adapters'));
   test.each(['base', ...adapters])('%s: log-probabilities of prompt and answer in one step are those of transformers', async adapter => {
     const sequence = new OneSequence(model);
+    if (kv === 'int8' && LARGER_THAN_AN_INT8_PAGE.has(`${name}/${adapter}`)) {
+      await expect(sequence.adapt(join(MODELS, name, 'adapters', adapter), cacheDir)).rejects.toThrow(/does not fit into a page/);
+      return sequence.close();
+    }
     if (adapter !== 'base') await sequence.adapt(join(MODELS, name, 'adapters', adapter), cacheDir);
     const worst = await compare(sequence, casesOf(name, adapter));
     expect(worst).toBeLessThan(TOLERANCE[kv === 'int8' ? 'int8Kv' : activations]);

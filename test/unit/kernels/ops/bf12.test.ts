@@ -41,6 +41,15 @@ describe.each(variants)('bf12: $isa, $threads threads', variant => {
     }
   });
 
+  test('plain rows are refused, and exceptions without end lead nowhere', async () => {
+    const device = deviceOf(variant), w = make(new Random(6), 32, 64).bf12.slice();
+    const shared = { tokens: Int32Array.of(3), x: new Float32Array(64), count: 0, rows: 1, vocab: 32, dim: 64, ldx: 64, scale: 1, dtype: DType.bf12 };
+    await expect(runOp(device, embed, { ...shared, table: w, layout: 1 })).rejects.toThrow('dtype = 4 is no dtype of table');
+    w.fill(0xff, 16, 64);
+    await runOp(device, embed, { ...shared, table: w, layout: 0 });
+    await runOp(device, linear, { x: new Float32Array(64 * 5), w, b: null, y: new Float32Array(32 * 5), count: 0, countFrom: 0, rows: 5, n: 32, k: 64, ldx: 64, ldy: 32, accumulate: 0, dtype: DType.bf12, xType: DType.f32 });
+  });
+
   test('embed gives bf16\'s own bits', async () => {
     const random = new Random(2), device = deviceOf(variant);
     for (let i = 0; i < 10; i++) {

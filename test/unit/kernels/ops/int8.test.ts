@@ -137,5 +137,5 @@ test('int8 is refused where there is no kernel for it, and other formats by line
   await expect(runOp(device, quantizeRows, { x: f(64), q: f(64), count: 0, countFrom: 0, rows: 1, k: 64, words: 32, ldx: 64, ldq: 64, xType: 0 })).rejects.toThrow('words = 32');
   const table = { table: bytes, tokens: Int32Array.of(0), x: f(32), count: 0, rows: 1, vocab: 32, dim: 32, ldx: 32, scale: 1 };
   await expect(runOp(device, embed, { ...table, dtype: DType.int8, layout: 1 })).rejects.toThrow('int8 has no plain rows');
-  await expect(runOp(device, embed, { ...table, dtype: 4, layout: 0 })).rejects.toThrow('dtype = 4 is no dtype of table');
+  await expect(runOp(device, embed, { ...table, dtype: 5, layout: 0 })).rejects.toThrow('dtype = 5 is no dtype of table');
 });
