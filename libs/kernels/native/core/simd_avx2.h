@@ -107,20 +107,23 @@ WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-// A unit of a bf12 stream, [32 outputs][2] values of bf16 (bf12.h).
+// A unit of a bf12 stream, [32 outputs][2] values of bf16 as they lie (bf12.h); the halves of pairs as floats.
 using HighBytes = __m256i;
 WEFT_INLINE HighBytes highBytes(const uint8_t* table) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)table)); }
-WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* values) {
+WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, F (&pairs)[4]) {
   const __m256i shifts = _mm256_set_epi64x(4, 4, 0, 0), mask = _mm256_set1_epi8(15);
 #pragma GCC unroll 2
   for (int h = 0; h < 2; h++) {
     const __m256i low = _mm256_loadu_si256((const __m256i*)(unit + 32 * h));
     const __m256i codes = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)(unit + 64 + 16 * h)));
     const __m256i high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srlv_epi64(codes, shifts), mask));
-    _mm256_storeu_si256((__m256i*)(values + 16 * h), _mm256_unpacklo_epi8(low, high));
-    _mm256_storeu_si256((__m256i*)(values + 16 * h + 32), _mm256_unpackhi_epi8(low, high));
+    pairs[h] = _mm256_castsi256_ps(_mm256_unpacklo_epi8(low, high));
+    pairs[h + 2] = _mm256_castsi256_ps(_mm256_unpackhi_epi8(low, high));
   }
 }
+WEFT_INLINE F lowHalf(F pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16)); }
+WEFT_INLINE F highHalf(F pairs) { return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000))); }
+WEFT_INLINE F orBits(F a, uint32_t bits) { return _mm256_or_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32((int)bits))); }
 
 using Ints = __m256i;
 using Pairs = __m256i;

@@ -96,17 +96,20 @@ WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-// A unit of a bf12 stream, [32 outputs][2] values of bf16 (bf12.h).
+// A unit of a bf12 stream, [32 outputs][2] values of bf16 as they lie (bf12.h); the halves of pairs as floats.
 using HighBytes = __m512i;
 WEFT_INLINE HighBytes highBytes(const uint8_t* table) { return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)table)); }
-WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* values) {
+WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, F (&pairs)[2]) {
   const __m512i twice = _mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3), shifts = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
   const __m512i codes = _mm512_permutexvar_epi64(twice, _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)(unit + 64))));
   const __m512i high = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srlv_epi64(codes, shifts), _mm512_set1_epi8(15)));
   const __m512i low = _mm512_loadu_si512(unit);
-  _mm512_storeu_si512(values, _mm512_unpacklo_epi8(low, high));
-  _mm512_storeu_si512(values + 32, _mm512_unpackhi_epi8(low, high));
+  pairs[0] = _mm512_castsi512_ps(_mm512_unpacklo_epi8(low, high));
+  pairs[1] = _mm512_castsi512_ps(_mm512_unpackhi_epi8(low, high));
 }
+WEFT_INLINE F lowHalf(F pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16)); }
+WEFT_INLINE F highHalf(F pairs) { return _mm512_and_ps(pairs, _mm512_castsi512_ps(_mm512_set1_epi32((int)0xffff0000))); }
+WEFT_INLINE F orBits(F a, uint32_t bits) { return _mm512_or_ps(a, _mm512_castsi512_ps(_mm512_set1_epi32((int)bits))); }
 
 using Ints = __m512i;
 using Pairs = __m512i;

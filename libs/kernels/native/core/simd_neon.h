@@ -91,18 +91,21 @@ WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) {
 }
 WEFT_INLINE void storeF16(uint16_t* p, F a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
-// A unit of a bf12 stream, [32 outputs][2] values of bf16 (bf12.h).
+// A unit of a bf12 stream, [32 outputs][2] values of bf16 as they lie (bf12.h); the halves of pairs as floats.
 using HighBytes = uint8x16_t;
 WEFT_INLINE HighBytes highBytes(const uint8_t* table) { return vld1q_u8(table); }
-WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* values) {
+WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, F (&pairs)[8]) {
 #pragma GCC unroll 4
   for (int i = 0; i < 4; i++) {
     const uint8x16_t low = vld1q_u8(unit + 16 * i), both = vld1q_u8(unit + 64 + 16 * (i / 2));
     const uint8x16_t high = vqtbl1q_u8(table, i % 2 ? vshrq_n_u8(both, 4) : vandq_u8(both, vdupq_n_u8(15)));
-    vst1q_u16(values + 8 * i, vreinterpretq_u16_u8(vzip1q_u8(low, high)));
-    vst1q_u16(values + 8 * i + 32, vreinterpretq_u16_u8(vzip2q_u8(low, high)));
+    pairs[i] = vreinterpretq_f32_u8(vzip1q_u8(low, high));
+    pairs[i + 4] = vreinterpretq_f32_u8(vzip2q_u8(low, high));
   }
 }
+WEFT_INLINE F lowHalf(F pairs) { return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(pairs), 16)); }
+WEFT_INLINE F highHalf(F pairs) { return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(pairs), vdupq_n_u32(0xffff0000))); }
+WEFT_INLINE F orBits(F a, uint32_t bits) { return vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(bits))); }
 
 using Ints = int32x4_t;
 using Pairs = int16x8_t;

@@ -119,15 +119,20 @@ WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { for (int i = 0; i < n; i+
 WEFT_INLINE void storeBf16(uint16_t* p, F a) { storeBf16N(p, a, kLanes); }
 WEFT_INLINE void storeF16(uint16_t* p, F a) { for (int i = 0; i < kLanes; i++) p[i] = toF16(a[i]); }
 
-// A unit of a bf12 stream, [32 outputs][2] values of bf16 (bf12.h).
+// A unit of a bf12 stream, [32 outputs][2] values of bf16 as they lie (bf12.h); the halves of pairs as floats.
 using HighBytes = const uint8_t*;
 WEFT_INLINE HighBytes highBytes(const uint8_t* table) { return table; }
-WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, uint16_t* values) {
+WEFT_INLINE void decodeBf12(const uint8_t* unit, HighBytes table, F (&pairs)[8]) {
+  uint16_t values[64];
   for (uint32_t q = 0; q < 64; q++) {
     const uint32_t p = bf12LowByteOf(q);
     values[q] = (uint16_t)(unit[p] | table[unit[kBf12CodesAt + bf12CodeByteOf(p)] >> bf12CodeShiftOf(p) & 15] << 8);
   }
+  memcpy(pairs, values, sizeof pairs);
 }
+WEFT_INLINE F lowHalf(F pairs) { return (F)((U)pairs << 16); }
+WEFT_INLINE F highHalf(F pairs) { return (F)((U)pairs & 0xffff0000u); }
+WEFT_INLINE F orBits(F a, uint32_t bits) { return (F)((U)a | bits); }
 
 typedef I Ints;
 typedef int16_t Pairs __attribute__((vector_size(16)));

@@ -95,6 +95,21 @@ struct MultiplyAdd {
       one(std::integral_constant<int, 1>());
     }
   }
+  // The same for weights of bf16 that are in registers, pair by pair.
+  template <int Depth, int R, int B, int V>
+  WEFT_INLINE void pairs(const F (&weights)[B][V], const float* x, size_t ldx, F (&acc)[R][B][V]) {
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      const F first = splat(x[r * ldx]), second = splat(Depth == 2 ? x[r * ldx + 1] : 0);
+#pragma GCC unroll 4
+      for (int b = 0; b < B; b++)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++) {
+          accumulate(acc[r][b][v], first, lowHalf(weights[b][v]));
+          if (Depth == 2) accumulate(acc[r][b][v], second, highHalf(weights[b][v]));
+        }
+    }
+  }
 };
 
 #ifdef WEFT_DOT_BF16
@@ -118,6 +133,19 @@ struct DotBf16 {
       for (int b = 0; b < B; b++)
 #pragma GCC unroll 8
         for (int v = 0; v < V; v++) acc[r][b][v] = dotPairs(acc[r][b][v], weights[b][v], value);
+    }
+  }
+  template <int Depth, int R, int B, int V>
+  WEFT_INLINE void pairs(const F (&weights)[B][V], const uint16_t* x, size_t ldx, F (&acc)[R][B][V]) {
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      uint32_t pair = x[r * ldx];
+      if (Depth == 2) memcpy(&pair, x + r * ldx, sizeof pair);
+      const I value = splatPair(pair);
+#pragma GCC unroll 4
+      for (int b = 0; b < B; b++)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++) acc[r][b][v] = dotPairs(acc[r][b][v], (I)weights[b][v], value);
     }
   }
 };

@@ -1,14 +1,14 @@
 // y[t] = W x[t] for a W in bf12 (bf12.h): bf16's own chains of additions, out of three quarters of its bytes.
 //
-// few rows    bound by memory. Some pairs of k are decoded into L1, exceptions put right there, and multiplied; the
-//             accumulators stay in registers. Two panels side by side keep memory busy.
+// few rows    bound by memory. Values are decoded in registers and multiplied there, two panels side by side. The loop
+//             stops where one of them has an exception, which is put right by a select: a detour through memory would wait
+//             for all loads before it.
 // many rows   a panel is decoded once for all rows of a tile, and is then a panel of bf16.
 #pragma once
 
 namespace weft {
 namespace WEFT_ISA {
 
-constexpr uint32_t kBf12Window = 16;                     // pairs of k decoded at a time
 constexpr uint32_t kBf12FewRows = 3;
 
 // A panel, read from its first pair of k on.
@@ -18,45 +18,69 @@ class Bf12Reader {
   Bf12Reader(const uint8_t* panel, uint32_t k)
       : table_(highBytes(panel)), unit_(panel + bf12StreamAt(k)), exception_(bf12Exceptions(panel)), end_(exception_ + bf12ExceptionCount(panel, k)) {}
 
-  // The next `pairs` pairs as bf16, [pairs][32][2].
-  void decode(uint32_t pairs, uint16_t* values) {
-    for (uint32_t i = 0; i < pairs; i++, unit_ += kBf12PairBytes) decodeBf12(unit_, table_, values + i * 64);
-    for (; exception_ != end_; exception_++) {
+  // The pair with the next exception, `none` where there is none before it.
+  uint32_t nextException(uint32_t none) const {
+    const uint32_t pair = exception_ == end_ ? none : *exception_ >> 14;
+    return pair < none ? pair : none;
+  }
+
+  // The next pair of k, which has no exception.
+  __attribute__((always_inline)) void next(F (&pairs)[kVectors]) {
+    decodeBf12(unit_, table_, pairs);
+    unit_ += kBf12PairBytes;
+  }
+
+  // Pair `pair` is next, and has exceptions: their codes stand for a high byte of only the sign.
+  void mend(uint32_t pair, F (&pairs)[kVectors]) {
+    next(pairs);
+    for (; exception_ != end_ && *exception_ >> 14 == pair; exception_++) {
       const Bf12Exception e(*exception_);
-      if (e.k / 2 - pair_ >= pairs) break;
-      uint16_t& value = values[(e.k / 2 - pair_) * 64 + 2 * e.output + e.k % 2];
-      value = (uint16_t)((value & 0xff) | e.high << 8);
+      static const float kOutput[kOuts] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                           16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+      for (int v = 0; v < kVectors; v++) {
+        const F away = magnitude(sub(load(kOutput + v * kLanes), splat((float)e.output)));
+        pairs[v] = ifLess(away, splat(0.5f), orBits(pairs[v], (uint32_t)e.high << (e.k % 2 ? 24 : 8)), pairs[v]);
+      }
     }
-    pair_ += pairs;
   }
 
  private:
   HighBytes table_;
   const uint8_t* unit_;
   const uint32_t *exception_, *end_;
-  uint32_t pair_ = 0;
 };
+
+// Reads `pairs` pairs of B panels in turn: use(pair, values of each panel).
+template <int B, class Use>
+WEFT_INLINE void bf12Pairs(Bf12Reader (&readers)[B], uint32_t pairs, Use use) {
+  F values[B][kVectors];
+  for (uint32_t pair = 0;; pair++) {
+    uint32_t stop = pairs;
+    for (int b = 0; b < B; b++) stop = readers[b].nextException(stop);
+    for (; pair < stop; pair++) {
+#pragma GCC unroll 4
+      for (int b = 0; b < B; b++) readers[b].next(values[b]);
+      use(pair, values);
+    }
+    if (pair >= pairs) return;
+    for (int b = 0; b < B; b++) readers[b].mend(pair, values[b]);
+    use(pair, values);
+  }
+}
 
 // R rows over B panels from `block` on.
 template <class M, int R, int B>
 static void bf12Tile(const LinearArgs& a, size_t block) {
   Bf12Reader readers[B];
   for (int b = 0; b < B; b++) readers[b] = Bf12Reader(a.w + (block + b) * bf12PanelBytes(a.k), a.k);
-  constexpr size_t kStride = kBf12Window * 64;
-  alignas(64) uint16_t values[B * kStride];
   F acc[R][B][kVectors];
   clear(acc);
   const auto* x = rowOf<typename M::Rows>(a.x, 0, a.ldx);
   const uint32_t whole = a.k / 2;
-  for (uint32_t from = 0; from < whole; from += kBf12Window) {
-    const uint32_t pairs = whole - from < kBf12Window ? whole - from : kBf12Window;
-    for (int b = 0; b < B; b++) readers[b].decode(pairs, values + b * kStride);
-    for (uint32_t i = 0; i < pairs; i++, x += 2) M::template step<2>(values + i * 64, kStride, x, a.ldx, acc);
-  }
-  if (a.k % 2) {
-    for (int b = 0; b < B; b++) readers[b].decode(1, values + b * kStride);
-    M::template step<1>(values, kStride, x, a.ldx, acc);
-  }
+  bf12Pairs(readers, (a.k + 1) / 2, [&](uint32_t pair, F (&values)[B][kVectors]) __attribute__((always_inline)) {
+    if (pair < whole) M::template pairs<2>(values, x + 2 * pair, a.ldx, acc);
+    else M::template pairs<1>(values, x + 2 * pair, a.ldx, acc);
+  });
   storeTile(a, 0, block, 0, acc);
 }
 
@@ -79,7 +103,10 @@ static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16
   for (; block < end; block++) {
     const uint8_t *coded = a.w + block * bf12PanelBytes(a.k), *next = block + 1 < end ? coded + bf12PanelBytes(a.k) : nullptr;
     const uint32_t pairs = (a.k + 1) / 2;
-    Bf12Reader(coded, a.k).decode(pairs, panel);
+    Bf12Reader reader[1] = {Bf12Reader(coded, a.k)};
+    bf12Pairs(reader, pairs, [&](uint32_t pair, F (&values)[1][kVectors]) __attribute__((always_inline)) {
+      for (int v = 0; v < kVectors; v++) store(reinterpret_cast<float*>(panel + pair * 64) + v * kLanes, values[0][v]);
+    });
     LinearArgs one = a;
     one.w = reinterpret_cast<uint8_t*>(panel);
     one.n = a.n - block * kOuts;
