@@ -50,7 +50,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   const { weights: plan, tied } = await planWeights(config, checkpoint.tensors);
   if (config.tiedHead && !tied) options.log?.('lm_head.weight differs from the embedding although tie_word_embeddings is true: both are kept, as transformers does');
   const kv = kvView(config, options.kv ?? 'f16');
-  checkMemory(config, kv, new Packing(device, options.weights).bytesOf(plan), options);
+  checkMemory(config, kv, new Packing(device, options).bytesOf(plan), options);
 
   const startedAt = performance.now();
   const { digest, packing, weights, record } = await restore(device, checkpoint, plan, options) ?? await pack(device, checkpoint, plan, options);
@@ -70,8 +70,12 @@ type Plan = DecoderWeights<Stack, Stack>;
 /** record: what was packed; null where it came from the cache. */
 interface Packed { digest: string; packing: Packing; weights: DecoderWeights<PackedMatrix, DeviceBuffer>; record: PackedRecord | null }
 
-const keyOf = (device: Device, digest: string, { weights, partition }: LoadOptions): PackedKey =>
-  ({ digest, packing: device.packing, weights: weights ?? 'stored', partition: { rank: partition.rank, size: partition.size } });
+/** Whether bf16 is packed in 12 bits. AMX reads panels of bf16 where they lie. */
+const codesBf16 = ({ isa }: Device, { weights, activations }: LoadOptions): boolean =>
+  weights === 'bf12' || (weights === undefined && !(isa === 'amx' && activations === 'bf16'));
+
+const keyOf = (device: Device, digest: string, options: LoadOptions): PackedKey =>
+  ({ digest, packing: device.packing, weights: options.weights ?? (codesBf16(device, options) ? 'stored' : 'stored, in 16 bits'), partition: { rank: options.partition.rank, size: options.partition.size } });
 
 /** From the cache; null where it has nothing for these files, or what it has is of no use. */
 async function restore(device: Device, checkpoint: Checkpoint, plan: Plan, options: LoadOptions): Promise<Packed | null> {
@@ -80,7 +84,7 @@ async function restore(device: Device, checkpoint: Checkpoint, plan: Plan, optio
   const digest = await checkpoint.knownDigest(digestCacheDir);
   const reader = digest === null ? null : await cache.open(device, keyOf(device, digest, options));
   if (digest === null || !reader) return null;
-  const packing = new Packing(device, options.weights, reader);
+  const packing = new Packing(device, options, reader);
   try {
     return { digest, packing, weights: await packing.pack(plan), record: null };
   } catch (error) {
@@ -93,7 +97,7 @@ async function restore(device: Device, checkpoint: Checkpoint, plan: Plan, optio
 /** From the checkpoint. */
 async function pack(device: Device, checkpoint: Checkpoint, plan: Plan, options: LoadOptions): Promise<Packed> {
   const record = new PackedRecord(device);
-  const packing = new Packing(device, options.weights, record);
+  const packing = new Packing(device, options, record);
   try {
     // Both read the same files: what one brings into the page cache the other finds there.
     const [digest, weights] = await settled(checkpoint.digest(options.digestCacheDir), packing.pack(plan));
@@ -147,7 +151,12 @@ const sourceOf = (tensor: TensorRef): TensorSource =>
 class Packing {
   readonly #buffers: DeviceBuffer[] = [];
   readonly #dtypes = new Set<WeightType>();
-  constructor(readonly device: Device, readonly target: WeightType | undefined, readonly packer: Packer = device) {}
+  readonly target: WeightType | undefined;
+  readonly #codes: boolean;
+  constructor(readonly device: Device, options: LoadOptions, readonly packer: Packer = device) {
+    this.target = options.weights;
+    this.#codes = codesBf16(device, options);
+  }
 
   get bytes(): number { return this.#buffers.reduce((sum, { bytes }) => sum + bytes, 0); }
   dtypes(): string { return [...this.#dtypes].join(', '); }
@@ -158,7 +167,7 @@ class Packing {
     const own = new Set(stack.map(dtypeOf));
     return this.target === 'bf12' ? 'bf16' : this.target ?? (own.size === 1 ? [...own][0]! : 'f32');
   }
-  #coded(stack: Stack): boolean { return this.#dtype(stack) === 'bf16' && this.target !== 'bf16'; }
+  #coded(stack: Stack): boolean { return this.#dtype(stack) === 'bf16' && this.#codes; }
   #rowsDtype(tensor: TensorRef): StoredDtype {
     if (this.target === 'bf12') return 'bf16';
     return this.target === undefined || this.target === 'int8' ? dtypeOf(tensor) : this.target;
