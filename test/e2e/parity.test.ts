@@ -37,12 +37,14 @@ test('the real SmolLM2-135M and its adapters answer as the reference does', { ti
   expect(code, output).toBe(0);
 });
 
-test('the real SmolLM2-135M answers a script that uploads its adapters and knows only the public API', { timeout: 600_000 }, async ctx => {
+/** What rounding the inputs of linear maps may cost; int8 weights and KV are held by divergence instead (test/unit/models). */
+const OUTSIDE = [{ options: [], tolerance: '0.02' }, { options: ['--activations', 'bf16'], tolerance: '0.1' }];
+test.for(OUTSIDE)('the real SmolLM2-135M, $options, answers a script that uploads its adapters and knows only the public API', { timeout: 600_000 }, async ({ options, tolerance }, ctx) => {
   const base = process.env['WEFT_SMOLLM2'];
   const script = process.env['WEFT_PARITY_SCRIPT'];
   ctx.skip(!base || !existsSync(base) || !script, 'WEFT_SMOLLM2 and WEFT_PARITY_SCRIPT name no checkpoint and no script that judges from outside');
-  const weft = await Weft.start({ model: base!, adapters: null });
-  const { code, output } = await run('python3', [script!, '--credentials', join(weft.dataDir, 'credentials.json'), '--cases', dirname(base!), '--may-refuse', 'ticket-router-dora']);
+  const weft = await Weft.start({ model: base!, adapters: null, options });
+  const { code, output } = await run('python3', [script!, '--tolerance', tolerance, '--credentials', join(weft.dataDir, 'credentials.json'), '--cases', dirname(base!), '--may-refuse', 'ticket-router-dora']);
   expect(code, output).toBe(0);
   expect(await weft.stop()).toBe(0);
 });
