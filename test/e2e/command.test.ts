@@ -103,7 +103,7 @@ describe('weft up refuses', () => {
   });
 
   test.each([
-    ['an unknown option', ['--prot', '5'], 'Did you mean --port?'], ['a wrong value', ['--weights', 'int4'], 'Allowed choices are bf16, f16, f32'],
+    ['an unknown option', ['--prot', '5'], 'Did you mean --port?'], ['a wrong value', ['--weights', 'int4'], 'Allowed choices are bf12, bf16, f16, f32, int8'],
     ['no thread', ['--threads', '0'], '--threads is "0"; it must be a whole number at least 1'],
     ['more threads than there are', ['--model', MODEL, '--threads', '1000000'], '1000000 threads were asked for; this process may use '],
     ['an instruction set of another processor', ['--model', MODEL, '--isa', process.arch === 'x64' ? 'neon' : 'avx2'], 'the best it has is '],
