@@ -68,7 +68,7 @@ WEFT_INLINE F scaleByPower(F a, F n) {
 }
 
 // The same where a and the result are normal.
-WEFT_INLINE F scaleNormal(F a, F n) { return (F)((I)a + (__builtin_convertvector(n, I) << 23)); }
+WEFT_INLINE F scaleNormal(F a, F n) { return (F)((U)a + ((U)__builtin_convertvector(n, I) << 23)); }
 
 WEFT_INLINE F bitsAsF(U a) { return (F)a; }
 WEFT_INLINE U widen(const uint16_t* p) { H h; memcpy(&h, p, sizeof h); return __builtin_convertvector(h, U); }
