@@ -77,7 +77,7 @@ function write(path: string | undefined, content: string): void {
 
 const client = values.client === 'bare' || values.client === 'openai' ? values.client : fail('--client is bare or openai');
 const command = positionals[0] ?? 'all', { quick } = values;
-const threads = number('threads'), rounds = number('rounds', quick ? 3 : 5), fresh = number('new', quick ? 16 : 32), prompt = number('prompt');
+const threads = number('threads'), rounds = number('rounds', quick ? 3 : 5), fresh = number('new', 32), prompt = number('prompt');
 const COMMANDS = ['all', 'machine', 'kernels', 'tune', 'host', 'gateway', 'start', 'http', 'memory'];
 if (!COMMANDS.includes(command)) fail(`bench ${command}: expected ${COMMANDS.slice(1).join(', ')}, or nothing`);
 const parts = command === 'http' ? ['http'] : list('only', `workloads,${PARTS.join(',')}`);

@@ -29,6 +29,7 @@ export interface WeftOptions { modelDir: string; threads: number; poolBytes: num
 
 export class WeftContender implements Contender {
   readonly #firstAt = new Map<string, number>();
+  readonly #lastAt = new Map<string, number>();
   #tokensAt: number[] = [];
   #left = 0;
   #done: (() => void) | null = null;
@@ -86,10 +87,11 @@ export class WeftContender implements Contender {
     return `weft, ${this.host.device.isa}, ${weights ?? 'bf16'}, activations ${activations}, KV ${kv}`;
   }
 
-  /** One round: all requests start together; decoding is what lies behind the last first token. */
+  /** One round: all requests start together; decoding is while all of them do, from the last one's first token to the first one's last. */
   async round(w: Workload = this.#workload!): Promise<Figures> {
     const { engine, model } = this.host;
     this.#firstAt.clear();
+    this.#lastAt.clear();
     this.#tokensAt = [];
     this.#left = w.requests;
     this.#round++;
@@ -108,10 +110,10 @@ export class WeftContender implements Contender {
     await done;
     if (this.#failure) throw this.#failure;
     const middle = Math.max(...this.#firstAt.values()), end = this.#tokensAt.at(-1)!;
-    // Tokens that early starters generated while others were still in prefill belong to neither phase.
-    const decoded = this.#tokensAt.filter(at => at > middle).length;
+    // Requests start and end one after another here; the peers decode all rows from the first step to the last.
+    const last = Math.min(...this.#lastAt.values()), decoded = this.#tokensAt.filter(at => at > middle && at <= last).length;
     return {
-      decode: decoded > 0 ? decoded / ((end - middle) / 1000) : null,
+      decode: decoded > 0 ? decoded / ((last - middle) / 1000) : null,
       prefill: (w.requests * w.prompt) / ((middle - start) / 1000),
       total: this.#tokensAt.length / ((end - start) / 1000),
     };
@@ -130,6 +132,7 @@ export class WeftContender implements Contender {
     this.mostPages = Math.max(this.mostPages, this.host.pool.total - this.host.pool.free);
     for (const { requestId } of events) {
       if (!this.#firstAt.has(requestId)) this.#firstAt.set(requestId, now);
+      this.#lastAt.set(requestId, now);
       this.#tokensAt.push(now);
     }
   }

@@ -43,13 +43,11 @@ export class EngineService implements EngineListener, ProbedEngine {
 
   /** Loads the model; from then on requests are served. */
   async open(log: (line: string) => void): Promise<void> {
-    const { modelDir, modelName, dataDir, threads, isa, tuningFile, poolBytes, maxModelLen, weights, kv, activations, packedCache, traceFile } = this.#config;
+    const { modelDir, modelName, dataDir, threads, isa, tuningFile, weights, activations, kv, poolBytes, maxModelLen, packedCache, traceFile } = this.#config;
     const host = await this.#openEngine({
-      modelDir, adapterCacheDir: join(dataDir, 'adapters'), log, listener: this,
-      ...(modelName !== undefined && { modelNames: [modelName] }), ...(threads !== undefined && { threads }), ...(isa !== undefined && { isa }),
-      ...(poolBytes !== undefined && { poolBytes }), ...(maxModelLen !== undefined && { maxModelLen }), ...(weights !== undefined && { weights }),
-      ...(activations !== undefined && { activations }), ...(tuningFile !== undefined && { tuningFile }), ...(kv !== undefined && { kv }),
-      ...(packedCache && { packedCacheDir: join(dataDir, 'weights') }), ...(traceFile !== undefined && { traceFile }),
+      modelDir, modelNames: modelName === undefined ? [] : [modelName], adapterCacheDir: join(dataDir, 'adapters'),
+      packedCacheDir: packedCache ? join(dataDir, 'weights') : undefined,
+      threads, isa, tuningFile, weights, activations, kv, poolBytes, maxModelLen, traceFile, log, listener: this,
     });
     this.#host = host;
     const { config, geometry } = host.model;

@@ -119,7 +119,7 @@ export class ImageWriter {
 }
 
 /** A rename is durable once its folder is. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   try {
     await handle.sync();

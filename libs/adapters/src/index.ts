@@ -8,7 +8,7 @@ export { kindOf } from './kinds.js';
 export { lora } from './lora.js';
 export { RANK_MAX } from './lora-config.js';
 export { LAYOUT_VERSION } from './layout.js';
-export { imagePath, loadImageIndex, removeImage, type ImageKey } from './image.js';
+export { imagePath, loadImageIndex, removeImage, syncFolder, type ImageKey } from './image.js';
 export { prepareAdapter, type PreparedAdapter, type PrepareOptions } from './prepare.js';
 export { writeError } from './write-error.js';
 export { adapterTables, slotWordsFor, type TableShape } from './tables.js';

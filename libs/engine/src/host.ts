@@ -80,16 +80,16 @@ export async function createEngine(options: EngineOptions): Promise<EngineHost> 
   checkNumbers(options);
   const checkpoint = await openCheckpoint(options.modelDir);
   const tuning = options.tuningFile === undefined ? undefined : await readTuning(options.tuningFile);
-  const device = createCpuDevice({ ...(options.threads && { threads: options.threads }), ...(options.isa && { isa: options.isa }), tuning });
+  const device = createCpuDevice({ threads: options.threads, isa: options.isa, tuning });
   const packedCache = options.packedCacheDir === undefined ? undefined : new PackedCache(options.packedCacheDir, log);
   const release = async (): Promise<void> => {
     await packedCache?.close();
     device.close();
   };
   try {
+    const { weights, activations, kv, maxModelLen } = options;
     return await assemble(options, device, await loadModel(device, checkpoint, {
-      ...(options.weights && { weights: options.weights }), ...(options.activations && { activations: options.activations }), ...(options.kv && { kv: options.kv }),
-      ...(options.maxModelLen && { maxModelLen: options.maxModelLen }),
+      weights, activations, kv, maxModelLen,
       partition: { rank: 0, size: 1 }, digestCacheDir: options.adapterCacheDir, packedCache, log,
     }), await readBaseText(options.modelDir), log, release);
   } catch (error) {

@@ -74,8 +74,10 @@ interface Packed { digest: string; packing: Packing; weights: DecoderWeights<Pac
 const codesBf16 = ({ isa }: Device, { weights, activations }: LoadOptions): boolean =>
   weights === 'bf12' || (weights === undefined && !(isa === 'amx' && activations === 'bf16'));
 
-const keyOf = (device: Device, digest: string, options: LoadOptions): PackedKey =>
-  ({ digest, packing: device.packing, weights: options.weights ?? (codesBf16(device, options) ? 'stored' : 'stored, in 16 bits'), partition: { rank: options.partition.rank, size: options.partition.size } });
+const keyOf = (device: Device, digest: string, options: LoadOptions): PackedKey => ({
+  digest, packing: device.packing, weights: options.weights ?? (codesBf16(device, options) ? 'stored' : 'stored, in 16 bits'),
+  partition: { rank: options.partition.rank, size: options.partition.size },
+});
 
 /** From the cache; null where it has nothing for these files, or what it has is of no use. */
 async function restore(device: Device, checkpoint: Checkpoint, plan: Plan, options: LoadOptions): Promise<Packed | null> {
@@ -131,8 +133,7 @@ function checkMemory(config: ModelConfig, kv: KvView, weightBytes: number, optio
   const poolBytes = pages * kv.pageBytes;
   const available = options.availableBytes ?? availableMemoryBytes();
   if (weightBytes + poolBytes <= available) return;
-  const asked: string | undefined = options.weights;
-  const remedies = [asked === 'int8' ? '' : '--weights int8 takes about one byte a weight', context ? 'a shorter --max-model-len takes a smaller pool' : ''].filter(Boolean);
+  const remedies = [options.weights === 'int8' ? '' : '--weights int8 takes about one byte a weight', context ? 'a shorter --max-model-len takes a smaller pool' : ''].filter(Boolean);
   throw new WeftError('out_of_memory',
     `${config.architecture} needs ${mib(weightBytes)} for weights + ${mib(poolBytes)} for a pool of ${pages} pages${context ? ` (one context of ${context} tokens)` : ''} = ${mib(weightBytes + poolBytes)}; ${mib(available)} are available${remedies.map(remedy => `; ${remedy}`).join('')}`,
     { limit: available });

@@ -3,8 +3,9 @@
  * not what it should be is made again. Only a checkpoint whose digest is known is looked for here.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm, statfs, utimes } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, statfs, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { syncFolder } from '@weft/adapters';
 import { toWeftError, WeftError, type ErrorCode } from '@weft/contracts';
 import type { Device } from '@weft/kernels';
 import { PackedReader, packedFileBytes, usedAtMs, writePacked, type PackedBuffer, type PackedKey } from './packed-file.js';
@@ -109,13 +110,3 @@ export class PackedCache {
 }
 
 const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-
-/** A rename is durable once its folder is. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}

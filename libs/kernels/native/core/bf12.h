@@ -12,8 +12,8 @@
 //   [32, 32 + 4·C)   room for C = exceptionsMax(k) exceptions in ascending order: k << 13 | output << 8 | high byte
 //   stream           for each pair of k 64 low bytes, then 32 bytes of codes
 //
-// The 64 values of a pair of k are counted as the packed form of bf16 has them, [32 outputs][2]; `lowByteOf` and `codeOf`
-// say where value q stands, such that unpacking bytes within 128-bit lanes brings them into order.
+// The 64 values of a pair of k are counted as the packed form of bf16 has them, [32 outputs][2];
+// bf12LowByteOf, bf12CodeByteOf and bf12CodeShiftOf say where value q stands, such that unpacking bytes within 128-bit lanes brings them into order.
 #pragma once
 #include <cstdint>
 #include <cstring>

@@ -152,7 +152,8 @@ struct DotBf16 {
 #endif
 
 // y = sum of `n` outputs from `out` on, with what the op adds to it.
-WEFT_INLINE void linearStore(const LinearArgs& a, size_t row, size_t out, F sum) {
+template <class Args>
+WEFT_INLINE void linearStore(const Args& a, size_t row, size_t out, F sum) {
   const int n = a.n - out < (size_t)kLanes ? (int)(a.n - out) : kLanes;
   float* y = a.y + row * a.ldy + out;
   if (a.b) sum = add(sum, loadN(a.b + out, n));
@@ -226,11 +227,12 @@ static void linearDispatch(const LinearArgs& a, size_t row, uint32_t rows, size_
   }
 }
 
-// Passes that rows make over a block: register tiles × parts of it.
-static uint32_t passesOf(uint32_t rows) {
+// Passes that rows make over a block: register tiles × the parts of a block that each takes, which vectorsOf tells.
+template <class VectorsOf>
+WEFT_INLINE uint32_t passesOf(uint32_t rows, VectorsOf vectorsOf) {
   const uint32_t parts = ceilDiv(rows, kRowTile);
   uint32_t passes = 0;
-  for (uint32_t i = 0; i < parts; i++) passes += kVectors / vectorsFor((int)(evenBegin(rows, parts, i + 1) - evenBegin(rows, parts, i)));
+  for (uint32_t i = 0; i < parts; i++) passes += kVectors / vectorsOf((int)(evenBegin(rows, parts, i + 1) - evenBegin(rows, parts, i)));
   return passes;
 }
 
@@ -253,13 +255,14 @@ namespace weft {
 namespace WEFT_ISA {
 
 constexpr uint32_t kRowChunk = 48;                       // rows whose activations stay in L2 beside a block of weights
+constexpr uint32_t rowChunks(uint32_t rows) { return rows <= kRowChunk + kRowChunk / 2 ? 1 : ceilDiv(rows, kRowChunk); }
 
 // Tiles: chunks of rows × runs of blocks; tiles that follow one another share weights.
 struct LinearPlan {
   uint32_t chunks;
   Split blocks;
   LinearPlan(const LinearArgs& a, uint32_t threads)
-      : chunks(a.count <= kRowChunk + kRowChunk / 2 ? 1 : ceilDiv(a.count, kRowChunk)), blocks(ceilDiv(a.n, kOuts), blockNs(a), threads) {
+      : chunks(rowChunks(a.count)), blocks(ceilDiv(a.n, kOuts), blockNs(a), threads) {
     // Whole register tiles of several blocks.
     const uint32_t step = a.count <= (uint32_t)kRowTile ? blocksFor((int)a.count) : 1;
     if (blocks.step > step) blocks.step -= blocks.step % step;
@@ -306,7 +309,7 @@ static void linearRunAs(const LinearArgs& whole, uint32_t tile, uint32_t threads
   if constexpr (std::is_same<W, Bf16>()) {
     if (coded) return bf12Panels<M>(a, block, end, reinterpret_cast<uint16_t*>(room));
   }
-  const uint32_t passCount = passesOf(rows), step = rows <= (uint32_t)kRowTile ? blocksFor((int)rows) : 1;
+  const uint32_t passCount = passesOf(rows, vectorsFor), step = rows <= (uint32_t)kRowTile ? blocksFor((int)rows) : 1;
   const size_t rowBytes = kOuts * W::kDepth * sizeof(typename W::Stored), steps = panelSteps<W>(a.k), blockBytes = steps * rowBytes;
   for (; block < end; block += step) {
     const uint8_t* bytes = a.w + block * blockBytes;

@@ -112,7 +112,7 @@ static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16
     one.n = a.n - block * kOuts;
     one.y += block * kOuts;
     if (one.b) one.b += block * kOuts;
-    Passes passes(one.w, next, pairs, kBf12PairBytes, passesOf(a.count), true);
+    Passes passes(one.w, next, pairs, kBf12PairBytes, passesOf(a.count, vectorsFor), true);
     linearPanels<M>(one, 0, 1, passes);
   }
 }

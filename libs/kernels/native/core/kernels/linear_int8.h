@@ -11,11 +11,9 @@
 namespace weft {
 namespace WEFT_ISA {
 
-constexpr int kInt8Vectors = kInt8Outs / kLanes;         // vectors of outputs in a panel
-
 // How many of a panel's vectors a register tile of `rows` takes.
 constexpr int int8VectorsFor(int rows) {
-  int vectors = kInt8Vectors;
+  int vectors = kVectors;
   while (vectors > 1 && rows * vectors > kAccumulators) vectors /= 2;
   return vectors;
 }
@@ -107,14 +105,8 @@ static void int8Tile(const LinearInt8Args& a, size_t row, size_t panel, int vect
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++) {
-      const size_t out = panel * kInt8Outs + lane + v * kLanes;
-      if (out >= a.n) continue;
-      const int n = a.n - out < (size_t)kLanes ? (int)(a.n - out) : kLanes;
-      float* y = a.y + (row + r) * a.ldy + out;
-      F result = sum[r][v];
-      if (a.b) result = add(result, loadN(a.b + out, n));
-      if (a.accumulate) result = add(loadN(y, n), result);
-      storeN(y, result, n);
+      const size_t out = panel * kOuts + lane + v * kLanes;
+      if (out < a.n) linearStore(a, row + r, out, sum[r][v]);
     }
 }
 
@@ -123,24 +115,21 @@ static void int8Dispatch(const LinearInt8Args& a, size_t row, uint32_t rows, siz
   if constexpr (R > 0) {
     if (rows != (uint32_t)R) return int8Dispatch<R - 1>(a, row, rows, panel, ahead);
     constexpr int V = int8VectorsFor(R);
-    for (int vector = 0; vector < kInt8Vectors; vector += V) {
+    for (int vector = 0; vector < kVectors; vector += V) {
       ahead.begin();
       int8Tile<R, V>(a, row, panel, vector, ahead);
     }
   }
 }
 
-constexpr uint32_t kInt8RowChunk = 48;                   // rows whose activations stay in L2 beside a panel
-
 // Tiles: chunks of rows × runs of panels; tiles that follow one another share weights.
 struct Int8Plan {
   uint32_t chunks;
   Split panels;
   Int8Plan(const LinearInt8Args& a, uint32_t threads)
-      : chunks(a.count <= kInt8RowChunk + kInt8RowChunk / 2 ? 1 : ceilDiv(a.count, kInt8RowChunk)),
-        panels(ceilDiv(a.n, kInt8Outs), panelNs(a), threads) {}
+      : chunks(rowChunks(a.count)), panels(ceilDiv(a.n, kOuts), panelNs(a), threads) {}
   double panelNs(const LinearInt8Args& a) const {
-    const double flops = kInt8Outs * a.k * ceilDiv(a.count, chunks) / kFlopsPerNs, bytes = int8PanelBytes(a.k) / kBytesPerNs;
+    const double flops = kOuts * a.k * ceilDiv(a.count, chunks) / kFlopsPerNs, bytes = int8PanelBytes(a.k) / kBytesPerNs;
     return flops > bytes ? flops : bytes;
   }
 };
@@ -158,8 +147,7 @@ static void linearInt8Run(const void* p, uint32_t tile, uint32_t threads, Scratc
   const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
   const uint32_t begin = evenBegin(a.count, plan.chunks, chunk), rows = evenBegin(a.count, plan.chunks, chunk + 1) - begin;
   const uint32_t parts = ceilDiv(rows, kRowTile);
-  uint32_t passes = 0;
-  for (uint32_t i = 0; i < parts; i++) passes += kInt8Vectors / int8VectorsFor((int)(evenBegin(rows, parts, i + 1) - evenBegin(rows, parts, i)));
+  const uint32_t passes = passesOf(rows, int8VectorsFor);
   const size_t panelBytes = int8PanelBytes(a.k);
   const uint32_t end = plan.panels.end(run);
   for (uint32_t panel = plan.panels.begin(run); panel < end; panel++) {
