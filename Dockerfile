@@ -2,8 +2,8 @@
 FROM node:20.20.2-bookworm AS build
 WORKDIR /weft
 COPY . .
-# The compiler comes with the image. Tools that only build and test stay behind.
-RUN npm run build && npm prune --omit=dev --no-audit && rm -rf build test
+# The compiler comes with the image; kernels are compiled for every processor that it may run on. Tools that only build and test stay behind.
+RUN WEFT_ALL_ISAS=1 npm run build && npm prune --omit=dev --no-audit && rm -rf build test
 
 FROM node:20.20.2-bookworm-slim
 WORKDIR /weft

@@ -6,12 +6,14 @@ import { requireNode } from './lib/requirements.mjs';
 const usage = `usage: node scripts/weft.mjs COMMAND [ARGS]
 
   start [OPTIONS]         build what is stale, then \`weft up OPTIONS\`
-  build [--prebuilt DIR]  install and build what is stale; write the kernels for machines without a compiler
+  build [--prebuilt DIR] [--cuda]   install and build what is stale; write the kernels for machines without a compiler; build
+                          those for CUDA devices
   test [--full] [ARGS]    build, type-check, run every suite; ARGS go to vitest
   bench [ARGS]            build, then run test/bench
   sim [ARGS]              build, then run test/sim
+  record [FOLDER]         record ops and small models for test/gpu/run.sh, which needs no Node
   generate                rewrite the committed files that are generated
-  native [--sanitize=S | --emulate | --bench]   build the kernels alone; S: address,undefined or thread
+  native [--sanitize=S | --emulate | --bench | --cuda | --fake-cuda]   build the kernels alone; S: address,undefined or thread
   clean                   remove what was built`;
 
 /** @type {Record<string, () => Promise<{ run(args: string[]): Promise<number> }>>} */
@@ -21,6 +23,7 @@ const commands = {
   test: () => import('./commands/test.mjs'),
   bench: () => import('./commands/bench.mjs'),
   sim: () => import('./commands/sim.mjs'),
+  record: () => import('./commands/record.mjs'),
   generate: () => import('./commands/generate.mjs'),
   native: () => import('./commands/native.mjs'),
   clean: () => import('./commands/clean.mjs'),

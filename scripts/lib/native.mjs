@@ -2,6 +2,7 @@
 // Builds what lies below libs/kernels/native:
 //
 //   core/*.cpp     kernels and the device; no Node headers, so they compile while npm still installs
+//   cuda/*.cpp     the CUDA device as the host drives it; needs no CUDA to compile. Kernels: lib/cuda.mjs
 //   replay/*.cpp   with core: the program `weft-replay`
 //   addon/*.cpp    with core: `weft_kernels.node`; Node-API headers come from npm
 //   emulation/     instruction sets that a machine may lack, for tests of their kernels
@@ -27,12 +28,12 @@ const AMX = [...AVX512, '-mamx-tile', '-mamx-bf16'];
 /** GCC's own AVX-512 headers use values that are undefined on purpose, and are warned of where they are inlined. */
 const GCC_AVX512 = ['-Wno-uninitialized', '-Wno-maybe-uninitialized'];
 
-/** @type {{ ending: string, arch: NodeJS.Architecture, flags: string[] }[]} */
+/** features: by their names in /proc/cpuinfo. @type {{ ending: string, arch: NodeJS.Architecture, flags: string[], features?: string[] }[]} */
 const VARIANTS = [
   { ending: '_avx2.cpp', arch: 'x64', flags: AVX2 },
-  { ending: '_avx512.cpp', arch: 'x64', flags: AVX512 },
-  { ending: '_avx512bf16.cpp', arch: 'x64', flags: AVX512_BF16 },
-  { ending: '_amx.cpp', arch: 'x64', flags: AMX },
+  { ending: '_avx512.cpp', arch: 'x64', flags: AVX512, features: ['avx512f'] },
+  { ending: '_avx512bf16.cpp', arch: 'x64', flags: AVX512_BF16, features: ['avx512_bf16'] },
+  { ending: '_amx.cpp', arch: 'x64', flags: AMX, features: ['amx_bf16'] },
   { ending: '_neon.cpp', arch: 'arm64', flags: [] }, // part of the architecture: needs no flag
 ];
 
@@ -48,6 +49,28 @@ export function variantFlags(file, arch, family) {
   if (!variant) return [];
   if (variant.arch !== arch) return undefined;
   return family === 'gcc' && variant.flags.includes('-mavx512f') ? [...variant.flags, ...GCC_AVX512] : variant.flags;
+}
+
+/**
+ * Whether a file is for this machine: what its processor can't run need not be compiled, and takes minutes. WEFT_ALL_ISAS compiles
+ * all of it, for images that run elsewhere; so do builds that treat warnings as errors.
+ * @param {string} file
+ * @param {NodeJS.ProcessEnv} env
+ * @param {string} cpuinfo  what /proc/cpuinfo says, or nothing
+ */
+export function runsHere(file, env, cpuinfo) {
+  const features = VARIANTS.find(({ ending }) => file.endsWith(ending))?.features;
+  if (!features || env.WEFT_ALL_ISAS || env.WEFT_WERROR || cpuinfo === '') return true;
+  const there = new Set(/^flags\s*:(.*)$/m.exec(cpuinfo)?.[1].split(' '));
+  return features.every(feature => there.has(feature));
+}
+
+function cpuinfo() {
+  try {
+    return readFileSync('/proc/cpuinfo', 'utf8');
+  } catch {
+    return '';                                             // not this kind of system
+  }
 }
 
 /** Intrinsics of AVX-512 and its kin in C++. In an emulated build it stands in front of the files that use them. */
@@ -119,7 +142,7 @@ export function includedFiles(file, searched) {
 /** Names the sources of the addon, all of them: one that was built elsewhere must carry the same. */
 export function sourceStamp() {
   const hash = createHash('sha256');
-  for (const part of ['addon', 'core']) {
+  for (const part of ['addon', 'core', 'cuda']) {
     for (const name of readdirSync(join(NATIVE, part), { recursive: true, encoding: 'utf8' }).sort()) {
       if (/\.(h|cpp)$/.test(name)) hash.update(`\0${part}/${name}\0`).update(readFileSync(join(NATIVE, part, name)));
     }
@@ -140,6 +163,7 @@ export function sourceStamp() {
  * @property {string[]} compile
  * @property {string[]} link
  * @property {boolean} [emulate]  compile files of AVX-512 and its kin against `emulation/`
+ * @property {boolean} [everywhere]  compile files of all instruction sets, whatever this processor has
  */
 
 /** One build of the native code with one set of flags, in one folder. */
@@ -149,6 +173,8 @@ class Build {
   #flags;
   #linkFlags;
   #emulate;
+  #everywhere;
+  #cpuinfo = cpuinfo();
   #parallel = availableParallelism();
   /** Objects of this build; the others in its folder are left over from earlier sources. @type {Set<string>} */
   #objects = new Set();
@@ -157,16 +183,17 @@ class Build {
    * @param {import('./requirements.mjs').Compiler} compiler
    * @param {Settings} settings
    */
-  constructor(compiler, { folder, compile, link, emulate = false }) {
+  constructor(compiler, { folder, compile, link, emulate = false, everywhere = emulate }) {
     this.#compiler = compiler;
     this.#folder = folder;
     this.#emulate = emulate;
+    this.#everywhere = everywhere;
     this.#flags = [...COMMON, ...compile];
     this.#linkFlags = ['-pthread', ...link, ...(process.platform === 'linux' ? ['-ldl'] : [])];
   }
 
   /**
-   * @param {'core' | 'replay' | 'addon' | 'bench' | 'emulation'} part
+   * @param {'core' | 'cuda' | 'replay' | 'addon' | 'bench' | 'emulation'} part
    * @param {string[]} [extra] flags of this part alone
    * @returns {Unit[]}
    */
@@ -178,7 +205,7 @@ class Build {
       .sort()
       .flatMap(name => {
         const variant = variantFlags(name, process.arch, this.#compiler.family);
-        if (!variant) return [];
+        if (!variant || !(this.#everywhere || runsHere(name, process.env, this.#cpuinfo))) return [];
         const source = join(folder, name);
         const stamp = name === 'stamp.cpp' ? [`-DWEFT_SOURCE_STAMP="${sourceStamp()}"`] : [];
         const flags = [...this.#flags, ...(this.#emulate ? emulatedFlags(variant) : variant), ...extra, ...stamp];
@@ -270,7 +297,7 @@ const EMULATED = { folder: inRoot('libs', 'kernels', 'build-emulated'), compile:
  */
 export async function buildNative(compiler, installed, beforeReplacing, settings = RELEASE) {
   const build = new Build(compiler, settings);
-  const core = build.units('core');
+  const core = [...build.units('core'), ...build.units('cuda')];
   const replay = build.units('replay');
   await build.compile([...core, ...replay]);
   await installed;
@@ -291,8 +318,8 @@ export async function buildNative(compiler, installed, beforeReplacing, settings
  */
 export async function linkPrebuilt(compiler) {
   const folder = inRoot('libs', 'kernels', 'build');
-  const build = new Build(compiler, { folder, compile: OPTIMIZED, link: [] });
-  const units = [...build.units('core'), ...build.units('addon', nodeApiFlags())];
+  const build = new Build(compiler, { folder, compile: OPTIMIZED, link: [], everywhere: true });
+  const units = [...build.units('core'), ...build.units('cuda'), ...build.units('addon', nodeApiFlags())];
   await build.compile(units);
   const alone = process.platform === 'linux' ? ['-static-libstdc++', '-static-libgcc', '-s'] : [];
   await build.link(`prebuilt-${ADDON}`, units, [...SHARED, ...alone], async () => {});
@@ -321,7 +348,7 @@ export async function buildKernelBench(compiler) {
 export async function buildSanitized(compiler, sanitizers) {
   const settings = sanitizedBuild(sanitizers);
   const build = new Build(compiler, settings);
-  const units = [...build.units('core'), ...build.units('replay')];
+  const units = [...build.units('core'), ...build.units('cuda'), ...build.units('replay')];
   await build.compile(units);
   if (!build.units('replay').length) return undefined;
   await build.link('weft-replay', units, [], async () => {});

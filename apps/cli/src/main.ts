@@ -3,6 +3,7 @@ import { describeError, parseInteger, toWeftError, VERSION, WeftError } from '@w
 import { Command, CommanderError, Option } from 'commander';
 import type { Api } from './api.js';
 import { remove, setAlias } from './commands/alias.js';
+import { doctor } from './commands/doctor.js';
 import { createKey, listKeys, revokeKey, type KeyOptions } from './commands/keys.js';
 import { list } from './commands/list.js';
 import type { Outcome } from './commands/outcome.js';
@@ -10,7 +11,7 @@ import { push, terminalProgress, type PushOptions } from './commands/push.js';
 import { answer, run, type RunOptions } from './commands/run.js';
 import { processes, usage, type UsageOptions } from './commands/status.js';
 import { apiOf, targetOptions, type TargetOptions } from './commands/target.js';
-import { optionError, resolveOptions, resolvePath, upOptions, withoutPostgres, withoutUnset, type UpOptions } from './options.js';
+import { DEFAULT_PORT, optionError, resolveOptions, resolvePath, upOptions, usualDataDir, withoutPostgres, withoutUnset, type UpOptions } from './options.js';
 import { up } from './up.js';
 
 /** Help and version are no failures; complaints are told as errors of ours. */
@@ -57,6 +58,14 @@ client(program, 'ps').description('executors: their load, and who owns their mem
 client(program, 'usage').description('requests and tokens').option('--group-by <groups>', 'any of tenant, adapter, model, key, status, hour, day, with commas', 'adapter')
   .option('--start <time>', 'Unix seconds, a day, or a time with its zone').option('--end <time>', 'likewise')
   .action((options: ClientOptions & UsageOptions) => show(options, usage(apiFor(options, 'tenant'), options)));
+
+program.command('doctor').description('what this machine has, what is missing, and what to do about it').allowExcessArguments(false)
+  .option('--data-dir <folder>', 'where Weft would keep what it makes (default ~/.weft)')
+  .addOption(new Option('--port <number>', 'where it would listen').argParser(integer('--port', 1)).default(DEFAULT_PORT))
+  .option('--json', 'for programs')
+  .action((options: ClientOptions & { dataDir?: string; port: number }) => show(options, doctor({
+    dataDir: resolvePath(options.dataDir, process.env) ?? usualDataDir(process.env), port: options.port, cudaDriver: process.env.WEFT_CUDA_DRIVER,
+  })));
 
 const keys = program.command('keys').description('keys of the API');
 client(keys, 'ls').description('those there are').action((options: ClientOptions) => show(options, listKeys(apiFor(options, 'admin'))));

@@ -43,7 +43,8 @@ const matching = (name: string, pattern: RegExp, rule: string) => (text: string)
 const key = (name: string) => matching(name, /^[\x21-\x7e]{1,512}$/, 'from 1 to 512 ASCII characters without blanks');
 /** `@`, `+` and `*` have other meanings in a model's id. */
 const modelName = matching('model-name', /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}$/, 'letters, digits, ".", "_", "-", ":" and "/", at most 255, a letter or digit first');
-const DEFAULT_PORT = 8080;
+const device = matching('device', /^(cpu|cuda:\d{1,2})$/, 'cpu or cuda:N, N being a GPU\'s number');
+export const DEFAULT_PORT = 8080;
 
 /** Every option can also be given as WEFT_… in the environment; the command line wins. */
 export function upOptions(): Option[] {
@@ -54,14 +55,14 @@ export function upOptions(): Option[] {
     new Option('--model <demo|folder|org/name>', 'the bundled demo, a folder with a Hugging Face checkpoint, or a model in the Hugging Face cache').default('demo'),
     new Option('--model-name <id>', 'id of the base in the API (default: from --model)').argParser(modelName),
     new Option('--adapters <folder>', 'every adapter folder in it is uploaded at the start'),
-    new Option('--device <device>', 'where the model runs').choices(['cpu']).default('cpu'),
+    new Option('--device <device>', 'where the model runs: cpu, or cuda:0, cuda:1, …').argParser(device).default('cpu'),
     new Option('--threads <number>', 'threads of the device (default: one a core)').argParser(integer('threads', 1)),
     new Option('--isa <name>', 'instruction set of the kernels, as avx2 or neon (default: the best that is there)'),
     new Option('--pool-bytes <bytes>', 'memory for KV and adapters (default: half of what is free)').argParser(integer('pool-bytes', 1)),
     new Option('--max-model-len <tokens>', 'longest context (default: what model and pool allow)').argParser(integer('max-model-len', 1)),
     new Option('--weights <type>', 'how weights are kept in memory; bf12 is bf16 without loss (default: as stored, bf16 as bf12)').choices(['bf12', 'bf16', 'f16', 'f32', 'int8']),
     new Option('--kv <type>', 'how keys and values are kept (default: f16); int8 halves their memory, and rounds').choices(['f16', 'int8']),
-    new Option('--activations <type>', 'what linear maps read: bf16 rounds, and is faster where the processor multiplies bf16').choices(['f32', 'bf16']).default('f32'),
+    new Option('--activations <type>', 'what linear maps read: bf16 rounds, and is faster where the device multiplies bf16 (default: f32, on a GPU bf16)').choices(['f32', 'bf16']),
     new Option('--packed-cache <on|off>', 'keep packed weights for the next start (default: on)').choices(['on', 'off']),
     new Option('--tuning <file>', 'JSON file with the tuning of this machine, as the bench writes it (default: fits the instruction set)'),
     new Option('--api-key <key>', 'the tenant key (default: the last one of this data directory, or a new one)').argParser(key('api-key')),

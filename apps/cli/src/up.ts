@@ -108,7 +108,7 @@ async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, m
     name: 'executor', level: LEVEL.executor,
     start: say => forkService(programOf('executor'), {
       ...serves, WEFT_EXECUTOR_LISTEN: executorAddress, WEFT_REGISTRY_ADDRESS: registryAddress, WEFT_DATA_DIR: dir.path, WEFT_THREADS: options.threads, WEFT_ISA: options.isa,
-      WEFT_POOL_BYTES: options.poolBytes, WEFT_MAX_MODEL_LEN: options.maxModelLen, WEFT_WEIGHTS: options.weights, WEFT_KV: options.kv,
+      WEFT_DEVICE: options.device,      WEFT_POOL_BYTES: options.poolBytes, WEFT_MAX_MODEL_LEN: options.maxModelLen, WEFT_WEIGHTS: options.weights, WEFT_KV: options.kv,
       WEFT_ACTIVATIONS: options.activations, WEFT_PACKED_CACHE: options.packedCache, WEFT_TUNING: options.tuning, WEFT_TRACE: options.trace,
     }, say, at => { executorAddress = at; }),
   });

@@ -1,5 +1,5 @@
 import { Env, WeftError } from '@weft/contracts';
-import type { EngineOptions } from '@weft/engine';
+import type { CudaOptions, EngineOptions } from '@weft/engine';
 import { usableThreads } from '@weft/kernels';
 
 export interface ExecutorConfig {
@@ -17,6 +17,8 @@ export interface ExecutorConfig {
   modelName: string | undefined;
   /** Packed adapters and weights are kept below it. */
   dataDir: string;
+  /** `cpu`, or a GPU. */
+  device: 'cpu' | CudaOptions;
   threads: number | undefined;
   /** cpu: instruction set other than the best one. */
   isa: string | undefined;
@@ -53,6 +55,7 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<ExecutorConfi
     modelDir: env.string('WEFT_MODEL'),
     modelName: env.optional('WEFT_MODEL_NAME'),
     dataDir: env.string('WEFT_DATA_DIR'),
+    device: deviceOf(env),
     threads: threadsOf(env.integer('WEFT_THREADS', { min: 1 })),
     isa: env.optional('WEFT_ISA'),
     tuningFile: env.optional('WEFT_TUNING'),
@@ -71,6 +74,15 @@ function hostAndPort(name: string, text: string): [string, number] {
   const match = /^(.+):(\d{1,5})$/.exec(text);
   if (!match || Number(match[2]) > 65_535) throw new WeftError('option_invalid', `${name} is ${JSON.stringify(text)}; it must be host:port`, { field: name });
   return [match[1]!, Number(match[2])];
+}
+
+/** WEFT_CUDA_DRIVER, WEFT_CUDA_MODULE, WEFT_CUBLASLT: files other than the usual ones. */
+function deviceOf(env: Env): ExecutorConfig['device'] {
+  const name = env.optional('WEFT_DEVICE') ?? 'cpu';
+  if (name === 'cpu') return name;
+  const ordinal = /^cuda:(\d{1,2})$/.exec(name)?.[1];
+  if (ordinal === undefined) throw new WeftError('option_invalid', `WEFT_DEVICE is ${JSON.stringify(name)}; it must be cpu or cuda:N`, { field: 'WEFT_DEVICE' });
+  return { ordinal: Number(ordinal), driver: env.optional('WEFT_CUDA_DRIVER'), module: env.optional('WEFT_CUDA_MODULE'), cublasLt: env.optional('WEFT_CUBLASLT'), deterministic: env.oneOf('WEFT_DETERMINISTIC', ['on', 'off']) === 'on' };
 }
 
 /** More threads than processors wait for one another in every op. */

@@ -19,6 +19,9 @@ export interface EventSink {
 /** Load as far as the engine knows it. */
 export type EngineLoad = Omit<executorV1.Load, 'draining' | 'submits' | 'promptTokens' | 'generatedTokens'>;
 
+/** Time for terminals to reach gateways when the device is lost. */
+const LAST_WORDS_MS = 500;
+
 /** Tokens per second are told as the mean over at least this long. */
 const RATE_WINDOW_S = 1;
 
@@ -43,21 +46,27 @@ export class EngineService implements EngineListener, ProbedEngine {
 
   /** Loads the model; from then on requests are served. */
   async open(log: (line: string) => void): Promise<void> {
-    const { modelDir, modelName, dataDir, threads, isa, tuningFile, weights, activations, kv, poolBytes, maxModelLen, packedCache, traceFile } = this.#config;
+    const { modelDir, modelName, dataDir, device, threads, isa, tuningFile, weights, activations, kv, poolBytes, maxModelLen, packedCache, traceFile } = this.#config;
     const host = await this.#openEngine({
       modelDir, modelNames: modelName === undefined ? [] : [modelName], adapterCacheDir: join(dataDir, 'adapters'),
       packedCacheDir: packedCache ? join(dataDir, 'weights') : undefined,
-      threads, isa, tuningFile, weights, activations, kv, poolBytes, maxModelLen, traceFile, log, listener: this,
+      device, threads, isa, tuningFile, weights, activations, kv, poolBytes, maxModelLen, traceFile, log, listener: this,
     });
     this.#host = host;
     const { config, geometry } = host.model;
-    const { name, isa: instructions, threads: used } = host.device;
+    const { name, isa: instructions, threads: used, description } = host.device;
     this.#description = {
-      baseDigest: geometry.digest, device: `${name} ${instructions} ${used} threads`, maxModelLen: host.maxModelLen,
+      baseDigest: geometry.digest, device: name === 'cpu' ? `${name} ${instructions} ${used} threads` : `${name} ${description} (${instructions})`, maxModelLen: host.maxModelLen,
       vocabSize: config.vocab, eosIds: config.eosIds, maxTopLogprobs: MAX_TOP_LOGPROBS, build: VERSION, pageBytes: host.pool.pageBytes,
       adapterSlots: host.engine.adapters.slots.total, executorId: this.#executorId,
     };
     this.#loaded();
+  }
+
+  /** Ends this process once its last answers are on their way: whoever watches it starts another, with a device that works. */
+  onDeviceLost(error: WeftError): void {
+    console.error(`executor: ${error.code} · ${error.message}`);
+    setTimeout(() => process.exit(1), LAST_WORDS_MS);
   }
 
   /** What is served here, once it is. */

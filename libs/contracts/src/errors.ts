@@ -34,7 +34,7 @@ export const ERRORS = {
   checkpoint_tensor_dtype: request(), checkpoint_not_finite: request(),
   tokenizer_invalid: request(), chat_template_missing: request(),
   option_invalid: request(), port_in_use: request(), data_dir_in_use: request(), database_refused: request(),
-  out_of_memory: server(507, false), insufficient_storage: server(507, false), device_error: server(500, false), list_invalid: server(500, false),
+  out_of_memory: server(507, false), insufficient_storage: server(507, false), device_error: server(500, false), device_unavailable: server(500, false), device_lost: server(500, false), list_invalid: server(500, false),
   image_corrupt: server(500, false), io_error: server(500, false),
 } as const satisfies Record<string, ErrorKind>;
 

@@ -219,7 +219,7 @@ export class Engine {
   async #commit(step: Step): Promise<void> {
     let results: StepResults | null = null;
     let failure: WeftError | null = null;
-    try { results = await step.done; } catch (error) { failure = toWeftError(error); }
+    try { results = await step.done; } catch (error) { failure = this.#deviceFailure(toWeftError(error)); }
     this.#completedStep = step.batch.step;
     const events: TokenEvent[] = [];
     const ended: [RequestState, WeftError | null][] = [];
@@ -234,6 +234,13 @@ export class Engine {
     for (const [state, error] of ended) this.#end(state, error ? 'error' : 'done', error ?? undefined);
     this.#reclaim();
     this.#parts.afterStep?.(this);
+  }
+
+  /** What a request is told of a failed step. A lost device takes all that is on it along: another executor can run it again. */
+  #deviceFailure(error: WeftError): WeftError {
+    if (error.code !== 'device_lost') return error;
+    queueMicrotask(() => this.#parts.listener.onDeviceLost?.(error));
+    return new WeftError('executor_lost', 'the executor lost its device', { cause: error, retryAfterMs: 1000 });
   }
 
   /** Applies what an entry's rows say. Returns the error that ends its request, if there is one. */
@@ -346,6 +353,7 @@ export class Engine {
     } catch (error) {
       this.adapters.abortLoad(adapter);
       const cause = toWeftError(error);
+      this.#deviceFailure(cause);
       const failure = new WeftError('adapter_not_ready', `adapter ${adapter.digest} could not be loaded: ${cause.message}`, { cause, retryAfterMs: 1000 });
       // None of them runs: who runs holds its adapters. One that has run before would be tried again for ever.
       for (const state of [...this.#requests.values()]) if (state.adapters.includes(adapter)) this.#end(state, 'error', failure);

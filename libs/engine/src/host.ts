@@ -1,7 +1,7 @@
 /** Puts an engine together on a real device: model, pool, runner, loader. The executor and plain scripts start here. */
 import { readBaseText, type BaseGeometry, type BaseText } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, createCpuDevice, readTuning, type Device, type WeightType } from '@weft/kernels';
+import { BLOCK_TOKENS, createCpuDevice, createCudaDevice, readTuning, type CudaDeviceOptions, type Device, type WeightType } from '@weft/kernels';
 import { AdapterLibrary } from './adapter-library.js';
 import { slotWords } from './adapter-slots.js';
 import { openCheckpoint } from './checkpoint/index.js';
@@ -17,6 +17,9 @@ import { DeviceRunner } from './runner.js';
 import { blocksFor } from './sequence.js';
 import { StepTracer } from './trace.js';
 
+/** A GPU. */
+export type CudaOptions = Omit<CudaDeviceOptions, 'threads'>;
+
 export interface EngineOptions {
   /** A folder with a Hugging Face checkpoint. */
   modelDir: string;
@@ -27,6 +30,8 @@ export interface EngineOptions {
   /** Where packed weights are kept between starts; they are packed at every start if it is not given. */
   packedCacheDir?: string;
   listener: EngineListener;
+  /** This processor where it is not given. */
+  device?: 'cpu' | CudaOptions;
   threads?: number;
   isa?: string;
   /** A JSON file with the machine's tuning (kernels/src/tuning.ts). */
@@ -80,16 +85,17 @@ export async function createEngine(options: EngineOptions): Promise<EngineHost> 
   checkNumbers(options);
   const checkpoint = await openCheckpoint(options.modelDir);
   const tuning = options.tuningFile === undefined ? undefined : await readTuning(options.tuningFile);
-  const device = createCpuDevice({ threads: options.threads, isa: options.isa, tuning });
+  const { threads, isa } = options, cuda = options.device === 'cpu' ? undefined : options.device;
+  const device = cuda ? createCudaDevice({ ...cuda, threads }) : createCpuDevice({ threads, isa, tuning });
   const packedCache = options.packedCacheDir === undefined ? undefined : new PackedCache(options.packedCacheDir, log);
   const release = async (): Promise<void> => {
     await packedCache?.close();
     device.close();
   };
   try {
-    const { weights, activations, kv, maxModelLen } = options;
+    const { weights, activations = cuda ? 'bf16' : 'f32', kv, maxModelLen } = options;
     return await assemble(options, device, await loadModel(device, checkpoint, {
-      weights, activations, kv, maxModelLen,
+      weights, activations, kv, maxModelLen, availableBytes: device.freeBytes() || undefined,
       partition: { rank: 0, size: 1 }, digestCacheDir: options.adapterCacheDir, packedCache, log,
     }), await readBaseText(options.modelDir), log, release);
   } catch (error) {
@@ -110,7 +116,8 @@ async function assemble(
 ): Promise<EngineHost> {
   const stepTokens = options.stepTokens ?? DEFAULT_STEP_TOKENS;
   const maxSequences = Math.min(options.maxSequences ?? DEFAULT_MAX_SEQUENCES, stepTokens);
-  const pages = planPool(model.kv.pageBytes, options.poolBytes, availableMemoryBytes(), log);
+  const ownBytes = device.freeBytes();
+  const pages = planPool(model.kv.pageBytes, options.poolBytes, ownBytes || availableMemoryBytes(), log, ownBytes > 0);
   // A sequence must fit into the pool with one page to spare for the block that is being written.
   const maxModelLen = Math.min(options.maxModelLen ?? model.config.maxPositions, model.config.maxPositions, pages * BLOCK_TOKENS);
   if (maxModelLen < (options.maxModelLen ?? 0)) {
@@ -142,6 +149,7 @@ async function assemble(
   const library: AdapterLibrary = new AdapterLibrary({
     engine, base, baseText, pages: { pageBytes: model.kv.pageBytes, partition: { rank: 0, size: 1 } }, cacheDir: options.adapterCacheDir, log,
   });
+  await runner.ready;
   engine.start();
   return {
     engine, model, device, maxModelLen, pool, base, baseText, library,

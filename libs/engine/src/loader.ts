@@ -27,7 +27,7 @@ export class ImageLoader implements AdapterLoader {
       await this.#read(entry, places);
     }
     const { layers, sites } = this.model.geometry;
-    this.runner.tableOf(slot).set(adapterTables(entry.image.index, places, { layers, nSites: sites.length, slotWords: this.runner.shape.slotWords }));
+    await this.runner.bind(slot, adapterTables(entry.image.index, places, { layers, nSites: sites.length, slotWords: this.runner.shape.slotWords }));
   }
 
   #read({ image: { file, index } }: AdapterEntry, places: Int32Array): Promise<void> {

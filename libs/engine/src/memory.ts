@@ -44,10 +44,17 @@ export function availableMemoryBytes(): number {
   return Math.min(meminfo ? Number(meminfo[1]) * 1024 : freemem(), ...cgroups().map(leftIn));
 }
 
-/** Pages of the pool: what was asked for, or half of what is left. Says the sum. Throws out_of_memory. */
-export function planPool(pageBytes: number, askedBytes: number | undefined, availableBytes: number, log: (line: string) => void): number {
+/** What is left to activations and libraries on a device with memory of its own, where nothing but the pool may take the rest. */
+const DEVICE_RESERVE_BYTES = 1.5 * GiB;
+
+/**
+ * Pages of the pool: what was asked for, or half of what the host has left, or nearly all that a device with memory of its own
+ * has. Says the sum. Throws out_of_memory.
+ */
+export function planPool(pageBytes: number, askedBytes: number | undefined, availableBytes: number, log: (line: string) => void, ownMemory = false): number {
   const mb = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
-  const bytes = askedBytes ?? Math.min((availableBytes - RESERVE_BYTES) / 2, LARGEST_DEFAULT_BYTES);
+  const unasked = ownMemory ? (availableBytes - DEVICE_RESERVE_BYTES) * 0.9 : Math.min((availableBytes - RESERVE_BYTES) / 2, LARGEST_DEFAULT_BYTES);
+  const bytes = askedBytes ?? unasked;
   const pages = Math.floor(bytes / pageBytes);
   if (askedBytes !== undefined && askedBytes > availableBytes) {
     throw new WeftError('out_of_memory', `the pool was asked to take ${mb(askedBytes)}; ${mb(availableBytes)} are left`, { field: 'pool-bytes', limit: availableBytes });
@@ -55,6 +62,6 @@ export function planPool(pageBytes: number, askedBytes: number | undefined, avai
   if (pages < 2) {
     throw new WeftError('out_of_memory', `the pool needs at least two pages of ${mb(pageBytes)}; ${mb(Math.max(bytes, 0))} are there for it`, { field: 'pool-bytes', limit: availableBytes });
   }
-  log(`pool: ${pages} pages of ${(pageBytes / 1024).toFixed(0)} KiB = ${mb(pages * pageBytes)}${askedBytes === undefined ? ` (half of the ${mb(availableBytes)} that are left)` : ''}`);
+  log(`pool: ${pages} pages of ${(pageBytes / 1024).toFixed(0)} KiB = ${mb(pages * pageBytes)}${askedBytes === undefined ? ` (${ownMemory ? 'most' : 'half'} of the ${mb(availableBytes)} that are left)` : ''}`);
   return pages;
 }

@@ -82,4 +82,6 @@ export interface Terminal {
 export interface EngineListener {
   onStep(step: number, events: TokenEvent[]): void;
   onTerminal(terminal: Terminal): void;
+  /** Nothing runs here any more, whatever is asked; all requests that ran have ended with `executor_lost`. */
+  onDeviceLost?(error: WeftError): void;
 }

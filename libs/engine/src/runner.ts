@@ -67,8 +67,8 @@ export class DeviceRunner implements StepRunner {
   readonly tables: DeviceBuffer;
   readonly #frames: FrameBuffers[];
   readonly #lists: StepLists;
-  /** Forward, then sample. */
-  readonly #whole: CommandList;
+  /** Forward, then sample, for steps of up to so many rows; in ascending order. */
+  readonly #wholes: readonly { tokens: number; list: CommandList }[];
   readonly #owned: DeviceBuffer[] = [];
   #turn = 0;
 
@@ -91,7 +91,7 @@ export class DeviceRunner implements StepRunner {
       maskRows: 0, maskWords: Math.ceil(model.config.vocab / 32),
     };
     this.#lists = model.record(context);
-    this.#whole = CommandList.concat(this.#lists.forward, this.#lists.sample);
+    this.#wholes = this.#lists.buckets.map(({ tokens, forward, sample }) => ({ tokens, list: CommandList.concat(forward, sample) }));
     this.#frames = [0, 1].map(i => {
       const frame = alloc(this.layout.words * 4, `frame ${i}`);
       const results = alloc(capacity.logits * RESULT_WORDS * 4, `results ${i}`);
@@ -104,9 +104,14 @@ export class DeviceRunner implements StepRunner {
     });
   }
 
-  /** The host's view of an adapter slot's table. */
-  tableOf(slot: number): Int32Array {
-    return new Int32Array(this.device.host(this.tables), slot * this.shape.slotWords * 4, this.shape.slotWords);
+  /** Settles when lists can be submitted. */
+  get ready(): Promise<void> { return this.#lists.ready; }
+
+  /** Writes an adapter slot's table. */
+  bind(slot: number, table: Int32Array): Promise<void> {
+    const { slotWords } = this.shape;
+    new Int32Array(this.device.host(this.tables), slot * slotWords * 4, slotWords).set(table);
+    return this.device.upload(this.tables, slot * slotWords * 4, slotWords * 4);
   }
 
   submit(batch: Batch): Step {
@@ -115,8 +120,9 @@ export class DeviceRunner implements StepRunner {
     writer.write(batch);
     const options = { bindings: { frame, results, hidden }, timed: this.tracer !== null };
     // Nothing has to arrive between the two lists in this step, so they cross together.
-    const done = this.device.submit(this.#whole, options).then(result => {
-      this.tracer?.step(batch, this.#whole, result);
+    const { list } = this.#wholes.find(({ tokens }) => tokens >= batch.rows)!;
+    const done = this.device.submit(list, options).then(result => {
+      this.tracer?.step(batch, list, result);
       return reader;
     });
     return { batch, done };

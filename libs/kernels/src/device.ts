@@ -33,11 +33,17 @@ export interface DeviceStats {
 }
 
 export interface Device {
-  readonly name: string;              // 'cpu'
-  readonly isa: string;               // 'avx512', 'avx2', 'portable', 'neon'
+  readonly name: string;              // 'cpu', 'cuda:0'
+  readonly isa: string;               // 'avx512', 'avx2', 'portable', 'neon', 'sm_90'
+  /** For people: 'NVIDIA H100 80GB HBM3'. */
+  readonly description: string;
   readonly threads: number;
   /** Names how packed weights lie in memory: what one device packed another of the same `packing` can load. */
   readonly packing: string;
+  /** How `packLinear` lays matrices out: panels of 32 outputs (0), or plain rows (1). int8 always has panels. */
+  readonly linearLayout: 0 | 1;
+  /** Whether a step runs best by a list that was recorded for about as many rows as it has. */
+  readonly bucketed: boolean;
 
   /** Zeroed, aligned to 4 KiB; for the arena and large buffers backed lazily by huge pages. WeftError out_of_memory. */
   alloc(bytes: number, label: string): DeviceBuffer;
@@ -46,10 +52,18 @@ export interface Device {
   /** The buffer with an id. */
   buffer(id: number): DeviceBuffer;
   /**
-   * The buffer's memory as seen by the host (frames, results, tables); only where the device shares memory, and for
-   * buffers up to 4 GiB. What a submitted list reads must not change before its promise settles: indices are checked when their op begins.
+   * The buffer's memory as seen by the host (frames, results, tables), for buffers up to 4 GiB. What a submitted list reads
+   * must not change before its promise settles: indices are checked when their op begins. A device with memory of its own
+   * takes a bound frame and masks when a list begins and gives results and hidden rows when it ends; everything else goes by
+   * `upload` and `download`, which are nothing where memory is shared.
    */
   host(buffer: DeviceBuffer): ArrayBuffer;
+  /** What the host wrote reaches the device, in turn with submitted lists. */
+  upload(buffer: DeviceBuffer, offset: number, bytes: number): Promise<void>;
+  /** What the device wrote reaches the host, in turn with submitted lists. */
+  download(buffer: DeviceBuffer, offset: number, bytes: number): Promise<void>;
+  /** Free bytes of the device's own memory; 0 where it is the host's. */
+  freeBytes(): number;
 
   /**
    * Packs rows of checkpoint matrices, one after another, into panels of 32 outputs (see op `linear`; int8: DType), straight

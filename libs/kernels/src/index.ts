@@ -1,10 +1,10 @@
 export * from './adapter-table.js';
 export { CommandList, at, bound } from './command-list.js';
 export * from './cost.js';
-export { createCpuDevice, type CpuDeviceOptions } from './cpu-device.js';
 export * from './device.js';
 export * from './frame.js';
-export { crc32c, usableThreads } from './native.js';
+export { crc32c, inspectCudaDriver, usableThreads, type CudaDriver } from './native.js';
+export { createCpuDevice, createCudaDevice, CUDA_MODULE, type CpuDeviceOptions, type CudaDeviceOptions } from './native-device.js';
 export type { Op, OpArgs, Ref } from './op.js';
 export * from './ops.js';
 export { record, type Tolerance } from './recording.js';

@@ -13,12 +13,17 @@ export const PackLayout = { panels: 0, rows: 1 } as const;
 /** Buffers and programs are named by numbers that are never used again. Every method throws NativeError. */
 export interface NativeDevice {
   readonly isa: string;
+  readonly description: string;
   readonly threads: number;
   alloc(bytes: number, label: string): number;
   /** Ends every view of the buffer; its memory goes when no submitted list needs it. */
   free(buffer: number): void;
   /** Always the same ArrayBuffer for a buffer. */
   host(buffer: number): ArrayBuffer;
+  upload(buffer: number, offset: number, bytes: number): Promise<void>;
+  download(buffer: number, offset: number, bytes: number): Promise<void>;
+  /** Of the device's own memory; 0 where it is the host's. */
+  freeBytes(): number;
   /** Reads and checks a recorded list. */
   compile(words: Uint32Array): number;
   release(program: number): void;
@@ -34,13 +39,20 @@ export interface NativeDevice {
   close(): void;
 }
 
+/** threads 0: as many as this process may use. isa '': the best of this processor. */
+export interface NativeCpuOptions { kind: 'cpu'; threads: number; isa: string; tuning?: Tuning | undefined }
+export interface NativeCudaOptions { kind: 'cuda'; threads: number; ordinal: number; driver: string; module: string; cublasLt: string; deterministic: boolean }
+
+/** What an NVIDIA driver has. version 13000: it supports CUDA 13.0. */
+export interface CudaDriver { version: number; gpus: { name: string; isa: string; bytes: number }[] }
+
 export interface NativeModule {
-  /** threads 0: as many as this process may use. isa '': the best of this processor. */
-  CpuDevice: new (threads: number, isa: string, tuning?: Tuning) => NativeDevice;
+  Device: new (options: NativeCpuOptions | NativeCudaOptions) => NativeDevice;
   /** Names the sources that it was built from. */
   stamp: string;
   /** Threads that run at once. */
   usableThreads(): number;
+  inspectDriver(driver: string): CudaDriver;
   /** Names what `pack` makes of a matrix. */
   packLayoutVersion: number;
   crc32c(bytes: Uint8Array): number;
@@ -82,6 +94,9 @@ export function nativeModule(): NativeModule {
 
 /** CRC-32C (Castagnoli) of some bytes. */
 export const crc32c = (bytes: Uint8Array): number => native(() => nativeModule().crc32c(bytes));
+
+/** The NVIDIA driver and its GPUs. Throws device_unavailable when there is none. */
+export const inspectCudaDriver = (driver = 'libcuda.so.1'): CudaDriver => native(() => nativeModule().inspectDriver(driver));
 
 /** Threads that can run at once: what the machine, this process's affinity mask and the container's limit leave. */
 export const usableThreads = (): number => native(() => nativeModule().usableThreads());

@@ -14,8 +14,8 @@ export type Dim<D extends string = string> = D | number;
 
 export type OperandKind = 'rows' | 'packed' | 'arena' | 'table';
 export type Elem = 'f32' | 'i32' | 'byte';
-/** `out`: written only; `inout`: read and written. */
-export type Access = 'in' | 'out' | 'inout';
+/** `out`: written only; `inout`: read and written; `scratch`: room that a kernel may use, with nothing in it for others. */
+export type Access = 'in' | 'out' | 'inout' | 'scratch';
 
 export interface Operand<D extends string = string, Optional extends boolean = boolean> {
   readonly kind: OperandKind;
@@ -80,6 +80,7 @@ export const table = <N extends string, W extends string>(slots: N, words: W): O
 
 export const optional = <T extends { optional: boolean }>(operand: T): Omit<T, 'optional'> & { readonly optional: true } => ({ ...operand, optional: true });
 export const out = <T extends { access: Access }>(operand: T): T => ({ ...operand, access: 'out' });
+export const scratch = <T extends { access: Access }>(operand: T): T => ({ ...operand, access: 'scratch' });
 export const inout = <T extends { access: Access }>(operand: T): T => ({ ...operand, access: 'inout' });
 
 export interface Op<

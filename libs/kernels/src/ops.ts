@@ -15,7 +15,7 @@
  * - What an op writes overlaps none of its other operands.
  * - A row's result never depends on which other rows run, how many threads run, or how a prompt was cut into chunks.
  */
-import { arena, counts, f32, inout, mat, op, optional, out, packed, table, typed, u32, vec } from './op.js';
+import { arena, counts, f32, inout, mat, op, optional, out, packed, scratch, table, typed, u32, vec } from './op.js';
 import { GROUP_WORDS, RESULT_WORDS, SAMPLE_WORDS, SEGMENT_WORDS, SLOT_WORDS } from './frame.js';
 
 /**
@@ -76,16 +76,17 @@ export const headNorm = op(4, 'headNorm', {
  * y[t] = W x[t] + b, or y[t] += W x[t] + b with `accumulate`.
  *
  * W [n, k] is packed as [ceil(n/32)][k][32] of its dtype, bf16 as [ceil(n/32)][ceil(k/2)][32][2]; what is beyond n and k is
- * zero. Outputs stand in lanes and K runs sequentially in f32, so a row's bits don't depend on how many rows there are.
- * bf16 rows with bf16 weights are multiplied as the instruction set does best, in an order that K alone fixes. int8 is
+ * zero. `layout` 1: plain rows [n][k], for devices that want them so (Device.linearLayout); not int8, not bf12.
+ * Outputs stand in lanes and K runs sequentially in f32, so a row's bits don't depend on how many rows there are. bf16 rows with bf16 weights are multiplied as the instruction set does best, in an order that K alone fixes. int8 is
  * `linearInt8`'s.
  * Bytes: n·k·size once per step.  Flops: 2·rows·n·k.
  */
 export const linear = op(5, 'linear', {
-  x: typed('rows', 'k', 'ldx', 'xType'), w: packed('n', 'k', 'dtype'), b: optional(vec('f32', 'n')),
+  x: typed('rows', 'k', 'ldx', 'xType'), w: packed('n', 'k', 'dtype', 'layout'), b: optional(vec('f32', 'n')),
   y: inout(mat('f32', 'rows', 'n', 'ldy')),
 }, {
   count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, n: u32, k: u32, ldx: u32, ldy: u32, dtype: u32, accumulate: u32, xType: u32,
+  layout: u32,
 });
 
 /** Bytes of W [n, k], packed. */
@@ -139,7 +140,7 @@ export const kvWrite = op(7, 'kvWrite', {
 export const attention = op(8, 'attention', {
   q: mat('f32', 'rows', 'width', 'ldq'), out: out(typed('rows', 'width', 'ldo', 'outType')), positions: vec('i32', 'rows'),
   segments: mat('i32', 'nSegments', SEGMENT_WORDS), pages: vec('i32', 'tableSize'), arena: arena('nPages', 'pageBytes'),
-  partials: optional(out(mat('f32', 'nPartials', 'ldPartials'))),
+  partials: optional(scratch(mat('f32', 'nPartials', 'ldPartials'))),
 }, {
   count: counts('rows'), rows: u32, segmentCount: counts('nSegments'), heads: u32, kvHeads: u32, dim: u32, width: u32, ldq: u32, ldo: u32,
   nSegments: u32, tableSize: u32, nPages: u32, pageBytes: u32, layerOffset: u32, planeStride: u32, headStride: u32,

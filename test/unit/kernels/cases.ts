@@ -134,7 +134,7 @@ export const CASES: Case[] = [
     op: OPS.linear,
     args: {
       x: f32(3 * DIM), w: bf16(64 * DIM), b: f32(VOCAB), y: f32(2 * 44 + VOCAB),
-      count: 0, countFrom: 0, rows: 3, n: VOCAB, k: DIM, ldx: DIM, ldy: 44, dtype: 1, accumulate: 0, xType: 0,
+      count: 0, countFrom: 0, rows: 3, n: VOCAB, k: DIM, ldx: DIM, ldy: 44, dtype: 1, accumulate: 0, xType: 0, layout: 0,
     },
     wrong: [],
   },

@@ -16,7 +16,7 @@ test('an op is recorded as code, length, operands, params', () => {
 test('an absent operand is the null reference, f32 params keep their bits', () => {
   const list = new CommandList();
   const x = at(buffer(20));
-  list.add(linear, { x, w: x, y: x, count: 0, countFrom: 0, rows: 1, n: 1, k: 1, ldx: 1, ldy: 1, dtype: 0, accumulate: 0, xType: 0 });
+  list.add(linear, { x, w: x, y: x, count: 0, countFrom: 0, rows: 1, n: 1, k: 1, ldx: 1, ldy: 1, dtype: 0, accumulate: 0, xType: 0, layout: 0 });
   expect([...list.words.subarray(6, 8)]).toEqual([0, 0]);
 });
 

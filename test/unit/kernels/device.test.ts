@@ -18,7 +18,7 @@ const copy = (list: CommandList, from: DeviceBuffer, to: DeviceBuffer, values: n
 function slowList(d: Device, ms: number): CommandList {
   const n = 1024, x = d.alloc(n * 4, 'x'), w = d.alloc(n * n * 4, 'w'), y = d.alloc(n * 4, 'y');
   const list = new CommandList();
-  for (let i = 0; i < ms * 4; i++) list.add(linear, { x: at(x), w: at(w), y: at(y), count: 0, countFrom: 0, rows: 1, n, k: n, ldx: n, ldy: n, dtype: 0, accumulate: 0, xType: 0 });
+  for (let i = 0; i < ms * 4; i++) list.add(linear, { x: at(x), w: at(w), y: at(y), count: 0, countFrom: 0, rows: 1, n, k: n, ldx: n, ldy: n, dtype: 0, accumulate: 0, xType: 0, layout: 0 });
   return list;
 }
 

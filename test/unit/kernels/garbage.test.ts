@@ -10,7 +10,7 @@ const EDGES = [0, 1, 2, 15, 16, 17, 31, 32, 64, 255, 0xffff, 0x7fffffff, 0x80000
 test('random and changed lists are run or refused with their op named', async () => {
   const next = random(11);
   const below = (n: number): number => Math.floor(next() * n);
-  const device = new (nativeModule().CpuDevice)(2, '');
+  const device = new (nativeModule().Device)({ kind: 'cpu', threads: 2, isa: '' });
   const sizes = [64, 4096, 1 << 16, 1 << 20];
   const buffers = Array.from({ length: 8 }, (_, i) => device.alloc(sizes[i % sizes.length]!, `b${i}`));
   const bindings = new Uint32Array(FIRST_BUFFER_ID);
@@ -48,7 +48,7 @@ test('random and changed lists are run or refused with their op named', async ()
 test.each(isas)('changed words of a real step on %s', async isa => {
   const owner = deviceOf({ isa, threads: 2 });
   const step = tinyStep(owner);
-  const device = new (nativeModule().CpuDevice)(2, isa);
+  const device = new (nativeModule().Device)({ kind: 'cpu', threads: 2, isa });
   // The same buffers under the native device, contents included.
   const ids = new Map(step.buffers.map(buffer => {
     const id = device.alloc(buffer.bytes, buffer.label);
@@ -82,7 +82,7 @@ test.each(isas)('changed words of a real step on %s', async isa => {
 });
 
 test('arguments of wrong types are refused', async () => {
-  const device = new (nativeModule().CpuDevice)(1, '') as unknown as Record<string, (...args: unknown[]) => unknown>;
+  const device = new (nativeModule().Device)({ kind: 'cpu', threads: 1, isa: '' }) as unknown as Record<string, (...args: unknown[]) => unknown>;
   const junk = (): unknown[] => [
     undefined, null, true, '', 'x\0y', -1, 1.5, NaN, Infinity, 2 ** 53, 2 ** 31, 16, 17, 1n, Symbol('s'), {}, [], [null], [{}], () => 1, new Uint8Array(3), new Uint32Array(16),
     new Int32Array(2), new Float64Array(1), new ArrayBuffer(8), new SharedArrayBuffer(8), new Proxy({}, { get: () => { throw new Error('no'); } }),
@@ -91,7 +91,7 @@ test('arguments of wrong types are refused', async () => {
   const next = random(3);
   device.alloc!(4096, 'a');
   for (let round = 0; round < 4000; round++) {
-    for (const method of ['alloc', 'free', 'host', 'compile', 'release', 'submit', 'pack', 'loadPages', 'stats']) {
+    for (const method of ['alloc', 'free', 'host', 'upload', 'download', 'compile', 'release', 'submit', 'pack', 'loadPages', 'stats']) {
       const all = junk();
       const args = Array.from({ length: Math.floor(next() * 9) }, () => all[Math.floor(next() * all.length)]);
       try {
@@ -101,11 +101,12 @@ test('arguments of wrong types are refused', async () => {
       }
     }
   }
-  const { CpuDevice } = nativeModule();
-  const call = CpuDevice as unknown as (...args: unknown[]) => unknown;
-  expect(() => call(1, '')).toThrow();
+  const { Device } = nativeModule();
+  const call = Device as unknown as (...args: unknown[]) => unknown;
+  expect(() => call({ kind: 'cpu', threads: 1, isa: '' })).toThrow();
   expect(() => device.alloc!.call({}, 1, 'x')).toThrow();
-  expect(() => device.alloc!.call(Object.create(CpuDevice.prototype), 1, 'x')).toThrow();
-  for (const value of junk()) expect(() => new CpuDevice(value as number, value as string)).toThrow();
+  expect(() => device.alloc!.call(Object.create(Device.prototype), 1, 'x')).toThrow();
+  for (const value of junk()) expect(() => new Device({ kind: 'cpu', threads: value as number, isa: value as string })).toThrow();
+  for (const value of junk()) expect(() => new Device(value as { kind: 'cpu'; threads: number; isa: string })).toThrow();
   device.close!();
 });

@@ -1,5 +1,5 @@
 /** Runs single ops on every device that this machine can make. */
-import { CommandList, HEADER_WORDS, Header, at, createCpuDevice, type Device, type Op, type OpArgs, type Tuning } from '@weft/kernels';
+import { CommandList, DType, HEADER_WORDS, Header, at, createCpuDevice, createCudaDevice, type Device, type Op, type OpArgs, type Tuning } from '@weft/kernels';
 
 export type Values = Float32Array | Int32Array | Uint8Array | Uint16Array | Uint32Array;
 
@@ -27,8 +27,12 @@ const supports = (isa: string): boolean => {
   }
 };
 
+/** A driver for CUDA devices, the emulated one as a rule: then all that runs here runs on cuda:0. */
+const cudaDriver = process.env.WEFT_TEST_CUDA_DRIVER;
+export const CUDA = 'cuda';
+
 /** Instruction sets that run here; portable is always one of them. */
-export const isas: readonly string[] = ['portable', 'avx2', 'avx512', 'avx512bf16', 'amx', 'neon'].filter(supports);
+export const isas: readonly string[] = cudaDriver ? [CUDA] : ['portable', 'avx2', 'avx512', 'avx512bf16', 'amx', 'neon'].filter(supports);
 
 /** Every instruction set with one thread and with two. */
 export const variants: readonly Variant[] = isas.flatMap(isa => [1, 2].map(threads => ({ isa, threads })));
@@ -44,13 +48,43 @@ const devices = new Map<string, Device>();
 /** A device that lives as long as the test file's process. */
 export function deviceOf({ isa, threads, tuning }: Variant): Device {
   const key = `${isa}/${threads}/${JSON.stringify(tuning)}`;
-  const known = devices.get(key) ?? createCpuDevice({ isa, threads, tuning });
+  const known = devices.get(key) ?? (isa === CUDA ? createCudaDevice({ driver: cudaDriver, module: process.env.WEFT_TEST_CUDA_MODULE ?? cudaDriver, threads, deterministic: true })
+    : createCpuDevice({ isa, threads, tuning }));
   devices.set(key, known);
   return known;
 }
 
+const PANEL = 32;
+
+/** Plain rows [n][k] of a matrix in panels, for devices that read no panels. */
+function plainRows(panels: Uint8Array, n: number, k: number, dtype: number): Uint8Array {
+  const size = dtype === DType.f32 ? 4 : 2, depth = dtype === DType.bf16 ? 2 : 1, steps = Math.ceil(k / depth);
+  const rows = new Uint8Array(n * k * size);
+  for (let o = 0; o < n; o++) {
+    for (let i = 0; i < k; i++) {
+      const at = (((Math.floor(o / PANEL) * steps + Math.floor(i / depth)) * PANEL + o % PANEL) * depth + i % depth) * size;
+      rows.set(panels.subarray(at, at + size), (o * k + i) * size);
+    }
+  }
+  return rows;
+}
+
+/** The arguments as the device wants its matrices. */
+function adapted<A extends object>(device: Device, op: Op, args: A): A {
+  const given = args as Record<string, Values | number | null | undefined>;
+  for (const [name, { kind, rows, cols, dtype, layout }] of Object.entries(op.operands)) {
+    const panels = given[name];
+    if (device.linearLayout === 0 || kind !== 'packed' || layout === undefined || given[layout] !== 0 || !(panels instanceof Uint8Array)) continue;
+    const type = given[dtype!] as number;
+    if (type > DType.f16) continue;
+    return { ...args, [name]: plainRows(panels, given[rows as string] as number, given[cols as string] as number, type), [layout]: 1 };
+  }
+  return args;
+}
+
 /** Runs one op. A count param c other than 0 is looked up in `header`. Throws what `submit` rejects with. */
-export async function runOp<T extends Op, A extends ValueArgs<T>>(device: Device, op: T, args: A & ValueArgs<T>, header: HeaderValues = {}): Promise<Outputs<A>> {
+export async function runOp<T extends Op, A extends ValueArgs<T>>(device: Device, op: T, values: A & ValueArgs<T>, header: HeaderValues = {}): Promise<Outputs<A>> {
+  const args = adapted(device, op, values);
   const frame = device.alloc(HEADER_WORDS * 4, 'frame');
   const words = new Int32Array(device.host(frame));
   for (const [name, value] of Object.entries(header)) words[Header[name as keyof typeof Header]] = value;
@@ -64,9 +98,11 @@ export async function runOp<T extends Op, A extends ValueArgs<T>>(device: Device
     return [[name, { buffer, values }] as const];
   }));
   try {
+    for (const { buffer } of buffers.values()) await device.upload(buffer, 0, buffer.bytes);
     const refs = Object.fromEntries([...buffers].map(([name, { buffer }]) => [name, at(buffer)]));
     const params = Object.fromEntries(Object.keys(op.params).map(name => [name, given[name]]));
     await device.submit(new CommandList().add(op, { ...params, ...refs } as unknown as OpArgs<T>), { bindings: { frame } });
+    for (const { buffer } of buffers.values()) await device.download(buffer, 0, buffer.bytes);
     return Object.fromEntries([...buffers].map(([name, { buffer, values }]) => {
       const copy = device.host(buffer).slice(0, values.byteLength);
       return [name, new (values.constructor as new (memory: ArrayBuffer) => Values)(copy)];

@@ -42,7 +42,7 @@ export function chain(device: Device): { list: CommandList; result: () => Uint32
   const w = alloc(n * n, 'w'), norm = alloc(n, 'norm'), x = alloc(rows * n, 'x'), y = alloc(rows * n, 'y');
   const list = new CommandList();
   for (let i = 0; i < 150; i++) {
-    list.add(linear, { x: at(x), w: at(w), y: at(y), count: 0, countFrom: 0, rows, n, k: n, ldx: n, ldy: n, dtype: 0, accumulate: i % 2, xType: 0 });
+    list.add(linear, { x: at(x), w: at(w), y: at(y), count: 0, countFrom: 0, rows, n, k: n, ldx: n, ldy: n, dtype: 0, accumulate: i % 2, xType: 0, layout: 0 });
     list.add(rmsNorm, { r: at(y), w: at(norm), y: at(x), count: 0, rows, srcRows: rows, dim: n, ldr: n, ldAdd: n, ldy: n, eps: 1e-5, plusOne: 1, yType: 0 });
   }
   return { list, result: () => new Uint32Array(device.host(x)).slice() };

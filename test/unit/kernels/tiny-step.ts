@@ -90,7 +90,7 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
     list.add(OPS.loraExpand, { ...common, y, dOut, ldy: dOut, outOffset0: 0, dOut0: d0, outOffset1: d0, dOut1: d1, outOffset2: d0 + d1, dOut2: d2 });
   };
   const linear = (x: Ref, k: number, w: Ref, y: Ref, n: number): void => {
-    list.add(OPS.linear, { x, w, y, ...rows, countFrom: 0, n, k, ldx: k, ldy: n, dtype: 1, accumulate: 0, xType: 0 });
+    list.add(OPS.linear, { x, w, y, ...rows, countFrom: 0, n, k, ldx: k, ldy: n, dtype: 1, accumulate: 0, xType: 0, layout: 0 });
   };
 
   const linearInt8 = (x: Ref, k: number, w: Ref, y: Ref, n: number): void => {
@@ -137,7 +137,7 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
     ldr: DIM, ldAdd: DIM, ldy: DIM, eps: 1e-5, plusOne: 0, yType: 0,
   });
   list.add(OPS.copyRows, { from: last, to: bound('hidden'), count: Header.logits, countFrom: 0, rows: LOGITS, dim: DIM, ldFrom: DIM, ldTo: DIM, toType: 0 });
-  list.add(OPS.linear, { x: last, w: head, y: logits, count: Header.logits, countFrom: 0, rows: LOGITS, n: VOCAB, k: DIM, ldx: DIM, ldy: VOCAB, dtype: 1, accumulate: 0, xType: 0 });
+  list.add(OPS.linear, { x: last, w: head, y: logits, count: Header.logits, countFrom: 0, rows: LOGITS, n: VOCAB, k: DIM, ldx: DIM, ldy: VOCAB, dtype: 1, accumulate: 0, xType: 0, layout: 0 });
   list.add(OPS.sample, {
     logits, records: section('samples'), bias: section('bias'), slots: at(slots), history: at(history), results: bound('results'), count: Header.logits,
     firstRow: 0, tileRows: LOGITS, vocab: VOCAB, ldl: VOCAB, maxLogits: LOGITS, biasWords: 8, maskRows: 0, maskWords: 3, nSlots: SLOTS, maxLen: MAX_LEN,

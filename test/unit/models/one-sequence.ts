@@ -1,7 +1,7 @@
 /** Drives a model's lists without an engine: one sequence, one step, a frame made by hand. */
 import {
-  BLOCK_TOKENS, Group, Header, LOGIT_TILE, OPS, RESULT_WORDS, Result, SAMPLE_WORDS, SLOT_WORDS, Sample, Segment, frameLayout,
-  type Device, type DeviceBuffer,
+  BLOCK_TOKENS, CommandList, Group, Header, LOGIT_TILE, OPS, RESULT_WORDS, Result, SAMPLE_WORDS, SLOT_WORDS, Sample, Segment, frameLayout, record,
+  type Device, type DeviceBuffer, type Tolerance,
 } from '@weft/kernels';
 import { adapterTables, prepareAdapter } from '@weft/adapters';
 import type { Model } from '../../../libs/engine/src/models/index.js';
@@ -43,16 +43,18 @@ export class OneSequence {
     await this.#device.loadPages(imageFile, 0, index.pages * index.pageBytes, this.#buffers.arena, index.pageBytes, places, Uint32Array.from(index.crc32c));
     const table = adapterTables(index, places, { layers: geometry.layers, nSites: geometry.sites.length, slotWords: SLOT_TABLE_WORDS });
     new Int32Array(this.#device.host(this.#buffers.tables)).set(table);
+    await this.#device.upload(this.#buffers.tables, 0, table.byteLength);
     this.#adapted = true;
   }
 
   /** logprobs[i]: of tokens[i + 1] after tokens[0 … i]. */
   async score(tokens: readonly number[]): Promise<Scored> {
+    await this.#lists.ready;
     this.#writeFrame(tokens);
     const { frame, results, hidden } = this.#buffers;
     const options = { bindings: { frame, results, hidden } };
-    await this.#device.submit(this.#lists.forward, options);
-    await this.#device.submit(this.#lists.sample, options);
+    await this.#device.submit(this.#lists.buckets.at(-1)!.forward, options);
+    await this.#device.submit(this.#lists.buckets.at(-1)!.sample, options);
     const i32 = new Int32Array(this.#device.host(results)), f32 = new Float32Array(this.#device.host(results));
     const rows = tokens.slice(1).map((_, i) => i * RESULT_WORDS);
     return {
@@ -60,15 +62,24 @@ export class OneSequence {
     };
   }
 
+  /** Writes a recording of what `score` submits. Ranks among tokens are compared only where they are `exact`. */
+  async record(tokens: readonly number[], path: string, tolerance: Tolerance, exact: boolean): Promise<void> {
+    await this.#lists.ready;
+    this.#writeFrame(tokens);
+    const { frame, results, hidden } = this.#buffers, { forward, sample } = this.#lists.buckets.at(-1)!;
+    await record(this.#device, CommandList.concat(forward, sample), { frame, results, hidden }, path, tolerance, exact ? [] : [results]);
+  }
+
   /** Logits after tokens[0 … i], for all but the last of at most 65 tokens: what one tile of the head leaves. */
   async logits(tokens: readonly number[]): Promise<Float32Array[]> {
     if (tokens.length > LOGIT_TILE + 1) throw new Error('more than a tile of logits');
     await this.score(tokens);
-    const { words } = this.#lists.sample;
+    const { words } = this.#lists.buckets.at(-1)!.sample;
     let op = 0;
     while (words[op] !== OPS.sample.code) op += words[op + 1]!;
     const ld = words[op + 2 + 2 * Object.keys(OPS.sample.operands).length + Object.keys(OPS.sample.params).indexOf('ldl')]!;
-    const memory = this.#device.host(this.#device.buffer(words[op + 2]!));
+    const logits = this.#device.buffer(words[op + 2]!), memory = this.#device.host(logits);
+    await this.#device.download(logits, 0, logits.bytes);
     return tokens.slice(1).map((_, row) => new Float32Array(memory, (words[op + 3]! + row * ld) * 4, this.model.config.vocab).slice());
   }
 

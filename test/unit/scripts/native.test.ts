@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { emulatedFlags, includedFiles, sanitizedBuild, variantFlags } from '../../../scripts/lib/native.mjs';
+import { emulatedFlags, includedFiles, sanitizedBuild, variantFlags, runsHere } from '../../../scripts/lib/native.mjs';
 
 let folder: string | undefined;
 afterEach(() => {
@@ -30,6 +30,14 @@ test('warnings from the AVX-512 headers of GCC are silenced there and nowhere el
   expect(variantFlags('kernels_avx512.cpp', 'x64', 'gcc')).toContain('-Wno-maybe-uninitialized');
   expect(variantFlags('kernels_avx512.cpp', 'x64', 'clang')).not.toContain('-Wno-maybe-uninitialized');
   expect(variantFlags('kernels_avx2.cpp', 'x64', 'gcc')).not.toContain('-Wno-maybe-uninitialized');
+});
+
+test('what the processor lacks is compiled only where it is asked for', () => {
+  const has = (flags: string, env = {}) => ['portable', 'avx2', 'avx512', 'avx512bf16', 'amx', 'neon'].filter(isa => runsHere(`kernels_${isa}.cpp`, env, `processor\t: 0\nflags\t\t: fpu ${flags}\n`));
+  expect(has('avx2')).toEqual(['portable', 'avx2', 'neon']);
+  expect(has('avx2 avx512f avx512_bf16')).toEqual(['portable', 'avx2', 'avx512', 'avx512bf16', 'neon']);
+  for (const env of [{ WEFT_ALL_ISAS: '1' }, { WEFT_WERROR: '1' }]) expect(has('avx2', env)).toHaveLength(6);
+  expect(runsHere('kernels_amx.cpp', {}, '')).toBe(true);
 });
 
 test('an emulated build needs AVX2 alone, and puts the emulation in front of what needs more', () => {

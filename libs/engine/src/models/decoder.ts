@@ -11,21 +11,23 @@
  */
 import type { BaseGeometry, Site } from '@weft/adapters';
 import {
-  ATTENTION_SPAN, Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameSection, type Ref,
+  ATTENTION_SPAN, Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameCapacity, type FrameSection, type Ref,
   attention, copyPages, copyRows, embed, gatedAct, linear, linearInt8, loraExpand, loraShrink, quantizeRows, quantizedWords, resolve, rmsNorm, ropeKv,
   sample,
 } from '@weft/kernels';
 import { fillRopeTable } from './rope.js';
-import type { Activations, KvType, KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
+import type { Activations, Bucket, KvType, KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
 import type { DecoderWeights, LayerWeights } from './weights.js';
 
-/** [rows, cols] on the device. */
-export interface PackedMatrix { buffer: DeviceBuffer; dtype: DType; rows: number; cols: number }
+/** [rows, cols] on the device. layout 0: panels, 1: plain rows (op `linear`). */
+export interface PackedMatrix { buffer: DeviceBuffer; dtype: DType; layout: 0 | 1; rows: number; cols: number }
 
 const F32_BYTES = 4;
 const F16_BYTES = 2;
 /** Rows of the longest context that attention can cut by spans in a step. With more there is work enough for all threads. */
 const SPLIT_ROWS = 4;
+/** Rows that a device with buckets has lists for: what runs best there depends on them. */
+const BUCKETS: readonly number[] = [8, 32, 64, 128, 256, 512, 1024, 2048];
 
 const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 
@@ -62,11 +64,13 @@ export class DenseDecoder implements Model {
   record(context: StepContext): StepLists { return new Recorder(this, context).lists(); }
 }
 
-/** Records the lists of one capacity and owns their buffers. */
+/** Records the lists of one capacity, and of smaller ones that share its buffers; owns these. */
 class Recorder {
   readonly #owned: DeviceBuffer[] = [];
-  readonly #forward = new CommandList();
-  readonly #sample = new CommandList();
+  /** What is being recorded. */
+  #forward = new CommandList();
+  #sample = new CommandList();
+  #capacity: FrameCapacity;
 
   readonly #tokens: DeviceBuffer;
   readonly #positions: DeviceBuffer;
@@ -92,10 +96,12 @@ class Recorder {
   /** Of rows that attention cuts by spans, see `attention`. */
   readonly #partials: Rows;
   readonly #nPartials: number;
+  readonly #ready: Promise<void>;
 
   constructor(readonly model: DenseDecoder, readonly context: StepContext) {
     const { config, activations } = model;
     const { capacity } = context.frame;
+    this.#capacity = capacity;
     const qWidth = config.heads * config.headDim, kvWidth = config.kvHeads * config.headDim;
     this.#tokens = this.#alloc(capacity.tokens * F32_BYTES, 'tokens');
     this.#positions = this.#alloc(capacity.tokens * F32_BYTES, 'positions');
@@ -115,10 +121,26 @@ class Recorder {
     this.#partials = this.#rows(this.#nPartials, roundUp(config.headDim, 16) + 2, 'attention, spans');
     this.#cosSin = this.#alloc(context.maxLen * config.rope.rotary * F32_BYTES, 'RoPE');
     fillRopeTable(config.rope, context.maxLen, new Float32Array(model.device.host(this.#cosSin)));
+    this.#ready = model.device.upload(this.#cosSin, 0, this.#cosSin.bytes);
   }
 
   lists(): StepLists {
-    const { layers } = this.model.weights;
+    const { tokens } = this.context.frame.capacity;
+    const buckets = this.model.device.bucketed ? BUCKETS.filter(bucket => bucket < tokens) : [];
+    return {
+      buckets: [...buckets, tokens].map(bucket => this.#record(bucket)), ready: this.#ready,
+      free: () => { for (const buffer of this.#owned.splice(0)) this.model.device.free(buffer); },
+    };
+  }
+
+  #record(tokens: number): Bucket {
+    const whole = this.context.frame.capacity, { layers } = this.model.weights;
+    const groupRows = Math.min(whole.groupRows, tokens * Math.ceil(whole.groupRows / whole.tokens));
+    this.#capacity = {
+      ...whole, tokens, segments: Math.min(whole.segments, tokens), logits: Math.min(whole.logits, tokens), groups: Math.min(whole.groups, groupRows), groupRows,
+    };
+    this.#forward = new CommandList();
+    this.#sample = new CommandList();
     this.#copyPages();
     this.#embed();
     layers.forEach((weights, layer) => {
@@ -128,27 +150,23 @@ class Recorder {
       this.#mlp(weights, layer);
     });
     this.#finalNorm();
-    for (let row = 0; row < this.context.frame.capacity.logits; row += LOGIT_TILE) this.#sampleTile(row);
-    return {
-      forward: this.#forward, sample: this.#sample,
-      free: () => { for (const buffer of this.#owned.splice(0)) this.model.device.free(buffer); },
-    };
+    for (let row = 0; row < this.#capacity.logits; row += LOGIT_TILE) this.#sampleTile(row);
+    return { tokens, forward: this.#forward, sample: this.#sample };
   }
 
   /** Pages that change owners' hands before anything reads them. */
   #copyPages(): void {
-    const { frame, arena, pages, pageBytes } = this.context;
-    const { pagePairs } = frame.capacity;
+    const { arena, pages, pageBytes } = this.context;
+    const { pagePairs } = this.#capacity;
     if (pagePairs === 0) return;
     this.#forward.add(copyPages, { pairs: this.#frame('pagePairs'), arena: at(arena), count: Header.pagePairs, maxPairs: pagePairs, nPages: pages, pageBytes });
   }
 
   #embed(): void {
-    const { slots, history, nSlots, maxLen, frame } = this.context;
+    const { slots, history, nSlots, maxLen } = this.context;
     const { vocab, hidden } = this.model.config;
-    const { embed: rowsTable, head } = this.model.weights;
-    const table = rowsTable ?? head;
-    const rows = frame.capacity.tokens;
+    const table = this.model.weights.embed ?? this.model.weights.head;
+    const rows = this.#capacity.tokens;
     this.#forward.add(resolve, {
       tokenIds: this.#frame('tokenIds'), positions: this.#frame('positions'), rowSlots: this.#frame('rowSlots'),
       slots: at(slots), history: at(history), outTokens: at(this.#tokens), outPositions: at(this.#positions),
@@ -156,12 +174,12 @@ class Recorder {
     });
     this.#forward.add(embed, {
       table: at(table.buffer), tokens: at(this.#tokens), x: ref(this.#residual),
-      count: Header.tokens, rows, vocab, dim: hidden, dtype: table.dtype, layout: rowsTable ? 1 : 0, ldx: this.#residual.ld, scale: 1,
+      count: Header.tokens, rows, vocab, dim: hidden, dtype: table.dtype, layout: table.layout, ldx: this.#residual.ld, scale: 1,
     });
   }
 
   #norm(weight: DeviceBuffer, add: Rows | null): void {
-    const { tokens } = this.context.frame.capacity;
+    const { tokens } = this.#capacity;
     this.#forward.add(rmsNorm, {
       r: ref(this.#residual), add: add && ref(add), w: at(weight), y: ref(this.#normed), index: null,
       count: Header.tokens, rows: tokens, srcRows: tokens, dim: this.model.config.hidden,
@@ -171,7 +189,7 @@ class Recorder {
 
   /** Only rows that become logits, straight into the step's own hidden rows: the sample list and the host read them there. */
   #finalNorm(): void {
-    const { tokens, logits } = this.context.frame.capacity;
+    const { tokens, logits } = this.#capacity;
     const { hidden, normEps } = this.model.config;
     this.#forward.add(rmsNorm, {
       r: ref(this.#residual), add: ref(this.#delta), w: at(this.model.weights.norm), y: bound('hidden'), index: this.#frame('logitRows'),
@@ -181,26 +199,26 @@ class Recorder {
   }
 
   #attention(weights: LayerWeights<PackedMatrix, DeviceBuffer>, layer: number): void {
-    const { frame, arena, pages, pageBytes } = this.context;
+    const { arena, pages, pageBytes } = this.context;
     const { heads, kvHeads, headDim, slidingWindow, normEps, rope: { rotary } } = this.model.config;
     const { type, layerStride, planeStride, headStride } = this.model.kv;
     const qkv = this.#wide, qWidth = heads * headDim;
     this.#linear(weights.qkv, weights.qkvBias, this.#normed, qkv);
     this.#lora(['q', 'k', 'v'], layer, this.#normed, qkv);
     const kv = {
-      kvHeads, dim: headDim, nSegments: frame.capacity.segments, tableSize: frame.capacity.pageTable, nPages: pages, pageBytes,
+      kvHeads, dim: headDim, nSegments: this.#capacity.segments, tableSize: this.#capacity.pageTable, nPages: pages, pageBytes,
       layerOffset: layer * layerStride, planeStride, headStride, kvGroup: 0, kvType: DType[type],
     };
     this.#forward.add(ropeKv, {
       x: ref(qkv), qNorm: weights.qNorm && at(weights.qNorm), kNorm: weights.kNorm && at(weights.kNorm), positions: at(this.#positions), cosSin: at(this.#cosSin),
       rowSegments: this.#frame('rowSegments'), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
-      count: Header.tokens, rows: frame.capacity.tokens, heads, width: qWidth + 2 * kvHeads * headDim, ldx: qkv.ld, eps: normEps, plusOne: 0,
+      count: Header.tokens, rows: this.#capacity.tokens, heads, width: qWidth + 2 * kvHeads * headDim, ldx: qkv.ld, eps: normEps, plusOne: 0,
       rotary, interleaved: 0, maxPos: this.context.maxLen, ...kv,
     });
     this.#forward.add(attention, {
       q: ref(qkv), out: ref(this.#inner), positions: at(this.#positions), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
       partials: ref(this.#partials), nPartials: this.#nPartials, ldPartials: this.#partials.ld,
-      count: Header.tokens, rows: frame.capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: qkv.ld, ldo: this.#inner.ld, ...kv,
+      count: Header.tokens, rows: this.#capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: qkv.ld, ldo: this.#inner.ld, ...kv,
       window: slidingWindow, scale: headDim ** -0.5, softcap: 0, outType: DType[this.#inner.type],
     });
     this.#linear(weights.o, weights.oBias, this.#inner, this.#delta);
@@ -212,7 +230,7 @@ class Recorder {
     this.#linear(weights.gateUp, weights.gateUpBias, this.#normed, this.#wide);
     this.#lora(['gate', 'up'], layer, this.#normed, this.#wide);
     this.#forward.add(gatedAct, {
-      x: ref(this.#wide), y: ref(this.#inner), count: Header.tokens, rows: this.context.frame.capacity.tokens,
+      x: ref(this.#wide), y: ref(this.#inner), count: Header.tokens, rows: this.#capacity.tokens,
       dim: intermediate, dim2: 2 * intermediate, ldx: this.#wide.ld, ldy: this.#inner.ld, act: Activation[activation], yType: DType[this.#inner.type],
     });
     this.#linear(weights.down, weights.downBias, this.#inner, this.#delta);
@@ -220,13 +238,13 @@ class Recorder {
   }
 
   #linear(w: PackedMatrix, b: DeviceBuffer | null, x: Rows, y: Rows): void {
-    this.#addLinear(this.#forward, w, b, input(x), y, { count: Header.tokens, countFrom: 0, rows: this.context.frame.capacity.tokens });
+    this.#addLinear(this.#forward, w, b, input(x), y, { count: Header.tokens, countFrom: 0, rows: this.#capacity.tokens });
   }
 
   #addLinear(list: CommandList, w: PackedMatrix, b: DeviceBuffer | null, x: Input, y: Rows, rows: { count: number; countFrom: number; rows: number }): void {
     const shape = { w: at(w.buffer), b: b && at(b), y: ref(y), ...rows, n: w.rows, k: w.cols, ldy: y.ld, dtype: w.dtype, accumulate: 0 };
     if (w.dtype !== DType.int8) {
-      list.add(linear, { ...x, ...shape });
+      list.add(linear, { ...x, ...shape, layout: w.layout });
       return;
     }
     const q = this.#quantized!, words = quantizedWords(w.cols);
@@ -241,8 +259,8 @@ class Recorder {
 
   /** y += B A x for the sites that share the input x and stand side by side in y. */
   #lora(names: readonly Site['name'][], layer: number, x: Rows, y: Rows): void {
-    const { frame, tables, adapterSlots, slotWords, arena, pages, pageBytes } = this.context;
-    const { groups: maxGroups, groupRows: maxGroupRows, tokens: rows } = frame.capacity;
+    const { tables, adapterSlots, slotWords, arena, pages, pageBytes } = this.context;
+    const { groups: maxGroups, groupRows: maxGroupRows, tokens: rows } = this.#capacity;
     const all = this.model.geometry.sites;
     const sites = names.map(name => all.find(site => site.name === name)!);
     const shared = {
@@ -261,8 +279,8 @@ class Recorder {
 
   /** Logit rows from `firstRow` on, at most 64: the logits live only until they are reduced. */
   #sampleTile(firstRow: number): void {
-    const { frame, slots, history, nSlots, maxLen, maskRows, maskWords } = this.context;
-    const { logits: maxLogits, biasPairs } = frame.capacity;
+    const { slots, history, nSlots, maxLen, maskRows, maskWords } = this.context;
+    const { logits: maxLogits, biasPairs } = this.#capacity;
     const { hidden, vocab } = this.model.config;
     const { head } = this.model.weights;
     const tileRows = Math.min(LOGIT_TILE, maxLogits - firstRow);

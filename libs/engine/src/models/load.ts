@@ -207,20 +207,21 @@ class Packing {
   async #matrix(stack: Stack, label: string): Promise<PackedMatrix> {
     const dtype = this.#dtype(stack), sources = stack.map(sourceOf), rows = rowsOf(stack), cols = stack[0]!.shape[1]!;
     const coded = this.#coded(stack) ? await this.packer.packCoded(sources, label) : null;
-    return coded ? this.#keep(coded, 'bf12', rows, cols) : this.#keep(await this.packer.packLinear(sources, dtype, label), dtype, rows, cols);
+    return coded ? this.#keep(coded, 'bf12', 0, rows, cols)
+      : this.#keep(await this.packer.packLinear(sources, dtype, label), dtype, dtype === 'int8' ? 0 : this.device.linearLayout, rows, cols);
   }
   async #rows(tensor: TensorRef, label: string): Promise<PackedMatrix> {
     const dtype = this.#rowsDtype(tensor);
-    return this.#keep(await this.packer.packRows(sourceOf(tensor), dtype, label), dtype, tensor.shape[0]!, tensor.shape[1]!);
+    return this.#keep(await this.packer.packRows(sourceOf(tensor), dtype, label), dtype, 1, tensor.shape[0]!, tensor.shape[1]!);
   }
   async #vector(stack: Stack, label: string): Promise<DeviceBuffer> {
     const buffer = await this.packer.packVector(stack.map(sourceOf), label);
     this.#buffers.push(buffer);
     return buffer;
   }
-  #keep(buffer: DeviceBuffer, dtype: WeightType, rows: number, cols: number): PackedMatrix {
+  #keep(buffer: DeviceBuffer, dtype: WeightType, layout: 0 | 1, rows: number, cols: number): PackedMatrix {
     this.#buffers.push(buffer);
     this.#dtypes.add(dtype);
-    return { buffer, dtype: DType[dtype], rows, cols };
+    return { buffer, dtype: DType[dtype], layout, rows, cols };
   }
 }

@@ -75,7 +75,10 @@ export interface StepContext {
  * The two lists of a step: what depends on the tokens, and what turns hidden rows into tokens. Both take the bindings
  * `frame` and `hidden` (f32 [logits][hidden]: written by forward, read by sample), sample also `results` and `masks`.
  */
-export interface StepLists { forward: CommandList; sample: CommandList; free(): void }
+/** The lists of steps of up to `tokens` rows. */
+export interface Bucket { tokens: number; forward: CommandList; sample: CommandList }
+/** buckets: in ascending order. ready: settles when what the lists read is on the device. */
+export interface StepLists { buckets: readonly Bucket[]; ready: Promise<void>; free(): void }
 
 /** A base model, loaded and packed on a device. */
 export interface Model {
@@ -84,6 +87,6 @@ export interface Model {
   readonly kv: KvView;
   readonly device: Device;
   readonly weightBytes: number;
-  /** Records both lists for a capacity and allocates their activations. */
+  /** Records both lists for a capacity, and for steps of fewer rows where a device wants it so, and allocates their activations. */
   record(context: StepContext): StepLists;
 }

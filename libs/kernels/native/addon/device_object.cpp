@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "core/allocations.h"
-#include "core/page_loader.h"
-#include "core/span_file.h"
+#include "core/cpu_backend.h"
+#include "cuda/cuda_backend.h"
 
 namespace weft {
 namespace {
@@ -40,6 +40,24 @@ Tuning toTuning(const Napi::Value& value, Isa isa) {
     setTuning(tuning, name, number.IsNumber() ? number.As<Napi::Number>().DoubleValue() : NAN);
   }
   return tuning;
+}
+
+std::unique_ptr<Backend> openBackend(const Napi::Value& value) {
+  if (!value.IsObject()) throw wrongArgument("options", "an object is needed.");
+  const auto options = value.As<Napi::Object>();
+  const uint32_t threads = toU32(options.Get("threads"), "threads");
+  if (toString(options.Get("kind"), "kind") == "cuda") {
+    cuda::CudaOptions cuda;
+    cuda.ordinal = static_cast<int>(toInteger(options.Get("ordinal"), "ordinal", 255));
+    cuda.driver = toString(options.Get("driver"), "driver");
+    cuda.module = toString(options.Get("module"), "module");
+    cuda.deterministic = options.Get("deterministic").ToBoolean();
+    const std::string blas = toString(options.Get("cublasLt"), "cublasLt");
+    if (!blas.empty()) cuda.cublasLt.push_back(blas);
+    return std::make_unique<cuda::CudaBackend>(cuda, threads);
+  }
+  const Isa isa = isaByName(toString(options.Get("isa"), "isa"));
+  return std::make_unique<CpuBackend>(threads, isa, toTuning(options.Get("tuning"), isa));
 }
 
 }  // namespace
@@ -98,12 +116,16 @@ class DeviceObject::Errand : public Task {
 };
 
 Napi::Function DeviceObject::define(Napi::Env env) {
-  return DefineClass(env, "CpuDevice", {
+  return DefineClass(env, "Device", {
     InstanceAccessor<&DeviceObject::isa>("isa"),
     InstanceAccessor<&DeviceObject::threads>("threads"),
+    InstanceAccessor<&DeviceObject::describe>("description"),
+    InstanceMethod<&DeviceObject::freeBytes>("freeBytes"),
     InstanceMethod<&DeviceObject::alloc>("alloc"),
     InstanceMethod<&DeviceObject::free>("free"),
     InstanceMethod<&DeviceObject::host>("host"),
+    InstanceMethod<&DeviceObject::upload>("upload"),
+    InstanceMethod<&DeviceObject::download>("download"),
     InstanceMethod<&DeviceObject::compile>("compile"),
     InstanceMethod<&DeviceObject::release>("release"),
     InstanceMethod<&DeviceObject::submit>("submit"),
@@ -118,9 +140,7 @@ Napi::Function DeviceObject::define(Napi::Env env) {
 
 DeviceObject::DeviceObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DeviceObject>(info) {
   guarded(info.Env(), [&] {
-    const uint32_t threads = toU32(info[0], "threads");
-    const Isa isa = isaByName(toString(info[1], "isa"));
-    device_ = std::make_unique<CpuDevice>(threads, isa, toTuning(info[2], isa));
+    device_ = openBackend(info[0]);
     completions_ = std::make_unique<Completions>(info.Env());
     lists_ = std::make_unique<WorkQueue>();
     files_ = std::make_unique<WorkQueue>();
@@ -129,9 +149,11 @@ DeviceObject::DeviceObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<De
 
 DeviceObject::~DeviceObject() { stop(); }
 
-Napi::Value DeviceObject::isa(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), isaName(device_->isa())); }
+Napi::Value DeviceObject::isa(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), device_->isa()); }
 
-Napi::Value DeviceObject::threads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), device_->pool().threads()); }
+Napi::Value DeviceObject::describe(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), device_->describe()); }
+
+Napi::Value DeviceObject::threads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), device_->threads()); }
 
 Napi::Value DeviceObject::alloc(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -161,12 +183,30 @@ Napi::Value DeviceObject::host(const Napi::CallbackInfo& info) {
           format("%s: %llu bytes are more than a view of the host can have.", memory->label.c_str(), (unsigned long long)memory->bytes));
     }
     // The view holds the memory: JavaScript may keep it longer than the device lives.
-    auto holder = std::make_unique<BufferRef>(memory);
-    const auto view = Napi::ArrayBuffer::New(info.Env(), memory->data(), memory->bytes,
-        [](Napi::Env, void*, BufferRef* held) { delete held; }, holder.get());
+    auto holder = std::make_unique<std::shared_ptr<uint8_t>>(device_->view(memory));
+    const auto view = Napi::ArrayBuffer::New(info.Env(), holder->get(), memory->bytes,
+        [](Napi::Env, void*, std::shared_ptr<uint8_t>* held) { delete held; }, holder.get());
     holder.release();
     slot.view = Napi::Persistent(view);
     return view;
+  });
+}
+
+Napi::Value DeviceObject::freeBytes(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value { return Napi::Number::New(info.Env(), double(device_->freeBytes())); });
+}
+
+Napi::Value DeviceObject::upload(const Napi::CallbackInfo& info) { return copy(info, &Backend::upload); }
+
+Napi::Value DeviceObject::download(const Napi::CallbackInfo& info) { return copy(info, &Backend::download); }
+
+Napi::Value DeviceObject::copy(const Napi::CallbackInfo& info, void (Backend::*way)(const BufferRef&, uint64_t, uint64_t)) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    requireOpen();
+    const BufferRef memory = buffer(info[0], "buffer");
+    const uint64_t offset = toInteger(info[1], "offset"), bytes = toInteger(info[2], "bytes");
+    if (offset > memory->bytes || bytes > memory->bytes - offset) throw wrongArgument("bytes", "they reach beyond the buffer's end.");
+    return run(info.Env(), *lists_, [this, way, memory, offset, bytes] { (device_.get()->*way)(memory, offset, bytes); });
   });
 }
 
@@ -224,7 +264,7 @@ Napi::Value DeviceObject::pack(const Napi::CallbackInfo& info) {
     const auto layout = toInteger(info[2], "layout", 1) == 0 ? PackLayout::kPanels : PackLayout::kRows;
     const BufferRef out = allocate(packedBytes(sources, target, layout), toString(info[3], "label"));
     return filled(info.Env(), out, [this, out, sources = std::move(sources), target, layout] {
-      return weft::pack(device_->pool(), sources, target, layout, out->data());
+      return device_->pack(sources, target, layout, out);
     });
   });
 }
@@ -237,7 +277,7 @@ Napi::Value DeviceObject::loadBuffer(const Napi::CallbackInfo& info) {
     checkBufferFile(file);
     const BufferRef out = allocate(file.bytes, toString(info[5], "label"));
     return filled(info.Env(), out, [this, out, file = std::move(file)] {
-      weft::loadBuffer(device_->pool(), file, out->data());
+      device_->loadBuffer(file, out);
       return true;
     });
   });
@@ -252,8 +292,8 @@ Napi::Value DeviceObject::storeSpan(const Napi::CallbackInfo& info) {
     std::string path = toString(info[3], "path");
     const uint64_t fileOffset = toInteger(info[4], "fileOffset");
     const auto checksum = std::make_shared<uint32_t>(0);
-    return run(info.Env(), *files_, [from, offset, bytes, path = std::move(path), fileOffset, checksum] {
-      *checksum = weft::storeSpan(path, fileOffset, from->data() + offset, bytes);
+    return run(info.Env(), *files_, [this, from, offset, bytes, path = std::move(path), fileOffset, checksum] {
+      *checksum = device_->storeSpan(path, fileOffset, from, offset, bytes);
     }, [checksum](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, *checksum); });
   });
 }
@@ -265,8 +305,8 @@ Napi::Value DeviceObject::loadPages(const Napi::CallbackInfo& info) {
                   buffer(info[3], "arena"), toU32(info[4], "pageBytes"), toVector<int32_t>(info[5], "pages", napi_int32_array),
                   toVector<uint32_t>(info[6], "crc32c", napi_uint32_array)};
     checkPageLoad(load);
-    return run(info.Env(), *files_, [counter = pageBytesLoaded_, load = std::move(load)] {
-      weft::loadPages(load);
+    return run(info.Env(), *files_, [this, counter = pageBytesLoaded_, load = std::move(load)] {
+      device_->loadPages(load);
       counter->fetch_add(load.totalBytes, std::memory_order_relaxed);
     });
   });
@@ -298,7 +338,7 @@ void DeviceObject::requireOpen() const {
 }
 
 BufferRef DeviceObject::allocate(uint64_t bytes, const std::string& label) {
-  return std::make_shared<Buffer>(nextBuffer_++, bytes, label, allocatedBytes_);
+  return device_->allocate(nextBuffer_++, bytes, label, allocatedBytes_);
 }
 
 // From here on JavaScript names the buffer by its id.

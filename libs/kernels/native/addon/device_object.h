@@ -8,8 +8,7 @@
 #include <vector>
 
 #include "completions.h"
-#include "core/cpu_device.h"
-#include "core/pack.h"
+#include "core/backend.h"
 #include "core/work_queue.h"
 
 namespace weft {
@@ -44,10 +43,15 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   Napi::Value threads(const Napi::CallbackInfo& info);
   Napi::Value alloc(const Napi::CallbackInfo& info);
   Napi::Value free(const Napi::CallbackInfo& info);
+  Napi::Value freeBytes(const Napi::CallbackInfo& info);
+  Napi::Value describe(const Napi::CallbackInfo& info);
+  Napi::Value upload(const Napi::CallbackInfo& info);
+  Napi::Value download(const Napi::CallbackInfo& info);
   Napi::Value host(const Napi::CallbackInfo& info);
   Napi::Value compile(const Napi::CallbackInfo& info);
   Napi::Value release(const Napi::CallbackInfo& info);
   Napi::Value submit(const Napi::CallbackInfo& info);
+  Napi::Value copy(const Napi::CallbackInfo& info, void (Backend::*way)(const BufferRef&, uint64_t, uint64_t));
   Napi::Value pack(const Napi::CallbackInfo& info);
   Napi::Value loadBuffer(const Napi::CallbackInfo& info);
   Napi::Value storeSpan(const Napi::CallbackInfo& info);
@@ -77,7 +81,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   uint32_t nextBuffer_ = kFirstBufferId, nextProgram_ = 1;
 
   // Threads last: they are gone before what they use.
-  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<Backend> device_;
   std::unique_ptr<Completions> completions_;
   std::unique_ptr<WorkQueue> lists_, files_;
 };

@@ -69,7 +69,18 @@ Buffer::Buffer(uint32_t id, uint64_t bytes, std::string label, std::shared_ptr<s
   total_->fetch_add(mapped_, std::memory_order_relaxed);
 }
 
+Buffer::Buffer(uint32_t id, uint64_t bytes, std::string label, std::shared_ptr<std::atomic<uint64_t>> total, uint8_t* data,
+               std::function<void()> release)
+    : id(id), bytes(bytes), label(std::move(label)), data_(data), release_(std::move(release)), total_(std::move(total)) {
+  total_->fetch_add(bytes, std::memory_order_relaxed);
+}
+
 Buffer::~Buffer() {
+  if (release_) {
+    release_();
+    total_->fetch_sub(bytes, std::memory_order_relaxed);
+    return;
+  }
   if (!mapped_) {
     std::free(data_);
     total_->fetch_sub(bytes, std::memory_order_relaxed);

@@ -1,8 +1,9 @@
-// Device memory: anonymous mappings, zeroed, 4 KiB aligned, committed when first touched.
+// Device memory. Of this processor: anonymous mappings, zeroed, 4 KiB aligned, committed when first touched.
 #pragma once
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,9 @@ class Buffer {
  public:
   // Throws out_of_memory. `total` counts the bytes of all buffers that are still mapped.
   Buffer(uint32_t id, uint64_t bytes, std::string label, std::shared_ptr<std::atomic<uint64_t>> total);
+  // Memory that somebody else gave, at addresses of a device perhaps; `release` gives it back.
+  Buffer(uint32_t id, uint64_t bytes, std::string label, std::shared_ptr<std::atomic<uint64_t>> total, uint8_t* data,
+         std::function<void()> release);
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
@@ -27,6 +31,7 @@ class Buffer {
  private:
   uint8_t* data_ = nullptr;
   uint64_t mapped_ = 0;
+  std::function<void()> release_;
   std::shared_ptr<std::atomic<uint64_t>> total_;
 };
 

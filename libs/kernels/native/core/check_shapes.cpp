@@ -20,12 +20,18 @@ void heads(const OpSite& site, uint32_t heads, uint32_t dim, uint32_t width, con
   if (product(heads, dim) > width) site.fail(format("%s = %u of dim = %u are wider than width = %u", headsName, heads, dim, width));
 }
 
-void check(const EmbedArgs& a, const OpSite& site) {
+template <typename Args>
+void packedLayout(const Args& a, const OpSite& site) {
   site.require(a.layout <= 1, "layout is neither 0 nor 1");
   site.require(a.layout == 0 || a.dtype != kDTypeInt8, "layout = 1: int8 has no plain rows");
 }
 
-void check(const LinearArgs& a, const OpSite& site) { site.require(a.dtype != kDTypeInt8, "dtype is int8, which is linearInt8's"); }
+void check(const EmbedArgs& a, const OpSite& site) { packedLayout(a, site); }
+
+void check(const LinearArgs& a, const OpSite& site) {
+  packedLayout(a, site);
+  site.require(a.dtype != kDTypeInt8, "dtype is int8, which is linearInt8's");
+}
 
 template <typename Args>
 void quantized(const Args& a, const OpSite& site) {

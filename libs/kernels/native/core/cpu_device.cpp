@@ -66,6 +66,7 @@ RunResult CpuDevice::run(const LinkedProgram& linked, bool timed) {
     const ProgramOp& op = program.ops()[i];
     alignas(8) uint8_t args[kMaxArgsBytes];
     program.resolve(i, linked, header, args);
+    if (op.code == kOpLinear && reinterpret_cast<const LinearArgs*>(args)->layout) program.site(i).fail("layout = 1: this device reads panels");
     const uint64_t adapterBytes = checkIndices(op.code, args, program.site(i), verified_);
     runKernel(op.code, args);
     if (op.writesIndices || linked.aliased) verified_.clear();

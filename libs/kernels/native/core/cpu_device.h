@@ -7,19 +7,10 @@
 #include "cpu_features.h"
 #include "kernels.h"
 #include "program.h"
+#include "run_result.h"
 #include "thread_pool.h"
 
 namespace weft {
-
-struct RunResult {
-  double elapsedNs = 0;
-  std::vector<double> opNs;  // where timing was asked for
-};
-
-struct RunCounters {
-  std::atomic<uint64_t> lists{0}, ops{0}, adapterBytesRead{0};
-  std::atomic<uint64_t> adapterBytesStaged{0};           // scratch that ops on adapters took for values: copies would need it
-};
 
 class CpuDevice {
  public:
@@ -31,6 +22,7 @@ class CpuDevice {
 
   Isa isa() const { return isa_; }
   ThreadPool& pool() { return pool_; }
+  uint32_t threads() const { return pool_.threads(); }
   const RunCounters& counters() const { return counters_; }
 
  private:

@@ -1,6 +1,7 @@
 #include "cpu_features.h"
 
 #include "error.h"
+#include "kernels.h"
 #include "system.h"
 
 #if defined(__x86_64__)
@@ -64,9 +65,9 @@ bool supports(Isa isa) {
     case Isa::kPortable: return true;
 #if defined(__x86_64__)
     case Isa::kAvx2: return x86().avx2;
-    case Isa::kAvx512: return x86().avx512;
-    case Isa::kAvx512Bf16: return x86().avx512bf16;
-    case Isa::kAmx: return x86().amx;
+    case Isa::kAvx512: return x86().avx512 && kKernelsAvx512;
+    case Isa::kAvx512Bf16: return x86().avx512bf16 && kKernelsAvx512Bf16;
+    case Isa::kAmx: return x86().amx && kKernelsAmx;
 #elif defined(__aarch64__)
     case Isa::kNeon: return true;
 #endif

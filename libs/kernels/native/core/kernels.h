@@ -45,11 +45,13 @@ struct Kernel {
 
 // One table per instruction set, indexed by op code; each in a translation unit of its own, compiled for that set.
 // kernels_portable.cpp is complete; every other table may leave a slot empty ({nullptr, nullptr}): portable is used.
+// A build for one machine leaves out tables that it can't run (scripts/lib/native.mjs): they are weak, and nullptr then.
+#define WEFT_MAY_BE_LEFT_OUT __attribute__((weak))
 extern const Kernel kKernelsPortable[kOpCount];
-extern const Kernel kKernelsAvx2[kOpCount];       // AVX2 + FMA + F16C
-extern const Kernel kKernelsAvx512[kOpCount];     // AVX-512 F, BW, VL, DQ
-extern const Kernel kKernelsAvx512Bf16[kOpCount]; // and BF16
-extern const Kernel kKernelsAmx[kOpCount];        // AVX-512, AMX-TILE and AMX-BF16
+extern const Kernel kKernelsAvx2[kOpCount];                             // AVX2 + FMA + F16C
+extern const Kernel kKernelsAvx512[kOpCount] WEFT_MAY_BE_LEFT_OUT;      // AVX-512 F, BW, VL, DQ
+extern const Kernel kKernelsAvx512Bf16[kOpCount] WEFT_MAY_BE_LEFT_OUT;  // and BF16
+extern const Kernel kKernelsAmx[kOpCount] WEFT_MAY_BE_LEFT_OUT;         // AVX-512, AMX-TILE and AMX-BF16
 extern const Kernel kKernelsNeon[kOpCount];       // arm64
 
 }  // namespace weft

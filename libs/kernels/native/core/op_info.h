@@ -7,7 +7,7 @@ namespace weft {
 
 enum class OperandKind : uint8_t { kRows, kPacked, kArena, kTable };
 enum class Elem : uint8_t { kF32, kI32, kByte };
-enum class Access : uint8_t { kIn, kOut, kInOut };
+enum class Access : uint8_t { kIn, kOut, kInOut, kScratch };
 enum class ParamKind : uint8_t { kU32, kF32, kCount };
 
 constexpr int16_t kNoParam = -1;

@@ -202,6 +202,7 @@ struct LinearArgs {
   uint32_t dtype;
   uint32_t accumulate;
   uint32_t xType;
+  uint32_t layout;
 };
 
 struct RopeArgs {
@@ -536,7 +537,7 @@ inline constexpr ParamInfo kHeadNormParams[] = {
 
 inline constexpr OperandInfo kLinearOperands[] = {
     {"x", OperandKind::kRows, Elem::kByte, Access::kIn, false, {2, 0}, {4, 0}, {5, 0}, 9, kNoParam},
-    {"w", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {3, 0}, {4, 0}, {4, 0}, 7, kNoParam},
+    {"w", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {3, 0}, {4, 0}, {4, 0}, 7, 10},
     {"b", OperandKind::kRows, Elem::kF32, Access::kIn, true, {3, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"y", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {3, 0}, {6, 0}, kNoParam, kNoParam},
 };
@@ -551,6 +552,7 @@ inline constexpr ParamInfo kLinearParams[] = {
     {"dtype", ParamKind::kU32, kNoParam, kNoParam},
     {"accumulate", ParamKind::kU32, kNoParam, kNoParam},
     {"xType", ParamKind::kU32, kNoParam, kNoParam},
+    {"layout", ParamKind::kU32, kNoParam, kNoParam},
 };
 
 inline constexpr OperandInfo kRopeOperands[] = {
@@ -605,7 +607,7 @@ inline constexpr OperandInfo kAttentionOperands[] = {
     {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {9, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
     {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {10, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {11, 0}, {12, 0}, {12, 0}, kNoParam, kNoParam},
-    {"partials", OperandKind::kRows, Elem::kF32, Access::kOut, true, {22, 0}, {23, 0}, {23, 0}, kNoParam, kNoParam},
+    {"partials", OperandKind::kRows, Elem::kF32, Access::kScratch, true, {22, 0}, {23, 0}, {23, 0}, kNoParam, kNoParam},
 };
 inline constexpr ParamInfo kAttentionParams[] = {
     {"count", ParamKind::kCount, 1, kNoParam},
@@ -847,7 +849,7 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"embed", 3, 8, sizeof(EmbedArgs), kEmbedOperands, kEmbedParams},
     {"rmsNorm", 5, 10, sizeof(RmsNormArgs), kRmsNormOperands, kRmsNormParams},
     {"headNorm", 2, 8, sizeof(HeadNormArgs), kHeadNormOperands, kHeadNormParams},
-    {"linear", 4, 10, sizeof(LinearArgs), kLinearOperands, kLinearParams},
+    {"linear", 4, 11, sizeof(LinearArgs), kLinearOperands, kLinearParams},
     {"rope", 3, 9, sizeof(RopeArgs), kRopeOperands, kRopeParams},
     {"kvWrite", 7, 16, sizeof(KvWriteArgs), kKvWriteOperands, kKvWriteParams},
     {"attention", 7, 24, sizeof(AttentionArgs), kAttentionOperands, kAttentionParams},

@@ -34,11 +34,11 @@ void checkPageLoad(const PageLoad& load) {
   }
 }
 
-void loadPages(const PageLoad& load) {
+void loadPages(const PageLoad& load, const std::function<uint8_t*(uint64_t page)>& room, const std::function<void(uint64_t page)>& placed) {
   const File file(load.path);
   for (size_t i = 0; i < load.pages.size(); i++) {
     const uint64_t begin = uint64_t{i} * load.pageBytes, bytes = std::min<uint64_t>(load.pageBytes, load.totalBytes - begin);
-    uint8_t* page = load.arena->data() + uint64_t(load.pages[i]) * load.pageBytes;
+    uint8_t* page = room(uint64_t(load.pages[i]));
     if (!file.read(page, bytes, load.fileOffset + begin)) {
       failCorrupt(load, format("the file ends inside span %zu of %zu.", i, load.pages.size()));
     }
@@ -48,6 +48,7 @@ void loadPages(const PageLoad& load) {
       failCorrupt(load, format("span %zu of %zu has the checksum %08x, the index says %08x.",
                                i, load.pages.size(), found, load.checksums[i]));
     }
+    placed(uint64_t(load.pages[i]));
   }
 }
 

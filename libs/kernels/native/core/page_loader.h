@@ -1,6 +1,7 @@
-// Reads images from disk straight into arena pages: no copy on the way, each span held against its checksum.
+// Reads images from disk into arena pages, straight where the arena is host memory; each span is held against its checksum.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,8 @@ struct PageLoad {
 // Throws option_invalid when pages leave the arena or numbers of spans, pages and checksums differ.
 void checkPageLoad(const PageLoad& load);
 
-// Bytes after a short last span become zero. Throws image_corrupt (wrong checksum, file too short) or io_error.
-void loadPages(const PageLoad& load);
+// room(page): where the bytes of an arena page are read to; placed(page): they are there, and checked. Bytes after a short last
+// span become zero. Throws image_corrupt (wrong checksum, file too short) or io_error.
+void loadPages(const PageLoad& load, const std::function<uint8_t*(uint64_t page)>& room, const std::function<void(uint64_t page)>& placed);
 
 }  // namespace weft

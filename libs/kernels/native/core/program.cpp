@@ -263,7 +263,7 @@ void Program::checkAliases(LinkedProgram& linked) const {
   for (uint32_t i = 0; i < ops_.size(); i++) checkOverlaps(ops_[i], site(i), canonical.data());
 }
 
-void Program::resolve(uint32_t index, const LinkedProgram& linked, const int32_t* header, void* args) const {
+void Program::place(uint32_t index, const LinkedProgram& linked, void* args) const {
   const ProgramOp& op = ops_[index];
   const OpInfo& info = kOps[op.code];
   uint8_t* out = static_cast<uint8_t*>(args);
@@ -272,13 +272,17 @@ void Program::resolve(uint32_t index, const LinkedProgram& linked, const int32_t
     uint8_t* pointer = place.slot ? linked.bases[place.slot] + place.offset : nullptr;
     memcpy(out + i * sizeof pointer, &pointer, sizeof pointer);
   }
-  uint32_t params[kMaxArgsBytes / 4];
-  memcpy(params, words_.data() + op.params, info.paramCount * 4);
+  memcpy(out + info.operandCount * sizeof(void*), words_.data() + op.params, info.paramCount * 4);
+}
+
+void Program::resolve(uint32_t index, const LinkedProgram& linked, const int32_t* header, void* args) const {
+  place(index, linked, args);
+  const OpInfo& info = kOps[ops_[index].code];
+  uint32_t* params = reinterpret_cast<uint32_t*>(static_cast<uint8_t*>(args) + info.operandCount * sizeof(void*));
   for (uint32_t i = 0; i < info.paramCount; i++) {
     const ParamInfo& param = info.params[i];
     if (param.kind == ParamKind::kCount) params[i] = countOf(index, param, params[i], params, header);
   }
-  memcpy(out + info.operandCount * sizeof(void*), params, info.paramCount * 4);
 }
 
 uint32_t Program::countOf(uint32_t index, const ParamInfo& param, uint32_t headerWord, const uint32_t* params,

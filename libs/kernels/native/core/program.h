@@ -59,6 +59,8 @@ class Program {
   // Throws list_invalid when a binding is missing or too small, or a buffer was freed.
   static void link(std::shared_ptr<const Program> program, const Bindings& bindings, LinkedProgram& linked);
 
+  // Fills the op's Args for a device that counts by itself: counts stay header words.
+  void place(uint32_t index, const LinkedProgram& linked, void* args) const;
   // Fills the op's Args. header: the frame's header words, or nullptr. Throws list_invalid when a count is above its capacity.
   void resolve(uint32_t index, const LinkedProgram& linked, const int32_t* header, void* args) const;
 

@@ -74,7 +74,7 @@ void changeWord(Mutator& mutator, const Session& session, const Region& region) 
 
 }  // namespace
 
-FuzzResult fuzz(const Recording& recording, Session& session, CpuDevice& device, uint64_t runs, uint64_t seed) {
+FuzzResult fuzz(const Recording& recording, Session& session, ReplayDevice& device, uint64_t runs, uint64_t seed) {
   const std::vector<Region> regions = metadata(recording, session);
   std::vector<Region> contents;
   for (const auto& buffer : recording.buffers) {

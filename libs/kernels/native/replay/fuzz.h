@@ -7,6 +7,6 @@ namespace weft {
 
 struct FuzzResult { uint64_t ran = 0, refused = 0; };
 
-FuzzResult fuzz(const Recording& recording, Session& session, CpuDevice& device, uint64_t runs, uint64_t seed);
+FuzzResult fuzz(const Recording& recording, Session& session, ReplayDevice& device, uint64_t runs, uint64_t seed);
 
 }  // namespace weft

@@ -16,7 +16,12 @@ constexpr char kUsage[] =
     "\n"
     "Runs recorded lists and compares what they leave in their buffers with what was recorded.\n"
     "\n"
-    "  --device cpu       the only device there is\n"
+    "  --device NAME      cpu, or cuda:N; cpu by default\n"
+    "  --module FILE      kernels of a CUDA device; weft-cuda.fatbin beside this program by default\n"
+    "  --driver FILE      libcuda.so.1 by default\n"
+    "  --deterministic    on a CUDA device: a row has the same bits in every batch\n"
+    "  --own-gemm         no linear map by cuBLASLt\n"
+    "  --cublaslt FILE    where cuBLASLt is, if the loader does not find it; may be given again\n"
     "  --isa NAME         portable, avx2, avx512 or neon; the best of this processor by default\n"
     "  --threads N        as many as this process may use by default\n"
     "  --exact            refuse any difference, not only one beyond the recorded tolerance\n"
@@ -30,9 +35,10 @@ constexpr char kUsage[] =
 
 struct Options {
   std::vector<std::string> files;
-  std::string isa;
+  std::string isa, device = "cpu", module, driver;
+  std::vector<std::string> cublasLt;
   uint64_t threads = 0, repeat = 1, fuzz = 0, seed = 1;
-  bool exact = false, time = false, writeExpected = false;
+  bool deterministic = false, ownGemm = false, exact = false, time = false, writeExpected = false;
 };
 
 [[noreturn]] void misuse(const std::string& what) {
@@ -56,7 +62,12 @@ Options parse(int argc, char** argv) {
       return value;
     };
     if (arg == "--help") { fputs(kUsage, stdout); exit(0); }
-    else if (arg == "--device") { if (next() != "cpu") misuse("there is no other device than cpu"); }
+    else if (arg == "--device") options.device = next();
+    else if (arg == "--module") options.module = next();
+    else if (arg == "--driver") options.driver = next();
+    else if (arg == "--deterministic") options.deterministic = true;
+    else if (arg == "--own-gemm") options.ownGemm = true;
+    else if (arg == "--cublaslt") options.cublasLt.push_back(next());
     else if (arg == "--isa") options.isa = next();
     else if (arg == "--threads") options.threads = number(1024);
     else if (arg == "--exact") options.exact = true;
@@ -89,28 +100,28 @@ void printTimes(const Recording& recording, const RunResult& result) {
   }
 }
 
-void takeExpected(Recording& recording, const Session& session, const std::string& path, const char* isa) {
+void takeExpected(Recording& recording, const Session& session, const std::string& path, const std::string& isa) {
   for (const auto& e : recording.expectations) {
     memcpy(recording.file.data() + e.place, session.buffer(e.buffer)->data() + e.offset, e.bytes);
   }
   memset(recording.file.data() + 8, 0, 16);
-  memcpy(recording.file.data() + 8, isa, strlen(isa));
+  memcpy(recording.file.data() + 8, isa.data(), std::min<size_t>(isa.size(), 15));
   recording.write(path);
   printf("%s: expectations written\n", path.c_str());
 }
 
-bool report(const std::string& path, const Recording& recording, const CpuDevice& device, const Comparison& c, bool exact) {
+bool report(const std::string& path, const Recording& recording, const ReplayDevice& device, const Comparison& c, bool exact) {
   const bool same = c.sameBits == c.values;
   const bool good = exact ? same : c.beyond == 0;
   printf("%s: %s  %llu values, %.4f %% bit-identical, max |Δ| %.3g (recorded on %s, run on %s)\n", path.c_str(), good ? "ok" : "DIFFERS",
          (unsigned long long)c.values, c.values ? 100.0 * c.sameBits / c.values : 100.0, c.maxDifference,
-         recording.isa.c_str(), isaName(device.isa()));
+         recording.isa.c_str(), device.isa().c_str());
   if (c.beyond) printf("  %llu beyond tolerance, the first: %s\n", (unsigned long long)c.beyond, c.firstBeyond.c_str());
   return good;
 }
 
-bool replay(const std::string& path, CpuDevice& device, const Options& options) {
-  Recording recording = Recording::read(path);
+bool replay(const std::string& path, ReplayDevice& device, const Options& options) {
+  Recording recording = device.adapted(Recording::read(path));
   Session session(recording);
   if (options.fuzz) {
     const FuzzResult result = fuzz(recording, session, device, options.fuzz, options.seed);
@@ -124,23 +135,33 @@ bool replay(const std::string& path, CpuDevice& device, const Options& options) 
     if (i == 0 || result.elapsedNs < fastest.elapsedNs) fastest = std::move(result);
   }
   if (options.time) printTimes(recording, fastest);
-  printf("%s: %.1f µs, %u threads\n", path.c_str(), fastest.elapsedNs / 1e3, device.pool().threads());
+  printf("%s: %.1f µs, %s\n", path.c_str(), fastest.elapsedNs / 1e3, device.describe().c_str());
   if (options.writeExpected) {
-    takeExpected(recording, session, path, isaName(device.isa()));
+    takeExpected(recording, session, path, device.isa());
     return true;
   }
   return report(path, recording, device, compare(recording, session), options.exact);
 }
 
+std::unique_ptr<ReplayDevice> open(const Options& options) {
+  if (options.device == "cpu") return makeCpuReplay(static_cast<uint32_t>(options.threads), options.isa);
+  const std::string ordinal = options.device.substr(std::min<size_t>(5, options.device.size()));
+  if (options.device.rfind("cuda:", 0) != 0 || ordinal.empty() || ordinal.size() > 3 || ordinal.find_first_not_of("0123456789") != std::string::npos) {
+    misuse("--device " + options.device + ": there are cpu and cuda:N");
+  }
+  return makeCudaReplay({std::stoi(ordinal), options.driver, options.module, options.deterministic, options.ownGemm, options.cublasLt});
+}
+
 int run(int argc, char** argv) {
-  const Options options = parse(argc, argv);
+  Options options = parse(argc, argv);
+  const std::string program = argv[0];
+  if (options.module.empty()) options.module = program.substr(0, program.rfind('/') + 1) + "weft-cuda.fatbin";
   bool good = true;
   try {
-    const Isa isa = isaByName(options.isa);
-    CpuDevice device(static_cast<uint32_t>(options.threads), isa, defaultTuning(isa));
+    const std::unique_ptr<ReplayDevice> device = open(options);
     for (const std::string& path : options.files) {
       try {
-        good = replay(path, device, options) && good;
+        good = replay(path, *device, options) && good;
       } catch (const Error& error) {
         printf("%s: %s · %s\n", path.c_str(), error.code, error.what());
         good = false;

@@ -1,6 +1,7 @@
 // A recorded list with its buffers, as src/recording.ts writes it and describes its format.
 #pragma once
 #include <cstdint>
+#include <list>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct Recording {
   std::vector<BindingInfo> bindings;
   std::vector<Chunk> chunks;
   std::vector<Expectation> expectations;
+  std::list<std::vector<uint8_t>> owned;   // data of chunks that are not in the file
 };
 
 }  // namespace weft

@@ -18,7 +18,7 @@ Session::Session(const Recording& recording) : recording_(recording) {
     if (info.binding == 0 || info.binding >= kFirstBufferId || !buffers_.count(info.buffer)) {
       throw Error("option_invalid", format("binding %u to buffer %u.", info.binding, info.buffer));
     }
-    bindings_[info.binding] = buffers_[info.buffer];
+    bindings_[info.binding] = info.buffer;
   }
   restore();
 }
@@ -28,14 +28,8 @@ void Session::restore() {
   for (const auto& chunk : recording_.chunks) memcpy(buffers_.at(chunk.buffer)->data() + chunk.offset, chunk.data, chunk.bytes);
 }
 
-RunResult Session::run(CpuDevice& device, const std::vector<uint32_t>& words, bool timed) {
-  const auto find = [this](uint32_t id) {
-    const auto found = buffers_.find(id);
-    return found == buffers_.end() ? nullptr : found->second;
-  };
-  LinkedProgram linked;
-  Program::link(std::make_shared<const Program>(words, find), bindings_, linked);
-  return device.run(linked, timed);
+RunResult Session::run(ReplayDevice& device, const std::vector<uint32_t>& words, bool timed) {
+  return device.run(words, buffers_, bindings_, timed);
 }
 
 }  // namespace weft

@@ -1,9 +1,6 @@
 // A recording brought to life: its buffers on a device, run as often as one likes.
 #pragma once
-#include <map>
-#include <memory>
-
-#include "cpu_device.h"
+#include "device.h"
 #include "recording.h"
 
 namespace weft {
@@ -15,14 +12,14 @@ class Session {
   // Buffers as they were recorded.
   void restore();
   // Throws list_invalid as a submitted list does.
-  RunResult run(CpuDevice& device, const std::vector<uint32_t>& words, bool timed);
+  RunResult run(ReplayDevice& device, const std::vector<uint32_t>& words, bool timed);
 
   const BufferRef& buffer(uint32_t id) const { return buffers_.at(id); }
 
  private:
   const Recording& recording_;
-  std::map<uint32_t, BufferRef> buffers_;
-  Bindings bindings_;
+  HostBuffers buffers_;
+  std::map<uint32_t, uint32_t> bindings_;   // buffer of each binding
 };
 
 }  // namespace weft

@@ -33,7 +33,7 @@ describe.each(variants)('bf12: $isa, $threads threads', variant => {
       const n = random.int(1, 200), k = random.int(1, 300), ldx = k + random.int(0, 4) * 2, w = make(random, n, k);
       const shared = {
         x: random.normals(rows * ldx), b: random.chance(0.5) ? random.normals(n) : null, y: random.normals(rows * n),
-        count: 0, countFrom: 0, rows, n, k, ldx, ldy: n, accumulate: random.int(0, 1), xType: DType.f32,
+        count: 0, countFrom: 0, rows, n, k, ldx, ldy: n, accumulate: random.int(0, 1), xType: DType.f32, layout: 0,
       };
       const plain = await runOp(device, linear, { ...shared, w: w.bf16, dtype: DType.bf16 });
       const coded = await runOp(device, linear, { ...shared, w: w.bf12, dtype: DType.bf12 });
@@ -47,7 +47,7 @@ describe.each(variants)('bf12: $isa, $threads threads', variant => {
     await expect(runOp(device, embed, { ...shared, table: w, layout: 1 })).rejects.toThrow('dtype = 4 is no dtype of table');
     w.fill(0xff, 16, 64);
     await runOp(device, embed, { ...shared, table: w, layout: 0 });
-    await runOp(device, linear, { x: new Float32Array(64 * 5), w, b: null, y: new Float32Array(32 * 5), count: 0, countFrom: 0, rows: 5, n: 32, k: 64, ldx: 64, ldy: 32, accumulate: 0, dtype: DType.bf12, xType: DType.f32 });
+    await runOp(device, linear, { x: new Float32Array(64 * 5), w, b: null, y: new Float32Array(32 * 5), count: 0, countFrom: 0, rows: 5, n: 32, k: 64, ldx: 64, ldy: 32, accumulate: 0, dtype: DType.bf12, xType: DType.f32, layout: 0 });
   });
 
   test('embed gives bf16\'s own bits', async () => {

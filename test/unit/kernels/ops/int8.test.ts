@@ -131,7 +131,7 @@ test.each(isas)('int8: one thread and two give the same bits (%s)', async isa =>
 test('int8 is refused where there is no kernel for it, and other formats by linearInt8', async () => {
   const device = deviceOf({ isa: 'portable', threads: 1 }), f = (length: number): Float32Array => new Float32Array(length), bytes = new Uint8Array(1 << 14);
   const shape = { x: f(64), y: f(32), w: bytes, count: 0, countFrom: 0, rows: 1, n: 32, k: 32, ldx: 33, ldy: 32, accumulate: 0 };
-  await expect(runOp(device, linear, { ...shape, dtype: DType.int8, xType: 0 })).rejects.toThrow("dtype is int8, which is linearInt8's");
+  await expect(runOp(device, linear, { ...shape, dtype: DType.int8, xType: 0, layout: 0 })).rejects.toThrow("dtype is int8, which is linearInt8's");
   await expect(runOp(device, linearInt8, { ...shape, words: 33, dtype: DType.bf16 })).rejects.toThrow('dtype is not int8');
   await expect(runOp(device, linearInt8, { ...shape, words: 32, dtype: DType.int8 })).rejects.toThrow('words = 32 is less than the 33 that k = 32 takes');
   await expect(runOp(device, quantizeRows, { x: f(64), q: f(64), count: 0, countFrom: 0, rows: 1, k: 64, words: 32, ldx: 64, ldq: 64, xType: 0 })).rejects.toThrow('words = 32');

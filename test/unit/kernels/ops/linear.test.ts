@@ -18,7 +18,7 @@ function make(random: Random, rows: number, n: number, k: number, dtype: DType):
 }
 
 const run = async (variant: { isa: string; threads: number }, m: Made, x = m.x, y = m.y, rows = m.shape.rows): Promise<Float32Array> =>
-  (await runOp(deviceOf(variant), linear, { ...m.shape, rows, x, w: m.w, b: m.b, y, count: 0, countFrom: 0, dtype: m.dtype, xType: 0 })).y;
+  (await runOp(deviceOf(variant), linear, { ...m.shape, rows, x, w: m.w, b: m.b, y, count: 0, countFrom: 0, dtype: m.dtype, xType: 0, layout: 0 })).y;
 
 describe.each(variants)('linear: $isa, $threads threads', variant => {
   test('equals W x + b over odd shapes and all formats', async () => {
@@ -58,7 +58,7 @@ describe.each(variants)('linear: $isa, $threads threads', variant => {
 
   test('only as many rows run as the frame counts, from countFrom on', async () => {
     const m = make(new Random(4), 9, 40, 30, DType.f16), { shape } = m, all = await run(variant, m);
-    const args = { ...shape, x: m.x, w: m.w, b: m.b, y: m.y, dtype: m.dtype, xType: 0, count: Header.logits };
+    const args = { ...shape, x: m.x, w: m.w, b: m.b, y: m.y, dtype: m.dtype, xType: 0, layout: 0, count: Header.logits };
     for (const [logits, countFrom, rows] of [[4, 0, 4], [0, 0, 0], [7, 5, 2], [3, 5, 0]] as const) {
       const { y } = await runOp(deviceOf(variant), linear, { ...args, countFrom }, { logits });
       expectSameBits(y, Float32Array.from(m.y, (before, i) => i % shape.ldy < shape.n && i < rows * shape.ldy ? all[i]! : before), `${logits} from ${countFrom}`);

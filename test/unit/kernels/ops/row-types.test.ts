@@ -73,7 +73,7 @@ describe.each(variants)('rows of bf16: $isa, $threads threads', variant => {
       const rows = i % 6 === 0 ? random.int(49, 120) : random.int(1, 30), n = random.int(1, 150), k = random.int(1, 200), dtype = [DType.bf16, DType.f32, DType.f16][i % 3]!;
       const shape = { rows, n, k, ldx: k + k % 2 + 2 * random.int(0, 2), ldy: n + random.int(0, 5), accumulate: random.int(0, 1) };
       const { bytes, values } = packPanels(random.normals(n * k), n, k, dtype), x = rounded(random.normals(rows * shape.ldx)), y = random.normals(rows * shape.ldy);
-      const found = await runOp(device, linear, { ...shape, x, w: bytes, y, count: 0, countFrom: 0, dtype, xType: DType.bf16 });
+      const found = await runOp(device, linear, { ...shape, x, w: bytes, y, count: 0, countFrom: 0, dtype, xType: DType.bf16, layout: 0 });
       expectClose(found.y, linearReference(shape, widened(x), values, null, y), 2e-5, JSON.stringify(shape));
     }
   });

@@ -1,4 +1,5 @@
-/** The device that every machine has: native kernels on this processor's threads. */
+/** Devices of the addon: this processor, which every machine has, and CUDA devices. */
+import { fileURLToPath } from 'node:url';
 import { WeftError } from '@weft/contracts';
 import type { CommandList } from './command-list.js';
 import {
@@ -20,17 +21,43 @@ export interface CpuDeviceOptions {
 /** Throws WeftError device_error when this processor lacks the instruction set, option_invalid by the name of a tuning's field. */
 export function createCpuDevice(options: CpuDeviceOptions = {}): Device {
   const { threads = 0, isa = '', tuning } = options;
-  return new CpuDevice(native(() => new (nativeModule().CpuDevice)(threads, isa, tuning)));
+  return new AddonDevice('cpu', native(() => new (nativeModule().Device)({ kind: 'cpu', threads, isa, tuning })), 0);
+}
+
+/** Where `npm run build:cuda` puts the kernels for GPUs. */
+export const CUDA_MODULE = fileURLToPath(new URL('../build/weft-cuda.fatbin', import.meta.url));
+
+export interface CudaDeviceOptions {
+  /** Which GPU, as the driver counts them. */
+  ordinal?: number | undefined;
+  /** Threads of this processor that read and pack files. */
+  threads?: number | undefined;
+  /** A row has the same bits in every batch; slower. */
+  deterministic?: boolean | undefined;
+  /** The driver's library; another one stands in for it in tests. */
+  driver?: string | undefined;
+  /** cuBLASLt, where the loader does not find it; without it, linear maps run by our own kernels. */
+  cublasLt?: string | undefined;
+  /** The kernels; what `npm run build:cuda` made. */
+  module?: string | undefined;
+}
+
+/** Throws WeftError device_unavailable (no driver, no GPU, no kernels for it), out_of_memory, device_lost or device_error. */
+export function createCudaDevice(options: CudaDeviceOptions = {}): Device {
+  const { ordinal = 0, threads = 0, deterministic = false, driver = 'libcuda.so.1', cublasLt = '' } = options;
+  const module = options.module ?? CUDA_MODULE;
+  return new AddonDevice(`cuda:${ordinal}`, native(() => new (nativeModule().Device)({ kind: 'cuda', threads, ordinal, driver, module, cublasLt, deterministic })), 1);
 }
 
 /** A list as the addon holds it, and how long it was then. */
 interface Compiled { program: number; length: number }
 
-class CpuDevice implements Device {
-  readonly name = 'cpu';
+class AddonDevice implements Device {
   readonly isa: string;
   readonly threads: number;
+  readonly description: string;
   readonly packing: string;
+  readonly bucketed: boolean;
   readonly #native: NativeDevice;
   readonly #buffers = new Map<number, DeviceBuffer>();
   readonly #compiled = new WeakMap<CommandList, Compiled>();
@@ -38,11 +65,13 @@ class CpuDevice implements Device {
   readonly #collected: FinalizationRegistry<number>;
   readonly #bindings = new Uint32Array(FIRST_BUFFER_ID);
 
-  constructor(device: NativeDevice) {
+  constructor(readonly name: string, device: NativeDevice, readonly linearLayout: 0 | 1) {
     this.#native = device;
     this.isa = device.isa;
     this.threads = device.threads;
-    this.packing = `v${nativeModule().packLayoutVersion}-${device.isa}`;
+    this.bucketed = linearLayout === 1;
+    this.description = device.description;
+    this.packing = `v${nativeModule().packLayoutVersion}-${linearLayout ? 'rows' : device.isa}`;
     this.#collected = new FinalizationRegistry(program => device.release(program));
   }
 
@@ -65,12 +94,26 @@ class CpuDevice implements Device {
     return native(() => this.#native.host(id));
   }
 
+  upload({ id }: DeviceBuffer, offset: number, bytes: number): Promise<void> {
+    return this.#settled(() => this.#native.upload(id, offset, bytes));
+  }
+
+  download({ id }: DeviceBuffer, offset: number, bytes: number): Promise<void> {
+    return this.#settled(() => this.#native.download(id, offset, bytes));
+  }
+
+  freeBytes(): number {
+    return native(() => this.#native.freeBytes());
+  }
+
   packLinear(sources: TensorSource[], target: WeightType, label: string): Promise<DeviceBuffer> {
-    const rows = sources.reduce((sum, source) => sum + source.rows, 0);
-    return this.#pack(sources, target, PackLayout.panels, panelBytes(rows, sources[0]?.cols ?? 0, target), label);
+    const rows = sources.reduce((sum, source) => sum + source.rows, 0), cols = sources[0]?.cols ?? 0;
+    if (this.linearLayout && target !== 'int8') return this.#pack(sources, target, PackLayout.rows, rows * cols * (target === 'f32' ? 4 : 2), label);
+    return this.#pack(sources, target, PackLayout.panels, panelBytes(rows, cols, target), label);
   }
 
   packCoded(sources: TensorSource[], label: string): Promise<DeviceBuffer | null> {
+    if (this.linearLayout) return Promise.resolve(null);
     const rows = sources.reduce((sum, source) => sum + source.rows, 0);
     return this.#tryPack(sources, 'bf12', PackLayout.panels, panelBytes(rows, sources[0]?.cols ?? 0, 'bf12'), label);
   }

@@ -1,0 +1,47 @@
+// Attention: who cuts a segment by rows and who by spans the kernels see for themselves (kernels/attention.h).
+#include <algorithm>
+
+#include "core/error.h"
+#include "cuda/attention_shape.h"
+#include "cuda/launches.h"
+
+namespace weft {
+namespace cuda {
+namespace {
+
+// As many blocks as run side by side, or fewer where there can't be so many items.
+Dim3 gridOf(const LaunchLimits& limits, uint32_t perMultiprocessor, uint64_t items) {
+  const uint64_t blocks = std::min<uint64_t>(uint64_t{limits.multiprocessors} * perMultiprocessor, items);
+  return {static_cast<uint32_t>(std::max<uint64_t>(blocks, 1)), 1, 1};
+}
+
+void requireShared(const AttentionArgs& a, uint32_t bytes, const LaunchLimits& limits) {
+  if (bytes <= limits.sharedBytes) return;
+  throw Error("device_error", format("attention: heads of %u values take %u bytes of shared memory, this device has %u for a block.", a.dim, bytes,
+                                     limits.sharedBytes));
+}
+
+}  // namespace
+
+void launch(const AttentionArgs& a, const LaunchLimits& limits, Launches& out) {
+  if (a.rows == 0 || a.nSegments == 0) return;
+  const AttentionShape spansShape(a, 1);
+  requireShared(a, spansShape.bytes, limits);
+  const uint64_t pairs = uint64_t{a.rows} * groupOf(a), states = stateCapacity(a);
+  const uint64_t tiles = std::min<uint64_t>(pairs, pairs / kTilePairs + a.nSegments) * a.kvHeads * spansShape.slices;
+  out.steps.push_back({spansShape.slice <= 128 ? "attentionSpans128" : "attentionSpans256", gridOf(limits, 4, tiles + states), kAttentionThreads, spansShape.bytes});
+  out.scratchBytes = states * stateValues(a) * sizeof(float);
+
+  const uint64_t merges = uint64_t{a.rows} * a.heads;
+  if (!takesRows(a)) {
+    if (a.tableSize > 1) out.steps.push_back({"attentionMerge", gridOf(limits, 4, merges), kAttentionThreads});
+    return;
+  }
+  const char* kernel = a.dim <= 64 ? "attentionRows64" : a.dim <= 128 ? "attentionRows128" : "attentionRows256";
+  uint32_t warps = kAttentionWarps;
+  while (warps > 1 && AttentionShape(a, warps).bytes > limits.sharedBytes) warps /= 2;
+  out.steps.push_back({kernel, gridOf(limits, 2, std::max(merges, tiles)), warps * 32, AttentionShape(a, warps).bytes});
+}
+
+}  // namespace cuda
+}  // namespace weft
