@@ -118,7 +118,7 @@ std::shared_ptr<Pinned> CudaDevice::mirror(const BufferRef& buffer) {
   if (owner.lock() != buffer) {
     owner = buffer;
     pinned = std::make_shared<Pinned>(gpu_, buffer->bytes);
-    memset(pinned->data(), 0, buffer->bytes);
+    staging_->read(buffer, 0, pinned->data(), buffer->bytes);
     for (auto it = mirrors_.begin(); it != mirrors_.end();) it = it->second.first.expired() ? mirrors_.erase(it) : std::next(it);
   }
   return mirrors_.at(buffer->id).second;

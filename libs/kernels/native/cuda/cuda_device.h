@@ -47,7 +47,7 @@ class CudaDevice {
   // Random values over [-scale, scale), made on the device: for measurements. offset and bytes are multiples of 16.
   void fill(const BufferRef& to, uint64_t offset, uint64_t bytes, uint32_t dtype, uint32_t seed, float scale);
 
-  // The buffer as the host sees it. A bound frame and bound masks go to the device before a list runs, results and hidden
+  // The buffer as the host sees it: what it holds at the first call. A bound frame and bound masks go to the device before a list runs, results and hidden
   // rows come back after it; anything else by `write` and `read`.
   std::shared_ptr<Pinned> mirror(const BufferRef& buffer);
 
