@@ -21,7 +21,7 @@ export const FAKE_DRIVER = inRoot('libs', 'kernels', 'build-emulated', 'libcuda-
 /** Ampere, Ada, Hopper with its own instructions, and what comes later. */
 const ARCHITECTURES = ['arch=compute_80,code=sm_80', 'arch=compute_89,code=sm_89', 'arch=compute_90a,code=sm_90a', 'arch=compute_80,code=compute_80'];
 const NVCC_FLAGS = [
-  '-std=c++17', '-O3', '-fatbin', '-I', NATIVE, '-Xcompiler', '-Wall,-Wextra', '-Werror', 'all-warnings',
+  '-std=c++17', '-O3', '-fatbin', '-I', NATIVE, '-Xcompiler', '-Wall,-Wextra', '-Werror', 'all-warnings', '--threads', '0',
   ...ARCHITECTURES.flatMap(architecture => ['-gencode', architecture]),
 ];
 const HOST_FLAGS = ['-std=c++17', '-O2', '-fPIC', '-fvisibility=hidden', '-shared', '-pthread', '-ffp-contract=off', '-Wall', '-Wextra', `-I${NATIVE}`, `-I${join(NATIVE, 'core')}`];

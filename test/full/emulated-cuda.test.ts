@@ -3,6 +3,7 @@
  * call. The same op tests, against the same float64 references, and the same models as on this processor.
  */
 import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,10 +39,13 @@ async function unitTests(...files: string[]): Promise<string[]> {
   return results.map(t => t.fullName);
 }
 
+/** bf12 is a format of this processor: a CUDA device refuses it. */
+const OPS = readdirSync(join(root, 'test/unit/kernels/ops')).filter(name => name !== 'bf12.test.ts').map(name => `test/unit/kernels/ops/${name}`);
+
 test('every op agrees with its reference', async () => {
-  expect((await unitTests('test/unit/kernels/ops/')).length).toBeGreaterThan(60);
+  expect((await unitTests(...OPS)).length).toBeGreaterThan(300);
 });
 
 test('models answer as transformers do', async () => {
-  expect((await unitTests('test/unit/models/parity.test.ts')).length).toBeGreaterThan(20);
+  expect((await unitTests('test/unit/models/parity.test.ts')).length).toBeGreaterThan(60);
 });

@@ -24,12 +24,14 @@ ALL=${WEFT_GPU_SECONDS:-540}; LIMITS=${LIMITS:-"build 200 replay 100 bench 300 t
 case $DRIVER in *fake*) FAKE=1 ;; *) FAKE= ;; esac
 NVCC=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 NODE=${NODE:-$([ -x ./node ] && echo ./node || command -v node || true)}
-REPLAY=${WEFT_REPLAY:-$BUILD/weft-replay}; BENCH=${WEFT_GPU_BENCH:-$BUILD/weft-gpu-bench}; MODULE=${WEFT_GPU_MODULE:-$BUILD/weft-cuda.fatbin}
+REPLAY=${WEFT_REPLAY:-$BUILD/weft-replay}; BENCH=${WEFT_GPU_BENCH:-$BUILD/weft-gpu-bench}
+MODULE=${WEFT_GPU_MODULE:-$BUILD/weft-cuda.fatbin}
 mkdir -p "$OUT" "$BUILD/obj"
 : >"$OUT/log.txt"
 export OUT DRIVER JOBS CXX NATIVE BUILD RECORDINGS FAKE NVCC NODE REPLAY BENCH MODULE
 # cuBLASLt as Python's packages have it, where the loader does not look.
-CUBLASLT=$(ls -d /usr/local/cuda/lib64 "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))' 2>/dev/null)"/nvidia/cu*/lib 2>/dev/null |
+PACKAGES=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))' 2>/dev/null)
+CUBLASLT=$(ls -d /usr/local/cuda/lib64 "$PACKAGES"/nvidia/cu*/lib 2>/dev/null |
   while read -r folder; do ls "$folder"/libcublasLt.so.1[23] >/dev/null 2>&1 && echo "$folder"; done | tail -1)
 [ -n "$CUBLASLT" ] && export LD_LIBRARY_PATH="$CUBLASLT${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 
@@ -37,10 +39,11 @@ say() { echo "$*" | tee -a "$OUT/log.txt"; }
 
 environment() {
   say "== machine"
-  [ "$FAKE" ] || say "$(command -v nvidia-smi >/dev/null || echo 'no nvidia-smi: '; nvidia-smi --query-gpu=name,driver_version,memory.total,memory.used,clocks.sm,clocks.max.sm,power.limit,compute_cap --format=csv,noheader 2>&1)"
+  local asked=name,driver_version,memory.total,memory.used,clocks.sm,clocks.max.sm,power.limit,compute_cap
+  [ "$FAKE" ] || say "$(nvidia-smi --query-gpu=$asked --format=csv,noheader 2>/dev/null || echo 'no GPU that nvidia-smi knows')"
   say "$("$NVCC" --version 2>/dev/null | grep release || echo 'no nvcc') · $($CXX --version 2>/dev/null | head -1)"
   say "$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) processors · $(uname -r)"
-  say "$(python3 -c 'import torch; print("torch", torch.__version__, "with CUDA" if torch.cuda.is_available() else "without CUDA")' 2>/dev/null || echo 'no torch')"
+  say "torch $(python3 -c 'import torch; print(torch.__version__, torch.cuda.is_available())' 2>/dev/null || echo 'is not there')"
   say "cuBLASLt: ${CUBLASLT:-where the loader finds it, if at all} · node: ${NODE:-none}"
 }
 
@@ -59,8 +62,9 @@ variant() {
 compile() {
   local object=$BUILD/obj/$(basename "$(dirname "$2")")-$(basename "$2" .cpp)-$1.o
   [ -e "$object" ] && return
-  # shellcheck disable=SC2046
-  $CXX -std=c++17 -O2 -fPIC -pthread -fno-math-errno -ffp-contract=off -I$NATIVE -I$NATIVE/core $(variant "$2") -c "$2" -o "$object.tmp" && mv "$object.tmp" "$object"
+  local flags="-std=c++17 -O2 -fPIC -pthread -fno-math-errno -ffp-contract=off -I$NATIVE -I$NATIVE/core"
+  # shellcheck disable=SC2046,SC2086
+  $CXX $flags $(variant "$2") -c "$2" -o "$object.tmp" && mv "$object.tmp" "$object"
 }
 
 stamp() { (cd $NATIVE && find "$@" -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-12); }
@@ -71,7 +75,8 @@ programs() {
   [ "$(uname -m)" = x86_64 ] && others='_neon|_darwin' || others='_avx|_amx|_darwin'
   { for file in $NATIVE/core/*.cpp; do echo "$core $file"; done | grep -v -E "$others"
     for file in $NATIVE/cuda/*.cpp $NATIVE/replay/*.cpp $NATIVE/gpu/*.cpp; do echo "$cuda $file"; done; } |
-    awk '{ print ($2 ~ /kernels_/ ? 0 : 1), $0 }' | sort -s -n | cut -d' ' -f2- | xargs -P "$JOBS" -L 1 bash -c 'compile "$0" "$1" || exit 255' || return 1
+    awk '{ print ($2 ~ /kernels_/ ? 0 : 1), $0 }' | sort -s -n | cut -d' ' -f2- |
+    xargs -P "$JOBS" -L 1 bash -c 'compile "$0" "$1" || exit 255' || return 1
   $CXX -pthread -o "$BUILD/weft-replay" $BUILD/obj/core-*-$core.o $BUILD/obj/{cuda,replay}-*-$cuda.o -ldl &&
     $CXX -pthread -o "$BUILD/weft-gpu-bench" $BUILD/obj/core-*-$core.o $BUILD/obj/{cuda,gpu}-*-$cuda.o -ldl
 }
@@ -107,12 +112,17 @@ all_recordings() {
   local archive
   for archive in "$RECORDINGS/recordings.tar.xz" test/gpu/recordings.tar.xz; do
     [ -e "$archive" ] || continue
-    mkdir -p "$BUILD/recordings"
-    [ "$BUILD/recordings/unpacked" -nt "$archive" ] || { tar -xJf "$archive" -C "$BUILD/recordings" && touch "$BUILD/recordings/unpacked"; } || return 1
-    find "$BUILD/recordings" -name '*.weft' | LC_ALL=C sort
+    local folder; folder=$BUILD/recordings-$(sha256sum <"$archive" | cut -c1-12)
+    [ -d "$folder" ] || { mkdir -p "$folder.tmp" && tar -xJf "$archive" -C "$folder.tmp" && mv "$folder.tmp" "$folder"; } || return 1
+    find "$folder" -name '*.weft' | LC_ALL=C sort
     return
   done
   find "$RECORDINGS" -name '*.weft' 2>/dev/null | LC_ALL=C sort
+}
+
+replay_one() {
+  local text; text=$(timeout --foreground -k 2 20 "$REPLAY" "$@" 2>&1) || text+=$(printf '\n%s: exit code %s' "$1" $?)
+  printf '%s\n' "$text"
 }
 
 # Replays all recordings at once. What broke off before it came to an end (a lost device takes all that follow with it) runs
@@ -128,21 +138,18 @@ replay() {
   if [ $rc -ne 0 ]; then
     local again=()
     for file in "${files[@]}"; do grep -q "^$file: ok" "$log" || again+=("$file"); done
-    printf '%s\0' "${again[@]}" | xargs -0 -P 8 -I{} bash -c 'text=$(timeout --foreground -k 2 20 "$REPLAY" "$@" 2>&1) || text+=$(printf "\n%s: exit code %s" "$1" $?)
-      printf "%s\n" "$text"' replay {} "$@" >"$log.again" 2>/dev/null
+    printf '%s\0' "${again[@]}" | xargs -0 -P 8 -I{} bash -c 'replay_one "$@"' replay {} "$@" >"$log.again" 2>/dev/null
     cat "$log.again" >>"$OUT/log.txt"
     rc=0
     for file in "${again[@]}"; do
       grep -q "^$file: ok" "$log.again" && continue
       rc=1
-      awk -v begin="$file: " 'index($0, begin) == 1 && !/µs,/ { print; shown = 1; of = 1; next } of && /^  / { print } { of = 0 } END { exit !shown }' "$log.again" ||
-        echo "$file: broke off"
+      awk -v begin="$file: " 'index($0, begin) == 1 && !/µs,/ { print; of = 1; next } of && /^  / { print } { of = 0 }' "$log.again"
     done
     cat "$log.again" >>"$log"
   fi
   echo "$name: $(grep -c ': ok ' "$log") of ${#files[@]} recordings are as they were recorded"
-  grep -h ': ok ' "$log" | sed -E 's/.* ([0-9.]+) % bit-identical, max .Δ. ([^ ]+) .*/\1 \2/' |
-    awk '{ n++; same += $1 == 100; if ($2 + 0 > most) most = $2 + 0 } END { printf "  %d of %d bit for bit, largest difference %g\n", same, n, most }'
+  grep ': ok ' "$log" | awk '/ 100.0000 % bit-identical/ { same++ } { n++ } END { printf "  %d of these %d bit for bit\n", same, n }'
   rm -f "$log" "$log.again"
   return $rc
 }
@@ -191,14 +198,16 @@ part_sanitize() {
   for kind in memcheck racecheck; do
     echo "$kind of ${#files[@]} recordings"
     # shellcheck disable=SC2046
-    timeout --foreground -k 5 70 "$tool" --tool $kind --error-exitcode 9 "$REPLAY" "${files[@]}" $(device) 2>&1 | grep -v -e 'µs,' -e ': ok ' | tail -80
+    timeout --foreground -k 5 70 "$tool" --tool $kind --error-exitcode 9 "$REPLAY" "${files[@]}" $(device) 2>&1 |
+      grep -v -e 'µs,' -e ': ok ' | tail -80
     local rc=${PIPESTATUS[0]}
     [ "$rc" -eq 0 ] || { echo "$kind: exit code $rc"; failed=1; }
   done
   return $failed
 }
 
-export -f compile variant replay recordings all_recordings device stamp programs module part_build part_replay part_bench part_torch part_node part_sanitize
+export -f compile variant stamp programs module all_recordings recordings replay_one replay device
+export -f part_build part_replay part_bench part_torch part_node part_sanitize
 
 summary=() failed=0
 part() {
@@ -220,7 +229,9 @@ part() {
 
 environment
 for name in ${*:-build replay bench torch node sanitize}; do
-  case " $LIMITS" in *" $name "*) part "$name" "$(echo "$LIMITS" | grep -o "$name [0-9]*" | cut -d' ' -f2)" ;; *) echo "there is no part $name"; exit 2 ;; esac
+  limit=$(echo "$LIMITS" | grep -o "\b$name [0-9]*" | cut -d' ' -f2)
+  [ "$limit" ] || { echo "there is no part $name, or it has no limit"; exit 2; }
+  part "$name" "$limit"
 done
 say "== summary"
 printf '%s\n' "${summary[@]}" "all $((SECONDS - BEGIN)) s" | tee "$OUT/summary.txt" | tee -a "$OUT/log.txt"

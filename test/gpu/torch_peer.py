@@ -1,7 +1,7 @@
 """The linear maps of Llama 3.1 8B by PyTorch on this machine's GPU: what a library makes of the same shapes.
 
 bf16, weights of all layers apart (a map's weights do not stay in a cache), each measurement one CUDA graph. One JSON line a
-figure: ms are those of one map, or of all maps of a step ("all").
+figure: ms are those of one map, or of all maps of a step ("all"). With --out the lines go there, and values to stdout.
 """
 import argparse
 import json
@@ -11,8 +11,8 @@ import sys
 import torch
 
 HIDDEN, INTERMEDIATE, QKV, VOCAB, LAYERS = 4096, 14336, 6144, 128256, 32
-MAPS = {"qkv": (QKV, HIDDEN), "o": (HIDDEN, HIDDEN), "gate|up": (2 * INTERMEDIATE, HIDDEN), "down": (HIDDEN, INTERMEDIATE)}
-ROWS = (1, 8, 32, 64, 2048)
+MAPS = {"qkv": (QKV, HIDDEN), "o": (HIDDEN, HIDDEN), "gate+up": (2 * INTERMEDIATE, HIDDEN), "down": (HIDDEN, INTERMEDIATE)}
+ROWS = (1, 8, 32, 64, 128, 512, 2048)
 
 
 def milliseconds(work, runs=10):
@@ -45,13 +45,12 @@ def main():
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("torch sees no GPU")
-    out = open(options.out, "w") if options.out else None
+    out = open(options.out, "w") if options.out else sys.stdout
 
     def report(**fields):
-        line = json.dumps(fields)
-        print(line, flush=True)
-        if out:
-            print(line, file=out, flush=True)
+        print(json.dumps(fields), file=out, flush=True)
+        if out is not sys.stdout:
+            print("torch", *(f"{value:.4g}" if isinstance(value, float) else value for value in fields.values()), sep=" | ", flush=True)
 
     device = torch.device("cuda")
     report(torch=torch.__version__, cuda=torch.version.cuda, gpu=torch.cuda.get_device_name())
@@ -67,7 +66,8 @@ def main():
     for size in (4096, 8192):
         a, b, y = random(size, size), random(size, size), random(size, size)
         median, fastest, slowest = milliseconds(lambda: [torch.mm(a, b.t(), out=y) for _ in range(6)])
-        report(what=f"matrix product {size}", ms=median / 6, fastest=fastest / 6, slowest=slowest / 6, tflops=6 * 2 * size**3 / median / 1e9)
+        tflops = 6 * 2 * size**3 / median / 1e9
+        report(what=f"matrix product {size}", ms=median / 6, fastest=fastest / 6, slowest=slowest / 6, tflops=tflops)
         del a, b, y
 
     weights = {name: [random(*shape) * shape[1] ** -0.5 for _ in range(options.layers)] for name, shape in MAPS.items()}
@@ -94,14 +94,13 @@ def main():
 
         def figures(name, work, times, values, flop_rows):
             median, fastest, slowest = (ms / times for ms in milliseconds(work))
-            report(rows=rows, map=name, ms=median, fastest=fastest, slowest=slowest, gbs=2 * values / median / 1e6, tflops=2 * values * flop_rows / median / 1e9)
+            gbs, tflops = 2 * values / median / 1e6, 2 * values * flop_rows / median / 1e9
+            report(rows=rows, map=name, ms=median, fastest=fastest, slowest=slowest, gbs=gbs, tflops=tflops)
 
         for name, (n, k) in MAPS.items():
             figures(name, lambda: one(name), options.layers, n * k, rows)
         figures("head", the_head, 1, VOCAB * HIDDEN, head_rows)
         figures("all", everything, 1, options.layers * sum(n * k for n, k in MAPS.values()) + VOCAB * HIDDEN, rows)
-    if out:
-        out.close()
 
 
 main()

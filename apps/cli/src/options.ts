@@ -14,6 +14,7 @@ export interface UpOptions {
   modelName: string | undefined;
   adapters: string | undefined;
   device: string;
+  deterministic: boolean;
   threads: number | undefined;
   isa: string | undefined;
   poolBytes: number | undefined;
@@ -56,6 +57,7 @@ export function upOptions(): Option[] {
     new Option('--model-name <id>', 'id of the base in the API (default: from --model)').argParser(modelName),
     new Option('--adapters <folder>', 'every adapter folder in it is uploaded at the start'),
     new Option('--device <device>', 'where the model runs: cpu, or cuda:0, cuda:1, …').argParser(device).default('cpu'),
+    new Option('--deterministic', 'on a GPU, the same bits of an answer in every batch; slower').default(false),
     new Option('--threads <number>', 'threads of the device (default: one a core)').argParser(integer('threads', 1)),
     new Option('--isa <name>', 'instruction set of the kernels, as avx2 or neon (default: the best that is there)'),
     new Option('--pool-bytes <bytes>', 'memory for KV and adapters (default: half of what is free)').argParser(integer('pool-bytes', 1)),

@@ -65,8 +65,11 @@ export async function up(options: UpOptions, env: NodeJS.ProcessEnv): Promise<nu
   }
 }
 
-/** Services of the user's own that are to be used. */
-interface GivenServices { databaseUrl: string | undefined; redisUrl: string | undefined }
+/** Files that a GPU is used by, where they are not the usual ones. */
+const GPU_FILES = ['WEFT_CUDA_DRIVER', 'WEFT_CUDA_MODULE', 'WEFT_CUBLASLT'] as const;
+
+/** Services and files of the user's own that are to be used. */
+interface GivenServices { databaseUrl: string | undefined; redisUrl: string | undefined; gpuFiles: Record<string, string | undefined> }
 
 /** Throws option_invalid. */
 function readServices(variables: NodeJS.ProcessEnv, { dataDir }: UpOptions): GivenServices {
@@ -75,11 +78,11 @@ function readServices(variables: NodeJS.ProcessEnv, { dataDir }: UpOptions): Giv
   if (databaseUrl !== undefined && dataDir === undefined) {
     throw new WeftError('option_invalid', 'the database of WEFT_DATABASE_URL would outlive a temporary data directory, whose files belong to it: give --data-dir too', { field: 'data-dir' });
   }
-  return { databaseUrl, redisUrl: env.optional('WEFT_REDIS_URL') };
+  return { databaseUrl, redisUrl: env.optional('WEFT_REDIS_URL'), gpuFiles: Object.fromEntries(GPU_FILES.map(name => [name, env.optional(name)])) };
 }
 
 /** Everything starts at once: the model is loaded while the database is made. */
-async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, model: ModelFolder, { databaseUrl, redisUrl }: GivenServices): Promise<Credentials> {
+async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, model: ModelFolder, { databaseUrl, redisUrl, gpuFiles }: GivenServices): Promise<Credentials> {
   const keys = dir.keys(options);
   const secrets = dir.secrets();
   const link = { WEFT_LINK_TOKEN: randomBytes(32).toString('base64url'), WEFT_DRAIN_TIMEOUT: options.drainTimeout };
@@ -108,7 +111,7 @@ async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, m
     name: 'executor', level: LEVEL.executor,
     start: say => forkService(programOf('executor'), {
       ...serves, WEFT_EXECUTOR_LISTEN: executorAddress, WEFT_REGISTRY_ADDRESS: registryAddress, WEFT_DATA_DIR: dir.path, WEFT_THREADS: options.threads, WEFT_ISA: options.isa,
-      WEFT_DEVICE: options.device,      WEFT_POOL_BYTES: options.poolBytes, WEFT_MAX_MODEL_LEN: options.maxModelLen, WEFT_WEIGHTS: options.weights, WEFT_KV: options.kv,
+      ...gpuFiles, WEFT_DEVICE: options.device, WEFT_DETERMINISTIC: options.deterministic ? 'on' : undefined,      WEFT_POOL_BYTES: options.poolBytes, WEFT_MAX_MODEL_LEN: options.maxModelLen, WEFT_WEIGHTS: options.weights, WEFT_KV: options.kv,
       WEFT_ACTIVATIONS: options.activations, WEFT_PACKED_CACHE: options.packedCache, WEFT_TUNING: options.tuning, WEFT_TRACE: options.trace,
     }, say, at => { executorAddress = at; }),
   });

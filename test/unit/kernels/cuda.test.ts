@@ -48,7 +48,8 @@ test('the order in which threads, blocks and streams run does not matter', async
 });
 
 test('where address ranges are refused, memory is plain, and it says so', async () => {
-  for (const faults of [{ WEFT_FAKE_CUDA_NO_VMM: '1' }, { WEFT_FAKE_CUDA_FAIL: 'cuMemGetAllocationGranularity=801' }]) {
+  const refusals: Record<string, string>[] = [{ WEFT_FAKE_CUDA_NO_VMM: '1' }, { WEFT_FAKE_CUDA_FAIL: 'cuMemGetAllocationGranularity=801' }];
+  for (const faults of refusals) {
     const { stdout } = await replay(files, faults);
     expect(stdout.match(/: ok /g)).toHaveLength(files.length);
     expect(stdout).toContain('without virtual memory');

@@ -27,7 +27,7 @@ const F16_BYTES = 2;
 /** Rows of the longest context that attention can cut by spans in a step. With more there is work enough for all threads. */
 const SPLIT_ROWS = 4;
 /** Rows that a device with buckets has lists for: what runs best there depends on them. */
-const BUCKETS: readonly number[] = [8, 32, 64, 128, 256, 512, 1024, 2048];
+const BUCKETS: readonly number[] = [1, 2, 4, 8, 32, 64, 128, 256, 512, 1024, 2048];
 
 const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 

@@ -68,6 +68,8 @@ class Program {
   const std::vector<ProgramOp>& ops() const { return ops_; }
   const Place* places(const ProgramOp& op) const { return places_.data() + op.places; }
   const std::vector<uint32_t>& words() const { return words_; }
+  // Bytes of a binding, from its beginning, that ops of the list reach.
+  uint64_t boundBytes(uint32_t binding) const { return boundBytes_[binding]; }
   bool countsFromFrame() const { return countsFromFrame_; }
 
  private:

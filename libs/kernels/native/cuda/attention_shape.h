@@ -21,6 +21,8 @@ static_assert(kUnitBlocks == kAttentionWarps && kAttentionSpan % kUnitTokens == 
 constexpr uint32_t kFewPairs = 64;
 // Heads of more values are taken in slices of kSliceOfLarge.
 constexpr uint32_t kSliceMost = 256, kSliceOfLarge = 64;
+// attentionRows has so many columns of a tile's values in registers; for more it scores anew.
+constexpr uint32_t kRowsColumns = 128;
 // Scratch memory for states of spans, at most.
 constexpr uint64_t kStateBytesMost = 64u << 20;
 
@@ -51,20 +53,24 @@ WEFT_ANYWHERE inline uint32_t stateCapacity(const AttentionArgs& a) {
 // Dynamic shared memory of a block, in bytes: `tiles` tiles of queries, keys and values of a unit, weights of a tile.
 struct AttentionShape {
   uint32_t dims;                                         // of a head, whole steps of 32
-  uint32_t slice, slices;                                // of those that are in shared memory at a time
-  uint32_t queryTile;                                    // bytes of a tile: fragments of all steps of 16 dims, rest behind them
+  uint32_t keySlice, keySlices;                          // dims of keys that are in shared memory at a time
+  uint32_t valueSlice, valueSlices;                      // columns of values that a block takes
+  uint32_t queryTile;                                    // bytes of a tile: operands of all steps of 16 dims, their rest behind them
   uint32_t keyBlock;                                     // bytes of a block's keys
   uint32_t valuePitch;                                   // bytes of a token's values
   uint32_t keys, values, scales, weights, bytes;         // where they begin; all of it
 
-  WEFT_ANYWHERE AttentionShape(const AttentionArgs& a, uint32_t tiles) {
+  // columns: of values, at most.
+  WEFT_ANYWHERE AttentionShape(const AttentionArgs& a, uint32_t tiles, uint32_t columns) {
     const uint32_t size = a.kvType == kDTypeInt8 ? 1 : 2, parts = isExact(a) ? 2 : 1;
     dims = roundUp(a.dim, 32);
-    slice = a.dim <= kSliceMost ? dims : kSliceOfLarge;
-    slices = (dims + slice - 1) / slice;
+    keySlice = a.dim <= kSliceMost ? dims : kSliceOfLarge;
+    keySlices = (dims + keySlice - 1) / keySlice;
+    valueSlice = keySlice < columns ? keySlice : columns;
+    valueSlices = (dims + valueSlice - 1) / valueSlice;
     queryTile = dims / 16 * 512 * parts;
-    keyBlock = slice * kBlockTokens * size;
-    valuePitch = roundUp(slice * size, 128);             // eight chunks of 16 bytes, which are exchanged (attention_kv.h)
+    keyBlock = keySlice * kBlockTokens * size;
+    valuePitch = roundUp(valueSlice * size, 128);        // eight chunks of 16 bytes, which are exchanged (attention_formats.h)
     keys = queryTile * tiles;
     values = keys + keyBlock * kUnitBlocks;
     scales = values + valuePitch * kUnitTokens;
@@ -72,6 +78,8 @@ struct AttentionShape {
     bytes = weights + kUnitBlocks * 512 * parts;
   }
 };
+WEFT_ANYWHERE inline AttentionShape spansShape(const AttentionArgs& a) { return {a, 1, kSliceMost}; }
+WEFT_ANYWHERE inline AttentionShape rowsShape(const AttentionArgs& a, uint32_t warps) { return {a, warps, kRowsColumns}; }
 
 }  // namespace cuda
 }  // namespace weft

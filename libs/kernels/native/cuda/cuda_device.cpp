@@ -1,5 +1,7 @@
 #include "cuda/cuda_device.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -28,7 +30,10 @@ bool comesBack(uint32_t binding) { return binding == kBindingResults || binding 
 }  // namespace
 
 std::vector<uint8_t> readModule(const std::string& path) {
-  const File file(path, "device_unavailable");
+  if (access(path.c_str(), R_OK) != 0) {
+    throw Error("device_unavailable", "the kernels for GPUs are not built: there is no " + path + ". `npm run build:cuda` makes it.");
+  }
+  const File file(path);
   std::vector<uint8_t> image(file.bytes());
   if (!file.read(image.data(), image.size(), 0)) throw Error("io_error", path + ": it became shorter.");
   return image;
@@ -101,7 +106,7 @@ void CudaDevice::read(const BufferRef& from, uint64_t offset, void* to, uint64_t
 
 void CudaDevice::fill(const BufferRef& to, uint64_t offset, uint64_t bytes, uint32_t dtype, uint32_t seed, float scale) {
   gpu_->enter();
-  FillArgs args{to->data() + offset, bytes / 16, dtype, seed, scale};
+  FillArgs args{to->data() + offset, bytes / 16, dtype, scale, seed};
   Step step{nullptr, reinterpret_cast<Fault*>(deviceFault_->data()), nullptr, 0};
   void* params[] = {&args, &step};
   const Function fillRandom = functionOf("fillRandom", 0);
@@ -255,11 +260,12 @@ void CudaDevice::copyMirrors(const LinkedProgram& linked, bool toDevice) {
     const auto& pinned = found->second.second;
     for (uint32_t binding = 1; binding < kFirstBufferId; binding++) {
       if (linked.bases[binding] != buffer->data()) continue;
+      const uint64_t bytes = std::max<uint64_t>(linked.program->boundBytes(binding), binding == kBindingFrame ? kHeaderWords * 4 : 0);
       if (toDevice && goesToDevice(binding)) {
-        check((*gpu_)->cuMemcpyHtoDAsync_v2(addressOf(buffer), pinned->data(), buffer->bytes, *stream_), "sending the frame");
+        check((*gpu_)->cuMemcpyHtoDAsync_v2(addressOf(buffer), pinned->data(), bytes, *stream_), "sending the frame");
       }
       if (!toDevice && comesBack(binding)) {
-        check((*gpu_)->cuMemcpyDtoHAsync_v2(pinned->data(), addressOf(buffer), buffer->bytes, *stream_), "fetching results");
+        check((*gpu_)->cuMemcpyDtoHAsync_v2(pinned->data(), addressOf(buffer), bytes, *stream_), "fetching results");
       }
     }
   }

@@ -11,8 +11,8 @@ struct FillArgs {
   uint8_t* to;           // 16-byte aligned
   uint64_t quads;        // of 16 bytes
   uint32_t dtype;        // f32, bf16 or f16
-  uint32_t seed;
   float scale;           // values are spread evenly over [-scale, scale)
+  uint64_t seed;
 };
 
 }  // namespace cuda

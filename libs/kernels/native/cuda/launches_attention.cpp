@@ -17,19 +17,20 @@ Dim3 gridOf(const LaunchLimits& limits, uint32_t perMultiprocessor, uint64_t ite
 
 void requireShared(const AttentionArgs& a, uint32_t bytes, const LaunchLimits& limits) {
   if (bytes <= limits.sharedBytes) return;
-  throw Error("device_error", format("attention: heads of %u values take %u bytes of shared memory, this device has %u for a block.", a.dim, bytes,
-                                     limits.sharedBytes));
+  throw Error("device_error", format("attention: heads of %u values take %u bytes of shared memory, this device has %u for a block.",
+                                     a.dim, bytes, limits.sharedBytes));
 }
 
 }  // namespace
 
 void launch(const AttentionArgs& a, const LaunchLimits& limits, Launches& out) {
   if (a.rows == 0 || a.nSegments == 0) return;
-  const AttentionShape spansShape(a, 1);
-  requireShared(a, spansShape.bytes, limits);
+  const AttentionShape spans = spansShape(a);
+  requireShared(a, spans.bytes, limits);
   const uint64_t pairs = uint64_t{a.rows} * groupOf(a), states = stateCapacity(a);
-  const uint64_t tiles = std::min<uint64_t>(pairs, pairs / kTilePairs + a.nSegments) * a.kvHeads * spansShape.slices;
-  out.steps.push_back({spansShape.slice <= 128 ? "attentionSpans128" : "attentionSpans256", gridOf(limits, 4, tiles + states), kAttentionThreads, spansShape.bytes});
+  const uint64_t tiles = std::min<uint64_t>(pairs, pairs / kTilePairs + a.nSegments) * a.kvHeads * spans.valueSlices;
+  const char* kernel = spans.valueSlice <= 128 ? "attentionSpans128" : "attentionSpans256";
+  out.steps.push_back({kernel, gridOf(limits, 4, tiles + states), kAttentionThreads, spans.bytes});
   out.scratchBytes = states * stateValues(a) * sizeof(float);
 
   const uint64_t merges = uint64_t{a.rows} * a.heads;
@@ -37,10 +38,10 @@ void launch(const AttentionArgs& a, const LaunchLimits& limits, Launches& out) {
     if (a.tableSize > 1) out.steps.push_back({"attentionMerge", gridOf(limits, 4, merges), kAttentionThreads});
     return;
   }
-  const char* kernel = a.dim <= 64 ? "attentionRows64" : a.dim <= 128 ? "attentionRows128" : "attentionRows256";
   uint32_t warps = kAttentionWarps;
-  while (warps > 1 && AttentionShape(a, warps).bytes > limits.sharedBytes) warps /= 2;
-  out.steps.push_back({kernel, gridOf(limits, 2, std::max(merges, tiles)), warps * 32, AttentionShape(a, warps).bytes});
+  while (warps > 1 && rowsShape(a, warps).bytes > limits.sharedBytes) warps /= 2;
+  kernel = a.dim <= 64 ? "attentionRows64" : "attentionRows128";
+  out.steps.push_back({kernel, gridOf(limits, 3, std::max(merges, tiles)), warps * 32, rowsShape(a, warps).bytes});
 }
 
 }  // namespace cuda

@@ -1,6 +1,7 @@
 // Adapters: as many blocks as run side by side, or fewer where there can't be so many items.
 #include <algorithm>
 
+#include "core/error.h"
 #include "cuda/launches.h"
 #include "cuda/lora_shape.h"
 
@@ -11,10 +12,19 @@ namespace {
 constexpr uint32_t kBlocks = 8;                          // of a multiprocessor
 
 template <class Args>
+void requireAligned(const Args& a) {
+  if (reinterpret_cast<uintptr_t>(a.arena) % 16 == 0) return;
+  throw Error("device_error", "an adapter's op: arena is not 16-byte aligned, units are read by 16 bytes.");
+}
+
+template <class Args>
 void push(const char* kernel, const Args& a, uint64_t itemsOfRows, const LaunchLimits& limits, Launches& out) {
-  const uint64_t rowTiles = std::min<uint64_t>(a.maxGroupRows, uint64_t{a.maxGroupRows} / kLoraRows + a.maxGroups), items = rowTiles * itemsOfRows;
+  requireAligned(a);
+  const uint64_t rowTiles = std::min<uint64_t>(a.maxGroupRows, uint64_t{a.maxGroupRows} / kLoraRows + a.maxGroups);
+  const uint64_t items = rowTiles * itemsOfRows;
   if (items == 0) return;
-  out.steps.push_back({kernel, {static_cast<uint32_t>(std::min<uint64_t>(items, uint64_t{limits.multiprocessors} * kBlocks)), 1, 1}, kLoraThreads});
+  const uint32_t blocks = static_cast<uint32_t>(std::min<uint64_t>(items, uint64_t{limits.multiprocessors} * kBlocks));
+  out.steps.push_back({kernel, {blocks, 1, 1}, kLoraThreads});
 }
 
 }  // namespace

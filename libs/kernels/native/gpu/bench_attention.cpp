@@ -44,7 +44,8 @@ void benchAttention(const Bench& bench, Sink& sink) {
                      {"arena", arena}, {"partials", partials.ref}},
                     Params{{"count", kHeaderTokens}, {"rows", size}, {"segmentCount", kHeaderSegments}, {"heads", shape.heads},
                            {"width", q}, {"ldq", rows.ld}, {"ldo", out.ld}, {"window", 0u},
-                           {"scale", 1 / std::sqrt(static_cast<float>(shape.headDim))}, {"softcap", 0.0f}, {"outType", out.type}, {"nPartials", nPartials}, {"ldPartials", partials.ld}} +
+                           {"scale", 1 / std::sqrt(static_cast<float>(shape.headDim))}, {"softcap", 0.0f},
+                           {"outType", out.type}, {"nPartials", nPartials}, {"ldPartials", partials.ld}} +
                         pagedParams(shape, kv, layer, size, pages, pages));
       }
       const List list = machine.list(builder.words(), {{kBindingFrame, frameRef}});

@@ -42,7 +42,8 @@ void benchMaps(const Bench& bench, Sink& sink) {
   const ModelShape& s = bench.sizes.model;
   const uint32_t q = s.heads * s.headDim, kv = s.kvHeads * s.headDim, all = bench.sizes.mapRows.back();
   const Map maps[] = {{"qkv", q + 2 * kv, s.hidden, s.layers, all}, {"o", s.hidden, q, s.layers, all},
-                      {"gate|up", 2 * s.intermediate, s.hidden, s.layers, all}, {"down", s.hidden, s.intermediate, s.layers, all}, {"head", s.vocab, s.hidden, 2, kLogitTile}};
+                      {"gate+up", 2 * s.intermediate, s.hidden, s.layers, all}, {"down", s.hidden, s.intermediate, s.layers, all},
+                      {"head", s.vocab, s.hidden, 2, kLogitTile}};
   cuda::CudaOptions own = bench.device;
   own.ownGemm = true;
   const bool blas = hasBlas(bench.device);

@@ -28,6 +28,8 @@ void benchDecode(const Bench& bench, Sink& sink) {
   const uint32_t most = largest(sizes.batches);
   LoadedModel model(bench, sizes, uint64_t{most} * largest(sizes.contexts), most);
   const double weights = static_cast<double>(model.llama->weightBytes());
+  sink.note(format("A frame of %.2f MB is sent with a step; results and hidden rows have room for %.2f MB.", model.llama->sentBytes() / 1e6,
+                   model.llama->fetchedBytes() / 1e6));
   for (const uint32_t context : sizes.contexts) {
     for (const uint32_t size : sizes.batches) {
       double baseNs = 0;

@@ -47,6 +47,8 @@ class Llama {
   uint64_t weightBytes() const { return weightBytes_; }            // of the linear maps: what a step reads
   uint64_t kvBytes(uint64_t tokens) const { return tokens * sizes_.model.layers * 4 * sizes_.model.kvHeads * sizes_.model.headDim; }
   double flopsPerToken() const { return static_cast<double>(layerBytes_); }  // two for each weight of two bytes; the head aside
+  uint64_t sentBytes() const { return machine_.buffer(frame_)->bytes; }                                   // with each step
+  uint64_t fetchedBytes() const { return machine_.buffer(results_)->bytes + machine_.buffer(hidden_)->bytes; }
   const KvView kv;
 
  private:

@@ -189,8 +189,8 @@ void writeReports(const std::string& folder, const Fields& head, const std::vect
     for (const std::string& note : part.notes) notes += (notes.empty() ? "" : ", ") + quoted(note);
     const std::string error = part.error.empty() ? "null" : quoted(part.error);
     all += all.empty() ? "\n    " : ",\n    ";
-    all += "{\"name\": " + quoted(part.name) + ", \"seconds\": " + number(part.seconds) + ", \"error\": " + error + ", \"notes\": [" + notes +
-           "], \"rows\": [" + rows + "]}";
+    all += "{\"name\": " + quoted(part.name) + ", \"seconds\": " + number(part.seconds) + ", \"error\": " + error;
+    all += ", \"notes\": [" + notes + "], \"rows\": [" + rows + "]}";
     markdown += "\n## " + part.title + "\n" + tableOf(part.rows);
     for (const std::string& note : part.notes) markdown += "\n" + note + "\n";
     if (!part.error.empty()) markdown += "\nFailed: " + part.error + "\n";

@@ -33,12 +33,19 @@ struct Run {
   float scale;
 };
 
-// The run of a part and half (0: A, 1: B). Its units and their bytes are `units` and `unitBytes`, or 0: as many as there are
+// The words of a run of a part and half (0: A, 1: B).
+template <class Args>
+WEFT_DEVICE const int32_t* runWords(const Args& a, const RowGroup& group, uint32_t part, uint32_t half) {
+  const uint64_t run = (static_cast<uint64_t>(a.layer) * a.nSites + a.site + part) * 2 + half;
+  return a.tables + static_cast<uint64_t>(group.slot) * a.slotWords + run * kRunWords;
+}
+
+// A run, with all that its words say checked. Its units and their bytes are `units` and `unitBytes`, or 0: as many as there are
 // ranks, 64 values for each rank.
 template <class Args>
-WEFT_DEVICE Run runOf(const Args& a, const Step& step, const RowGroup& group, uint32_t part, uint32_t half, uint32_t units, uint64_t unitBytes) {
-  const int32_t* table = a.tables + static_cast<uint64_t>(group.slot) * a.slotWords;
-  const int32_t* words = table + ((static_cast<uint64_t>(a.layer) * a.nSites + a.site + part) * 2 + half) * kRunWords;
+WEFT_DEVICE Run runOf(const Args& a, const Step& step, const RowGroup& group, uint32_t part, uint32_t half, uint32_t units,
+                      uint64_t unitBytes) {
+  const int32_t* words = runWords(a, group, part, half);
   Run run = {};
   if (words[kRunUnits] == 0) return run;
   const int32_t dtype = words[kRunDtype], rank = words[kRunRank], firstSeg = words[kRunFirstSeg], nSegs = words[kRunSegs];
@@ -48,15 +55,17 @@ WEFT_DEVICE Run runOf(const Args& a, const Step& step, const RowGroup& group, ui
   if (units == 0) units = static_cast<uint32_t>(rank);
   if (unitBytes == 0) unitBytes = static_cast<uint64_t>(rank) * 128;
   const bool formatFits = dtype == static_cast<int32_t>(kDTypeBf16) || dtype == static_cast<int32_t>(kDTypeF16);
-  const bool unitsFit = static_cast<uint32_t>(words[kRunUnits]) == units, bytesFit = static_cast<uint32_t>(words[kRunUnitBytes]) == unitBytes;
-  const bool segsFit = firstSeg >= 0 && nSegs >= 1 && static_cast<uint32_t>(firstSeg) + static_cast<uint64_t>(nSegs) * kSegWords <= a.slotWords;
+  const bool unitsFit = static_cast<uint32_t>(words[kRunUnits]) == units;
+  const bool bytesFit = static_cast<uint32_t>(words[kRunUnitBytes]) == unitBytes;
+  const uint64_t segsEnd = static_cast<uint32_t>(firstSeg) + static_cast<uint64_t>(static_cast<uint32_t>(nSegs)) * kSegWords;
+  const bool segsFit = firstSeg >= 0 && nSegs >= 1 && segsEnd <= a.slotWords;
   if (!formatFits || !unitsFit || !bytesFit || !segsFit) {
     const uint32_t wrong = !formatFits ? kRunDtype : !unitsFit ? kRunUnits : !bytesFit ? kRunUnitBytes : kRunFirstSeg;
     const uint32_t limit = !formatFits ? kDTypeF16 : !unitsFit ? units : !bytesFit ? static_cast<uint32_t>(unitBytes) : a.slotWords;
     report(step, Bound::kRun, at + wrong, words[wrong], limit + 1);
     return run;
   }
-  run.segs = table + firstSeg;
+  run.segs = a.tables + static_cast<uint64_t>(group.slot) * a.slotWords + firstSeg;
   run.nSegs = static_cast<uint32_t>(nSegs);
   run.dtype = static_cast<uint32_t>(dtype);
   run.rank = static_cast<uint32_t>(rank);
@@ -77,7 +86,8 @@ WEFT_DEVICE const uint8_t* unitAt(const Args& a, const Step& step, const Run& ru
   }
   const int32_t* seg = run.segs + static_cast<uint64_t>(low) * kSegWords;
   const int32_t number = static_cast<int32_t>(unit) - seg[kSegFirstUnit], units = seg[kSegUnits];
-  const uint64_t at = static_cast<uint64_t>(static_cast<uint32_t>(seg[kSegAt])) * 128, arenaBytes = static_cast<uint64_t>(a.nPages) * a.pageBytes;
+  const uint64_t at = static_cast<uint64_t>(static_cast<uint32_t>(seg[kSegAt])) * 128;
+  const uint64_t arenaBytes = static_cast<uint64_t>(a.nPages) * a.pageBytes;
   const uint32_t where = static_cast<uint32_t>(seg - a.tables);
   if (!within(step, Bound::kUnit, where, number, units > 0 ? static_cast<uint32_t>(units) : 0)) return nullptr;
   const uint64_t offset = at + static_cast<uint64_t>(number) * run.unitBytes;

@@ -19,7 +19,9 @@ namespace cuda {
 WEFT_DEVICE void loadTransposed(uint32_t (&r)[4], const void* row) {
 #if defined(__CUDACC__)
   const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(at));
 #else
   emulatedLoadMatrices(r, row, /* transposed */ true);
 #endif
@@ -82,7 +84,9 @@ struct KvBytes {
   static constexpr bool kScaled = true;
   static constexpr uint32_t kKeyChunks = 1;
   static WEFT_DEVICE uint32_t keyAt(uint32_t d, uint32_t) { return d * 16; }
-  static WEFT_DEVICE uint32_t valueAt(uint32_t token, uint32_t chunk, uint32_t pitch) { return token * pitch + (chunk ^ token / 2 % 8) * 16; }
+  static WEFT_DEVICE uint32_t valueAt(uint32_t token, uint32_t chunk, uint32_t pitch) {
+    return token * pitch + (chunk ^ token / 2 % 8) * 16;
+  }
   static WEFT_DEVICE uint32_t token(uint32_t j, uint32_t i) { return 4 * (threadIdx.x % 4) + 2 * i + j; }
   static WEFT_DEVICE uint32_t column(uint32_t j, uint32_t i) { return token(j, i); }
 

@@ -39,10 +39,12 @@ WEFT_DEVICE Seen seenBy(const AttentionArgs& a, const Step& step, const Attentio
 WEFT_DEVICE AttentionSegment segmentAt(const AttentionArgs& a, const Step& step, uint32_t rows, uint32_t s) {
   const int32_t* words = a.segments + static_cast<uint64_t>(s) * kSegmentWords;
   const int32_t* blocks = words + kSegmentFirstBlock + 3 * a.kvGroup;
-  const int32_t row = words[kSegmentRowStart], count = words[kSegmentRowCount], firstBlock = blocks[0], at = blocks[1], blockCount = blocks[2];
+  const int32_t row = words[kSegmentRowStart], count = words[kSegmentRowCount];
+  const int32_t firstBlock = blocks[0], at = blocks[1], blockCount = blocks[2];
   AttentionSegment segment = {};
-  if (row < 0 || count < 0 || static_cast<uint32_t>(row) + static_cast<uint32_t>(count) > rows) {
-    report(step, Bound::kRows, s, row < 0 || count < 0 ? -1 : static_cast<int32_t>(static_cast<uint32_t>(row) + static_cast<uint32_t>(count)), rows + 1);
+  const uint32_t end = static_cast<uint32_t>(row) + static_cast<uint32_t>(count);
+  if (row < 0 || count < 0 || end > rows) {
+    report(step, Bound::kRows, s, row < 0 || count < 0 ? -1 : static_cast<int32_t>(end), rows + 1);
     return segment;
   }
   if (firstBlock < 0 || at < 0 || blockCount < 0 || static_cast<uint32_t>(at) + static_cast<uint32_t>(blockCount) > a.tableSize) {
@@ -79,11 +81,19 @@ struct Past {
   uint32_t firstUnit, lastUnit;
   bool aligned;                                          // chunks of 16 bytes are
 
+  WEFT_DEVICE uint32_t firstColumn() const { return slice * shape.valueSlice; }
+  WEFT_DEVICE uint32_t columns() const {
+    const uint32_t left = shape.dims - firstColumn();
+    return left < shape.valueSlice ? left : shape.valueSlice;
+  }
   WEFT_DEVICE uint8_t* keys(uint32_t block) const { return shared + shape.keys + block % kUnitBlocks * shape.keyBlock; }
-  WEFT_DEVICE uint8_t* values(uint32_t block) const { return shared + shape.values + block % kUnitBlocks * kBlockTokens * shape.valuePitch; }
+  WEFT_DEVICE uint8_t* values(uint32_t block) const {
+    return shared + shape.values + block % kUnitBlocks * kBlockTokens * shape.valuePitch;
+  }
   // Of a block's keys (0) or values (1). Those of two units are there at once.
   WEFT_DEVICE uint16_t* scales(uint32_t block, uint32_t plane) const {
-    return reinterpret_cast<uint16_t*>(shared + shape.scales) + (block / kUnitBlocks % 2 * 2 + plane) * kUnitTokens + block % kUnitBlocks * kBlockTokens;
+    const uint32_t at = (block / kUnitBlocks % 2 * 2 + plane) * kUnitTokens + block % kUnitBlocks * kBlockTokens;
+    return reinterpret_cast<uint16_t*>(shared + shape.scales) + at;
   }
   WEFT_DEVICE bool sees(uint32_t block) const {
     return static_cast<int32_t>(block * kBlockTokens) <= newest && static_cast<int32_t>(block * kBlockTokens + kBlockTokens - 1) >= oldest;
@@ -92,8 +102,9 @@ struct Past {
   WEFT_DEVICE bool seesPair(uint32_t block) const { return sees(block & ~1u) || sees(block | 1u); }
   // The layer in the page of a block that is seen, or nullptr.
   WEFT_DEVICE const uint8_t* page(uint32_t block) const {
-    const int32_t page = segment.pages[block - segment.firstBlock];
-    if (!within(step, Bound::kPage, static_cast<uint32_t>(segment.pages - a.pages) + block - segment.firstBlock, page, a.nPages)) return nullptr;
+    const int32_t* at = segment.pages + (block - segment.firstBlock);
+    const int32_t page = *at;
+    if (!within(step, Bound::kPage, static_cast<uint32_t>(at - a.pages), page, a.nPages)) return nullptr;
     return a.arena + static_cast<uint64_t>(page) * a.pageBytes + a.layerOffset;
   }
 };
@@ -114,13 +125,13 @@ WEFT_DEVICE void stageChunk(uint8_t* to, const uint8_t* from, uint32_t bytes, bo
   *reinterpret_cast<Quad*>(to) = {words[0], words[1], words[2], words[3]};
 }
 
-// Keys of a unit, dims [part · slice, …), and with part 0 the scales of int8. A warp takes a block. Dims behind the last one
+// Keys of a unit, dims [part · keySlice, …), and with part 0 the scales of int8. A warp takes a block. Dims behind the last one
 // are zero: a product with them must be, too. What no row sees stays as it is: its scores are replaced.
 template <class Kv>
 WEFT_DEVICE void stageKeys(const Past& past, uint32_t unit, uint32_t part) {
   const AttentionArgs& a = past.a;
-  const uint32_t lane = threadIdx.x % kWarp, firstDim = part * past.shape.slice;
-  const uint32_t dims = past.shape.dims - firstDim < past.shape.slice ? past.shape.dims - firstDim : past.shape.slice;
+  const uint32_t lane = threadIdx.x % kWarp, firstDim = part * past.shape.keySlice;
+  const uint32_t dims = past.shape.dims - firstDim < past.shape.keySlice ? past.shape.dims - firstDim : past.shape.keySlice;
   for (uint32_t i = threadIdx.x / kWarp; i < kUnitBlocks; i += blockDim.x / kWarp) {
     const uint32_t block = unit * kUnitBlocks + i;
     if (!past.sees(block)) continue;
@@ -143,9 +154,9 @@ WEFT_DEVICE void stageKeys(const Past& past, uint32_t unit, uint32_t part) {
 template <class Kv>
 WEFT_DEVICE void stageValues(const Past& past, uint32_t unit) {
   const AttentionArgs& a = past.a;
-  const uint32_t lane = threadIdx.x % kWarp, firstColumn = past.slice * past.shape.slice;
-  const uint32_t columns = past.shape.dims - firstColumn < past.shape.slice ? past.shape.dims - firstColumn : past.shape.slice;
-  const uint32_t chunks = columns * Kv::kBytes / 16, rowBytes = a.dim * Kv::kBytes, stepTokens = kWarp / chunks, stepChunks = kWarp % chunks;
+  const uint32_t lane = threadIdx.x % kWarp, firstColumn = past.firstColumn(), columns = past.columns();
+  const uint32_t chunks = columns * Kv::kBytes / 16, rowBytes = a.dim * Kv::kBytes;
+  const uint32_t stepTokens = kWarp / chunks, stepChunks = kWarp % chunks;
   for (uint32_t i = threadIdx.x / kWarp; i < kUnitBlocks; i += blockDim.x / kWarp) {
     const uint32_t block = unit * kUnitBlocks + i;
     if (!past.seesPair(block)) continue;

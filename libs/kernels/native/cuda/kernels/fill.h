@@ -17,7 +17,7 @@ WEFT_DEVICE uint32_t scrambled(uint32_t x) {
 
 // A word of the memory: one f32, or two values of 16 bits.
 WEFT_DEVICE uint32_t randomWord(const FillArgs& a, uint64_t index) {
-  const uint32_t bits = scrambled(static_cast<uint32_t>(index) ^ scrambled(a.seed + static_cast<uint32_t>(index >> 32)));
+  const uint32_t bits = scrambled(static_cast<uint32_t>(index) ^ scrambled(static_cast<uint32_t>(a.seed + (index >> 32))));
   const float low = a.scale * (static_cast<float>(bits & 0xffffu) * (1.0f / 32768) - 1);
   const float high = a.scale * (static_cast<float>(bits >> 16) * (1.0f / 32768) - 1);
   if (a.dtype == kDTypeF32) return floatToBits(low);

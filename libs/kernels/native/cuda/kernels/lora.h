@@ -28,7 +28,9 @@ struct RowTile { uint32_t entry, rows; };
 template <class Args>
 WEFT_DEVICE uint32_t loraRow(const Args& a, uint32_t entry) { return static_cast<uint32_t>(a.groupRows[entry]); }
 template <class Args>
-WEFT_DEVICE bool hasRow(const Args& a, const Step& step, uint32_t entry) { return within(step, Bound::kGroupRow, entry, a.groupRows[entry], a.rows); }
+WEFT_DEVICE bool hasRow(const Args& a, const Step& step, uint32_t entry) {
+  return within(step, Bound::kGroupRow, entry, a.groupRows[entry], a.rows);
+}
 
 // Values [k, k + 8) of a row; zeros behind dIn.
 template <class X>
@@ -40,7 +42,8 @@ WEFT_DEVICE void loadActivations(const uint8_t* row, uint32_t k, uint32_t dIn, b
 
 // u of R rows and kShrinkRanks rank rows of a run.
 template <class W, class X, uint32_t R>
-WEFT_DEVICE void shrinkItem(const LoraShrinkArgs& a, const Step& step, const Run& run, uint32_t firstRank, const RowTile& tile, uint32_t part) {
+WEFT_DEVICE void shrinkItem(const LoraShrinkArgs& a, const Step& step, const Run& run, uint32_t firstRank, const RowTile& tile,
+                            uint32_t part) {
   constexpr uint32_t kWarps = kLoraThreads / kWarp, kSums = R * kShrinkRanks;
   __shared__ float warpSums[kWarps][kSums];
   const uint8_t *units[kShrinkRanks], *x[R];             // nullptr: not there
@@ -84,14 +87,14 @@ WEFT_DEVICE void shrinkItem(const LoraShrinkArgs& a, const Step& step, const Run
 }
 
 template <class W, class X>
-WEFT_DEVICE void shrinkItem(const LoraShrinkArgs& a, const Step& step, const Run& run, uint32_t firstRank, const RowTile& tile, uint32_t part) {
+WEFT_DEVICE void shrinkItem(const LoraShrinkArgs& a, const Step& step, const Run& run, uint32_t firstRank, const RowTile& tile,
+                            uint32_t part) {
   if (tile.rows == 1) shrinkItem<W, X, 1>(a, step, run, firstRank, tile, part);
   else if (tile.rows <= 4) shrinkItem<W, X, 4>(a, step, run, firstRank, tile, part);
   else shrinkItem<W, X, kLoraRows>(a, step, run, firstRank, tile, part);
 }
 
-template <class Args>
-WEFT_DEVICE RowTile tileOf(const Args&, const RowGroup& group, uint32_t tile) {
+WEFT_DEVICE RowTile tileOf(const RowGroup& group, uint32_t tile) {
   const uint32_t from = tile * kLoraRows, left = group.rows - from;
   return {group.first + from, left < kLoraRows ? left : kLoraRows};
 }
@@ -113,7 +116,7 @@ WEFT_KERNEL_BOUNDS(loraShrink, LoraShrinkArgs, kLoraThreads, 4) {
       const RowGroup group = groupAt(a, step, groupRows, i / a.parts);
       const uint32_t part = i % a.parts, tiles = tilesOf(group), rank = item / tiles * kShrinkRanks;
       const Run run = shrinkRun(a, step, group, part);
-      const RowTile tile = tileOf(a, group, item % tiles);
+      const RowTile tile = tileOf(group, item % tiles);
       if (a.xType == kDTypeBf16) {
         if (run.dtype == kDTypeBf16) shrinkItem<StoredBf16, StoredBf16>(a, step, run, rank, tile, part);
         else shrinkItem<StoredF16, StoredBf16>(a, step, run, rank, tile, part);
@@ -129,7 +132,8 @@ struct OutTile { uint32_t part, offset, dOut, unit; };
 
 // y of R rows += what their group adds to an OutTile. rows: bits of those that it is for. All threads of the block.
 template <class W, uint32_t R>
-WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run& run, float factor, const OutTile& outs, const RowTile& tile, uint32_t rows) {
+WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run& run, float factor, const OutTile& outs,
+                            const RowTile& tile, uint32_t rows) {
   constexpr uint32_t kRanks = 64;                        // that are in shared memory at a time
   __shared__ float u[kRanks][R];
   const uint32_t unit = outs.unit + threadIdx.x * kThreadOuts / kUnitOuts, out = threadIdx.x * kThreadOuts % kUnitOuts;
@@ -173,7 +177,8 @@ WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run
 }
 
 template <uint32_t R>
-WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run& run, float weight, const OutTile& outs, const RowTile& tile, uint32_t rows) {
+WEFT_DEVICE void expandGroup(const LoraExpandArgs& a, const Step& step, const Run& run, float weight, const OutTile& outs,
+                             const RowTile& tile, uint32_t rows) {
   const float factor = product(run.scale, weight);
   if (run.dtype == kDTypeBf16) expandRows<StoredBf16, R>(a, step, run, factor, outs, tile, rows);
   else expandRows<StoredF16, R>(a, step, run, factor, outs, tile, rows);
@@ -183,7 +188,7 @@ WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run
 WEFT_DEVICE Run expandRun(const LoraExpandArgs& a, const Step& step, const RowGroup& group, uint32_t part, uint32_t dOut) {
   Run run = runOf(a, step, group, part, 1, (dOut + kUnitOuts - 1) / kUnitOuts, 0);
   if (run.units == 0) return run;
-  const int32_t* first = a.tables + static_cast<uint64_t>(group.slot) * a.slotWords + (static_cast<uint64_t>(a.layer) * a.nSites + a.site + part) * 2 * kRunWords;
+  const int32_t* first = runWords(a, group, part, 0);
   if (first[kRunUnits] != 0 && first[kRunRank] == static_cast<int32_t>(run.rank)) return run;
   report(step, Bound::kRun, static_cast<uint32_t>(first - a.tables) + kRunRank, first[kRunRank], run.rank + 1);
   run.units = 0;
@@ -197,7 +202,8 @@ WEFT_DEVICE OutTile outsOf(const LoraExpandArgs& a, uint32_t part, uint32_t tile
 
 // Where a row stands: group in the upper half, entry of groupRows in the lower. Of those from `from` on the first, or ~0.
 // All threads of the block; a warp looks through every fourth group.
-WEFT_DEVICE uint64_t nextPlace(const LoraExpandArgs& a, const Step& step, uint32_t groups, uint32_t groupRows, uint32_t row, uint64_t from) {
+WEFT_DEVICE uint64_t nextPlace(const LoraExpandArgs& a, const Step& step, uint32_t groups, uint32_t groupRows, uint32_t row,
+                               uint64_t from) {
   constexpr uint32_t kWarps = kLoraThreads / kWarp;
   __shared__ uint64_t found[kWarps];
   const uint32_t warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -207,8 +213,9 @@ WEFT_DEVICE uint64_t nextPlace(const LoraExpandArgs& a, const Step& step, uint32
     for (uint32_t i = 0; i < group.rows && first == ~0ull; i += kWarp) {
       const uint32_t entry = group.first + i + lane;
       const uint64_t place = static_cast<uint64_t>(g) << 32 | entry;
-      uint32_t matches = __ballot_sync(kAllLanes, i + lane < group.rows && place >= from && a.groupRows[entry] == static_cast<int32_t>(row));
-      for (uint32_t l = 0; matches && first == ~0ull; l++, matches >>= 1) if (matches & 1) first = (static_cast<uint64_t>(g) << 32) + group.first + i + l;
+      const bool matches = i + lane < group.rows && place >= from && a.groupRows[entry] == static_cast<int32_t>(row);
+      const uint32_t lanes = __ballot_sync(kAllLanes, matches);
+      for (uint32_t l = 0; lanes >> l && first == ~0ull; l++) if (lanes >> l & 1) first = place - lane + l;
     }
   }
   __syncthreads();
@@ -219,7 +226,8 @@ WEFT_DEVICE uint64_t nextPlace(const LoraExpandArgs& a, const Step& step, uint32
 }
 
 // A row that stands in several places: what all of them add, if `place` is the first that adds anything.
-WEFT_DEVICE void expandShared(const LoraExpandArgs& a, const Step& step, uint32_t groups, uint32_t groupRows, const OutTile& outs, uint32_t row, uint64_t place) {
+WEFT_DEVICE void expandShared(const LoraExpandArgs& a, const Step& step, uint32_t groups, uint32_t groupRows, const OutTile& outs,
+                              uint32_t row, uint64_t place) {
   bool isFirst = true;
   for (uint64_t at = nextPlace(a, step, groups, groupRows, row, 0); at != ~0ull; at = nextPlace(a, step, groups, groupRows, row, at + 1)) {
     const RowGroup group = groupAt(a, step, groupRows, static_cast<uint32_t>(at >> 32));
@@ -227,16 +235,17 @@ WEFT_DEVICE void expandShared(const LoraExpandArgs& a, const Step& step, uint32_
     if (run.units == 0) continue;
     if (isFirst && at != place) return;
     isFirst = false;
-    expandRows<1>(a, step, run, group.weight, outs, {static_cast<uint32_t>(at), 1}, 1);
+    expandGroup<1>(a, step, run, group.weight, outs, {static_cast<uint32_t>(at), 1}, 1);
   }
 }
 
-WEFT_DEVICE void expandItem(const LoraExpandArgs& a, const Step& step, uint32_t groups, uint32_t groupRows, uint32_t g, uint32_t part, uint32_t item) {
+WEFT_DEVICE void expandItem(const LoraExpandArgs& a, const Step& step, uint32_t groups, uint32_t groupRows, uint32_t g, uint32_t part,
+                            uint32_t item) {
   __shared__ uint32_t sharedRows;                        // bits of the tile's rows that stand elsewhere too
   const RowGroup group = groupAt(a, step, groupRows, g);
   const uint32_t tiles = tilesOf(group);
   const OutTile outs = outsOf(a, part, item / tiles);
-  const RowTile tile = tileOf(a, group, item % tiles);
+  const RowTile tile = tileOf(group, item % tiles);
   const Run run = expandRun(a, step, group, part, outs.dOut);
   int32_t own[kLoraRows];
   uint32_t rows = 0;
@@ -257,11 +266,11 @@ WEFT_DEVICE void expandItem(const LoraExpandArgs& a, const Step& step, uint32_t 
   __syncthreads();
   const uint32_t several = sharedRows, alone = rows & ~several;
   if (tile.rows == 1) {
-    if (alone) expandRows<1>(a, step, run, group.weight, outs, tile, alone);
+    if (alone) expandGroup<1>(a, step, run, group.weight, outs, tile, alone);
   } else if (tile.rows <= 4) {
-    if (alone) expandRows<4>(a, step, run, group.weight, outs, tile, alone);
+    if (alone) expandGroup<4>(a, step, run, group.weight, outs, tile, alone);
   } else if (alone) {
-    expandRows<kLoraRows>(a, step, run, group.weight, outs, tile, alone);
+    expandGroup<kLoraRows>(a, step, run, group.weight, outs, tile, alone);
   }
   for (uint32_t r = 0; r < kLoraRows; r++) {
     const uint32_t entry = tile.entry + r;
