@@ -165,3 +165,15 @@ describe('refusals', () => {
     expect([error?.code, error?.details.param]).toEqual(['invalid_value', param]);
   });
 });
+
+test('a lost device is told, and its requests may run elsewhere', async () => {
+  const h = new Harness();
+  const submit = h.device.submit.bind(h.device);
+  let steps = 0;
+  h.device.submit = batch => (++steps < 4 ? submit(batch) : { batch, done: h.clock.sleep(1).then(() => { throw new WeftError('device_lost', 'running a list: gone'); }) });
+  h.engine.submit(request('a'));
+  h.engine.submit(request('b'));
+  await h.until(2);
+  expect(h.terminals.map(({ reason, error }) => [reason, error!.code])).toEqual([['error', 'executor_lost'], ['error', 'executor_lost']]);
+  expect(h.lost).toContain('device_lost');
+});

@@ -17,6 +17,7 @@ export class Harness {
   readonly engine: Engine;
   readonly events: (TokenEvent & { step: number })[] = [];
   readonly terminals: Terminal[] = [];
+  readonly lost: string[] = [];
   onTerminal: (terminal: Terminal) => void;
 
   constructor(options: HarnessOptions = {}) {
@@ -33,6 +34,7 @@ export class Harness {
       },
       listener: {
         onStep: (step, events) => this.events.push(...events.map(e => ({ ...e, step }))),
+        onDeviceLost: error => { this.lost.push(error.code); },
         onTerminal: terminal => { this.terminals.push(terminal); this.onTerminal(terminal); },
       },
       ...(options.checked !== false && { afterStep: (engine: Engine) => engine.checkInvariants() }),

@@ -17,7 +17,7 @@ const ALLOWED: Record<string, string[]> = {
   gateway: ['contracts', 'tokenizer'],
   executor: ['contracts', 'kernels', 'adapters', 'engine'],
   registry: ['contracts', 'adapters'],
-  cli: ['contracts', 'adapters'],
+  cli: ['contracts', 'adapters', 'kernels'],
 };
 
 interface Workspace {

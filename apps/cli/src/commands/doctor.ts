@@ -7,7 +7,6 @@ import { promisify } from 'node:util';
 import { describeError, toWeftError, VERSION } from '@weft/contracts';
 import { CUDA_MODULE, createCpuDevice, inspectCudaDriver } from '@weft/kernels';
 import { freePort } from '../free-port.js';
-import { table } from '../table.js';
 import { mebibytes, type Outcome } from './outcome.js';
 
 const run = promisify(execFile);
@@ -23,9 +22,11 @@ export interface DoctorOptions { dataDir: string; port: number; cudaDriver?: str
 /** Fails where a start with the usual options would. */
 export async function doctor(options: DoctorOptions): Promise<Outcome> {
   const findings = await Promise.all([node(), kernels(), memory(), disk(options.dataDir), port(options.port), compiler(), gpu(options.cudaDriver), gpuKernels()]);
-  const rows = findings.map(({ check, status, found, remedy }) => [check, status, remedy === undefined ? found : `${found} → ${remedy}`]);
-  return { json: { version: VERSION, findings }, text: table(['check', '', 'found'], rows), failed: findings.some(({ status }) => status === 'failed') };
+  return { json: { version: VERSION, findings }, text: findings.map(line).join('\n'), failed: findings.some(({ status }) => status === 'failed') };
 }
+
+const MARKS: Readonly<Record<Finding['status'], string>> = { ok: '✓', note: '·', failed: '✗' };
+const line = ({ check, status, found, remedy }: Finding): string => `${MARKS[status]} ${check}: ${found}${remedy === undefined ? '' : `\n    → ${remedy}`}`;
 
 const ok = (check: string, found: string): Finding => ({ check, status: 'ok', found });
 const note = (check: string, found: string, remedy?: string): Finding => ({ check, status: 'note', found, ...(remedy !== undefined && { remedy }) });
@@ -72,10 +73,10 @@ async function port(wanted: number): Promise<Finding> {
   return free ? ok(`port ${wanted}`, 'free') : failed(`port ${wanted}`, 'taken', 'name another with --port (0: any); a running Weft has it, perhaps');
 }
 
-/** The first line that a program says of its version. */
+/** The line in which a program tells its version. */
 async function versionOf(program: string): Promise<string | null> {
   try {
-    return (await run(program, ['--version'])).stdout.trim().split('\n').at(-1)!;
+    return (await run(program, ['--version'])).stdout.split('\n').find(text => /\d\.\d/.test(text)) ?? program;
   } catch {
     return null;
   }
@@ -83,7 +84,7 @@ async function versionOf(program: string): Promise<string | null> {
 
 async function compiler(): Promise<Finding> {
   const found = await versionOf(process.env.CXX || 'c++');
-  return found === null ? note('C++ compiler', 'none', 'g++ or clang++ builds the kernels when their sources change') : ok('C++ compiler', found.split('\n')[0]!);
+  return found === null ? note('C++ compiler', 'none', 'g++ or clang++ builds the kernels when their sources change') : ok('C++ compiler', found);
 }
 
 function gpu(driver: string | undefined): Finding {
