@@ -83,7 +83,8 @@ const EMULATION = join(NATIVE, 'emulation', 'avx512.h');
 export function emulatedFlags(flags) {
   if (!flags.includes('-mavx512f')) return flags;
   const vnni = flags.includes('-mavx512vnni') ? ['-DWEFT_EMULATE_VNNI'] : [];
-  return [...AVX2, ...vnni, '-include', EMULATION];
+  // Kernels throw nothing; where they could, GCC 12 fails on its own (gsi_insert_seq_nodes_after).
+  return [...AVX2, ...vnni, '-fno-exceptions', '-include', EMULATION];
 }
 
 /** No contraction and no reassociation: a row's bits must not depend on what the optimizer made of the loop around it. */

@@ -31,7 +31,8 @@ const EXPECTATION_BYTES = 40;
 const BLOCK_BYTES = 4096;
 
 interface Region { buffer: number; offset: number; bytes: number }
-interface WrittenRegion extends Region { format: number }
+/** whole: compared where it stayed the same, too. */
+interface WrittenRegion extends Region { format: number; whole: boolean }
 
 /** Submits the list and writes what happened to `path`; what it leaves in `uncompared` buffers is not expected of others. Buffers above 4 GiB cannot be recorded. */
 export async function record(
@@ -48,7 +49,7 @@ export async function record(
   const numbers = new Map<number, number>(bound.map(([name, { id }]) => [Binding[name as BindingName], id]));
   const written = writtenRegions(words, numbers).filter(({ buffer }) => !uncompared.some(({ id }) => id === buffer));
   const chunks = [...before].flatMap(([buffer, bytes]) => nonZeroRuns(buffer, bytes));
-  const expected = written.flatMap(region => changedRuns(region, before.get(region.buffer)!, memory(region.buffer)));
+  const expected = written.flatMap(region => comparedRuns(region, before.get(region.buffer)!, memory(region.buffer)));
   const data = (region: Region, from: Uint8Array): Uint8Array => from.subarray(region.offset, region.offset + region.bytes);
   await writeFile(path, encode(device.isa, words, [...buffers.values()], [...numbers], 
     chunks.map(chunk => ({ ...chunk, data: data(chunk, before.get(chunk.buffer)!) })),
@@ -88,7 +89,10 @@ function extentOf(op: Op, operand: Operand, params: Uint32Array): { bytes: numbe
   return { bytes: values * 4, format: operand.elem === 'i32' ? ExpectedFormat.words : ExpectedFormat.f32 };
 }
 
-/** What the ops of a list may write. An operand that several ops write is there once. */
+/**
+ * What the ops of a list may write. An operand that several ops write is there once. What an op changes in place is compared as a whole:
+ * leaving it alone may be right. Of an arena, and of what is only written (it may be scratch), blocks that changed are compared.
+ */
 function writtenRegions(words: Uint32Array, bindings: Map<number, number>): WrittenRegion[] {
   const regions = new Map<string, WrittenRegion>();
   const codes = new Set<number>();
@@ -101,7 +105,9 @@ function writtenRegions(words: Uint32Array, bindings: Map<number, number>): Writ
       if (op.code === OPS.quantizeRows.code && codes.has(OPS.linearInt8.code)) return;
       const buffer = id < FIRST_BUFFER_ID ? bindings.get(id)! : id;
       const region = { buffer, offset: refs[2 * i + 1]! * 4, ...extentOf(op, operand, params) };
-      regions.set(Object.values(region).join(), region);
+      const key = Object.values(region).join();
+      const whole = regions.get(key)?.whole || (operand.access === 'inout' && operand.kind !== 'arena');
+      regions.set(key, { ...region, whole });
     });
   });
   return [...regions.values()];
@@ -125,8 +131,8 @@ function nonZeroRuns(buffer: number, bytes: Uint8Array): Region[] {
   return runs({ buffer, offset: 0, bytes: bytes.length }, (from, to) => bytes.subarray(from, to).some(byte => byte !== 0));
 }
 
-function changedRuns(region: WrittenRegion, before: Uint8Array, after: Uint8Array): WrittenRegion[] {
-  return runs(region, (from, to) => Buffer.compare(before.subarray(from, to), after.subarray(from, to)) !== 0);
+function comparedRuns(region: WrittenRegion, before: Uint8Array, after: Uint8Array): WrittenRegion[] {
+  return runs(region, (from, to) => region.whole || Buffer.compare(before.subarray(from, to), after.subarray(from, to)) !== 0);
 }
 
 type WithData<R> = R & { data: Uint8Array };

@@ -67,7 +67,8 @@ const lora = {
   groupCount: 0, groupRowCount: 0, rows: ROWS, ldu: 2 * PART_STRIDE, partStride: PART_STRIDE, maxGroups: 2, maxGroupRows: 3, nSlots: 2,
   slotWords: SLOT_TABLE_WORDS, nPages: N_PAGES, pageBytes: PAGE_BYTES, layer: 0, nSites: N_SITES, site: 0, parts: 2,
 };
-const arena = new Uint8Array(N_PAGES * PAGE_BYTES);
+/** As f16 they are values between 1 and 2, of either sign. */
+const arena = bf16(N_PAGES * PAGE_BYTES / 2);
 
 const wrongGroups: Case['wrong'] = [
   ['groups', Group.adapterSlot, 2, /groups\.adapterSlot.* nSlots = 2/], ['groups', Group.adapterSlot, -1, /groups\.adapterSlot.*negative/],

@@ -56,6 +56,12 @@ test('random changes of list and metadata are run or refused', async () => {
   expect(refused).toBeGreaterThan(100);
 });
 
+test('recordings of single ops compare something', async () => {
+  const files = await recordOps(device, folder);
+  const { stdout } = await replay(program, [...files, '--exact', '--isa', isas.at(-1)!]);
+  expect(stdout.match(/: ok {2}[1-9]\d* values/g), stdout).toHaveLength(files.length);
+});
+
 test('so are random changes of every op alone', async () => {
   const files = await recordOps(device, folder);
   const { stdout } = await replay(program, [...files, '--fuzz', '500', '--seed', '2', '--threads', '2']);

@@ -42,7 +42,7 @@ test('what the processor lacks is compiled only where it is asked for', () => {
 
 test('an emulated build needs AVX2 alone, and puts the emulation in front of what needs more', () => {
   const flags = (file: string): string[] => emulatedFlags(variantFlags(file, 'x64', 'gcc')!);
-  for (const ending of ['avx512', 'avx512bf16']) {
+  for (const ending of ['avx512', 'avx512bf16', 'amx']) {
     expect(flags(`kernels_${ending}.cpp`)).toEqual(expect.arrayContaining(['-mavx2', '-include', expect.stringMatching(/emulation.avx512\.h$/)]));
     expect(flags(`kernels_${ending}.cpp`).filter(flag => /avx512|amx/.test(flag) && flag.startsWith('-m'))).toEqual([]);
   }

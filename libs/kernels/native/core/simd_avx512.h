@@ -88,6 +88,7 @@ WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { _mm256_mask_storeu_epi16(
 // c[i] += pair a[i] · pair b[i]: VDPBF16PS, the second product first, each sum rounded to nearest even, subnormals as zero.
 using I = __m512i;
 WEFT_INLINE I loadPairs(const uint16_t* p) { return _mm512_loadu_si512(p); }
+WEFT_INLINE I pairsOf(F a) { return _mm512_castps_si512(a); }
 WEFT_INLINE I splatPair(uint32_t pair) { return _mm512_set1_epi32((int)pair); }
 WEFT_INLINE F dotPairs(F c, I a, I b) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 #endif

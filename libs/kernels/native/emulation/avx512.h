@@ -40,7 +40,6 @@ struct __m512i { I32x16 i; };
 struct __m512bh {
   U16x32 h;
   __m512bh() = default;
-  explicit __m512bh(const U16x32& words) : h(words) {}
   explicit __m512bh(const __m512i& a) : h((U16x32)a.i) {}
 };
 
@@ -282,22 +281,6 @@ WEFT_EMULATED float fmaFlushed(float a, float b, float c) {
   return flushed(sum);
 }
 WEFT_EMULATED float ofBf16(uint16_t a) { return floatOfEmulated((uint32_t)a << 16); }
-WEFT_EMULATED uint16_t toBf16(float a) {                 // convert_fp32_to_bfloat16 of VCVTNEPS2BF16
-  const uint32_t bits = bitsOfEmulated(a);
-  if (isnan(a)) return (uint16_t)(bits >> 16 | 0x40);
-  if (flushed(a) == 0) return (uint16_t)(bits >> 16 & 0x8000);
-  return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-WEFT_EMULATED __m256bh _mm512_cvtneps_pbh(__m512 a) {
-  U16x16 b;
-  for (int i = 0; i < 16; i++) b[i] = toBf16(a.f[i]);
-  return (__m256bh)b;
-}
-WEFT_EMULATED __m512bh _mm512_cvtne2ps_pbh(__m512 high, __m512 low) {
-  U16x32 c;
-  for (int i = 0; i < 16; i++) c[i] = toBf16(low.f[i]), c[16 + i] = toBf16(high.f[i]);
-  return __m512bh(c);
-}
 // The upper product of a pair first.
 WEFT_EMULATED __m512 _mm512_dpbf16_ps(__m512 c, const __m512bh& a, const __m512bh& b) {
   for (int i = 0; i < 16; i++) {

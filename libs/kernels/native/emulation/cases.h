@@ -75,8 +75,6 @@ CASE(kAvx512, cvtps_epi32, INTS(_mm512_cvtps_epi32(A)))
 CASE(kAvx512, cvtph_ps, FLOATS(_mm512_cvtph_ps(HALF)))
 CASE(kAvx512, cvtps_ph, HALF_OUT(_mm512_cvtps_ph(A, NEAREST)))
 
-CASE(kBf16, cvtneps_pbh, HALF_OUT(_mm512_cvtneps_pbh(A)))
-CASE(kBf16, cvtne2ps_pbh, { const __m512bh words = _mm512_cvtne2ps_pbh(A, B); memcpy(out.bytes, &words, 64); })
 CASE(kBf16, dpbf16_ps, FLOATS(_mm512_dpbf16_ps(C, (__m512bh)AI, (__m512bh)BI)))
 
 // C += A · B of tiles with in.n + 1 rows, in.pairs pairs of k and in.n2 outputs; the store leaves what lies beyond alone.

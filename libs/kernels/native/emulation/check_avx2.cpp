@@ -100,13 +100,6 @@ float fmaManual(float a, float b, float c) {
   return sign * (float)magnitude;                        // exact, or infinite
 }
 float sumManual(float a, float b) { return zeroDenormal(a + b); }
-uint16_t bf16Manual(float a) {
-  if (isNan(a)) return (uint16_t)(bits(a) >> 16 | 0x40);
-  a = zeroDenormal(a);
-  if (!isfinite(a) || a == 0) return (uint16_t)(bits(a) >> 16);
-  const uint32_t down = bits(a) & 0xffff0000, rest = bits(a) & 0xffff;
-  return (uint16_t)((down >> 16) + (rest > 0x8000 || (rest == 0x8000 && down >> 16 & 1)));
-}
 float f16Value(uint16_t h) {
   const int exponent = h >> 10 & 31, fraction = h & 1023, sign = h >> 15;
   if (exponent == 31) return number((uint32_t)sign << 31 | 0x7f800000 | (fraction ? 0x400000 | (uint32_t)fraction << 13 : 0));
@@ -211,8 +204,6 @@ MANUAL(cvtepi32_ps, EACH(16, out.f(i) = (float)(double)lane32(in.a, i)))
 MANUAL(cvtps_epi32, EACH(16, out.i(i) = nearestInt(in.a[i])))
 MANUAL(cvtph_ps, EACH(16, out.f(i) = f16Value((uint16_t)lane16(in.a, i))))
 MANUAL(cvtps_ph, EACH(16, out.h(i) = f16Manual(in.a[i])))
-MANUAL(cvtneps_pbh, EACH(16, out.h(i) = bf16Manual(in.a[i])))
-MANUAL(cvtne2ps_pbh, EACH(32, out.h(i) = bf16Manual(i < 16 ? in.b[i] : in.a[i - 16])))
 MANUAL(dpbf16_ps, EACH(16, float sum = zeroDenormal(in.c[i]);
                        for (int half : {1, 0}) sum = fmaManual(bf16((uint16_t)lane16(in.a, 2 * i + half)), bf16((uint16_t)lane16(in.b, 2 * i + half)), sum);
                        out.f(i) = sum))

@@ -145,7 +145,7 @@ struct DotBf16 {
 #pragma GCC unroll 4
       for (int b = 0; b < B; b++)
 #pragma GCC unroll 8
-        for (int v = 0; v < V; v++) acc[r][b][v] = dotPairs(acc[r][b][v], (I)weights[b][v], value);
+        for (int v = 0; v < V; v++) acc[r][b][v] = dotPairs(acc[r][b][v], pairsOf(weights[b][v]), value);
     }
   }
 };
