@@ -5,7 +5,7 @@ import type { ErrorCode } from '@weft/contracts';
 export interface Site {
   /** Index in the site table: the `site` of op `loraShrink`. Sites that share an input stand side by side. */
   index: number;
-  name: 'q' | 'k' | 'v' | 'o' | 'gate' | 'up' | 'down';
+  name: 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'gateUp' | 'down';
   /** Hugging Face module path below the layer, e.g. `self_attn.q_proj`. */
   module: string;
   dIn: number;

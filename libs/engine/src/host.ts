@@ -124,6 +124,10 @@ async function assemble(
     throw new WeftError('option_invalid', `a context of ${options.maxModelLen} tokens needs ${blocksFor(options.maxModelLen!)} pages of ${model.kv.pageBytes} bytes; the pool has ${pages}`, { field: 'max-model-len', limit: maxModelLen });
   }
   if (maxModelLen < model.config.maxPositions) log(`context: ${maxModelLen} of the model's ${model.config.maxPositions} tokens`);
+  const { rope } = model.config;
+  if (rope.type === 'longrope') {
+    log(`RoPE: ${maxModelLen > rope.originalMaxPositions ? 'long' : 'short'} factors for every sequence; --max-model-len up to ${rope.originalMaxPositions} takes the short ones, above the long ones`);
+  }
 
   const words = slotWords(model.geometry, model.kv.pageBytes, MAX_RANK);
   const adapterSlots = Math.min(MAX_ADAPTER_SLOTS, Math.max(maxSequences * 2, 64));

@@ -56,6 +56,7 @@ const COSTS: Partial<Record<keyof typeof OPS, (p: Params, f: StepFacts) => { byt
     flops: 4 * f.attended * p['heads']! * p['dim']!,
   }),
   gatedAct: (p, f) => ({ bytes: f.rows * p['dim']! * F32 * 3, flops: f.rows * p['dim']! * 12 }),
+  softcap: (p, f) => ({ bytes: linearRows(p, f) * p['dim']! * F32 * 2, flops: linearRows(p, f) * p['dim']! * 12 }),
   loraShrink: (p, f) => ({ bytes: f.distinctRanks * p['parts']! * p['dIn']! * 2, flops: 2 * f.rowRanks * p['parts']! * p['dIn']! }),
   loraExpand(p, f) {
     const outs = p['dOut0']! + p['dOut1']! + p['dOut2']!;

@@ -266,8 +266,15 @@ export const linearInt8 = op(17, 'linearInt8', {
   count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, n: u32, k: u32, words: u32, ldx: u32, ldy: u32, dtype: u32, accumulate: u32,
 });
 
+/**
+ * x[t][i] = cap · tanh(x[t][i] / cap), in place: final logits (Gemma 2). What is not finite becomes NaN, so that `sample` sees it.
+ */
+export const softcap = op(19, 'softcap', {
+  x: inout(mat('f32', 'rows', 'dim', 'ldx')),
+}, { count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, dim: u32, ldx: u32, cap: f32 });
+
 /** Adding an op: write it above, add it here, give it a reference, a kernel, a cost. */
 export const OPS = {
   resolve, embed, rmsNorm, headNorm, linear, rope, kvWrite, attention, gatedAct, loraShrink, loraExpand, sample,
-  copyRows, copyPages, allReduce, quantizeRows, linearInt8, ropeKv,
+  copyRows, copyPages, allReduce, quantizeRows, linearInt8, ropeKv, softcap,
 } as const;

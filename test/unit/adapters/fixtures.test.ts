@@ -3,18 +3,16 @@ import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { prepareAdapter, type BaseGeometry } from '@weft/adapters';
-import { llama, temporaryFolder } from './support.js';
+import { ARCHITECTURES, parseConfig } from '../../../libs/engine/src/models/index.js';
+import { baseGeometry } from '../../../libs/engine/src/models/sites.js';
+import { temporaryFolder } from './support.js';
 
 const models = fileURLToPath(new URL('../../fixtures/models', import.meta.url));
 
 function geometry(model: string): BaseGeometry {
-  const config = JSON.parse(readFileSync(join(models, model, 'base', 'config.json'), 'utf8')) as Record<string, number>;
-  const heads = config['num_attention_heads']!;
-  const dim = config['head_dim'] ?? config['hidden_size']! / heads;
-  return llama({
-    layers: config['num_hidden_layers']!, hidden: config['hidden_size']!, q: heads * dim, kv: (config['num_key_value_heads'] ?? heads) * dim,
-    intermediate: config['intermediate_size']!,
-  }, `weft-fixtures/${model}`);
+  const json = JSON.parse(readFileSync(join(models, model, 'base', 'config.json'), 'utf8')) as Record<string, unknown>;
+  const { architecture, config } = parseConfig(json, null, ARCHITECTURES);
+  return baseGeometry(config, architecture.sites(config), [`weft-fixtures/${model}`], 'b'.repeat(64));
 }
 
 const adapters = readdirSync(models).flatMap(model => {

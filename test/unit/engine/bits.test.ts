@@ -1,5 +1,5 @@
 /**
- * A row's numbers have the same bits alone and in any company: 200 seeded mixes on the fixture models, through engines
+ * A row's numbers have the same bits alone and in any company: 280 seeded mixes on the fixture models, through engines
  * that differ in threads, steps in flight, rows of a step and size of the pool (small ones preempt). Compared are, for
  * every prompt position and every generated token, the log-probability of the token and of the 20 best: bit by bit;
  * and, where steps run one at a time, all bytes of every row of logits.
@@ -10,8 +10,8 @@ import { Random } from '../../sim/clock.js';
 import { isas } from '../kernels/harness.js';
 import { Subject, type Setting } from './subject.js';
 
-const MIXES = 200, PER_MODEL = 40;
-const models = ['llama-tiny', 'llama3-rope', 'mistral-tiny', 'qwen2-tiny', 'qwen3-tiny'];
+const MIXES = 280, PER_MODEL = 40;
+const models = ['llama-tiny', 'llama3-rope', 'mistral-tiny', 'qwen2-tiny', 'qwen3-tiny', 'phi4-tiny', 'gemma2-tiny'];
 
 function requestOf(random: Random, id: string, digests: string[], vocab: number): EngineRequest {
   const count = random.pick([0, 1, 1, 1, 2]);

@@ -257,6 +257,11 @@ export const CASES: Case[] = [
       ['segments', Segment.pageOffset, 2, /segments\[0\]: pageOffset = 2 with pageCount = 2/], ['pages', 1, N_PAGES, /pages\[0\] = 6 is not below nPages = 6/],
     ],
   },
+  {
+    op: OPS.softcap,
+    args: { x: f32(2 * 20 + DIM), count: 0, countFrom: 0, rows: 3, dim: DIM, ldx: 20, cap: 30 },
+    wrong: [],
+  },
 ];
 
 /** Arrays of its own: outputs and changed words of one run are not seen by the next. */

@@ -12,10 +12,17 @@ const BASES = {
   mistral: { architectures: ['MistralForCausalLM'], model_type: 'mistral', ...SHAPE, sliding_window: null },
   qwen2: { architectures: ['Qwen2ForCausalLM'], model_type: 'qwen2', ...SHAPE },
   qwen3: { architectures: ['Qwen3ForCausalLM'], model_type: 'qwen3', ...SHAPE },
+  phi3: { architectures: ['Phi3ForCausalLM'], model_type: 'phi3', ...SHAPE },
+  gemma2: { architectures: ['Gemma2ForCausalLM'], model_type: 'gemma2', ...SHAPE },
+  gemma3: { architectures: ['Gemma3ForCausalLM'], model_type: 'gemma3_text', ...SHAPE },
 } as const;
 type Kind = keyof typeof BASES;
 const SLIDING = Array<string>(3).fill('sliding_attention'), FULL = Array<string>(3).fill('full_attention');
 const LLAMA3 = { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 512 };
+/** Of heads of 16. */
+const SHORT = [1, 1, 1, 1.5, 2, 2, 3, 4], LONG = [1, 2, 4, 8, 8, 16, 32, 64];
+const LONGROPE = { type: 'longrope', short_factor: SHORT, long_factor: LONG };
+const AUTO_MAP = { AutoConfig: 'configuration_phi3.Phi3Config', AutoModelForCausalLM: 'microsoft/Phi-4-mini-instruct--modeling_phi3.Phi3ForCausalLM', AutoTokenizer: 'Xenova/gpt-4o' };
 
 /** `undefined` takes a field away. */
 const patched = (kind: Kind, patch: Json): Json =>
@@ -67,6 +74,44 @@ describe('what config.json says becomes', () => {
     ['Qwen: a window by default layers', 'qwen2', { use_sliding_window: true }, { slidingWindow: 0 }],
     ['Qwen: layer_types over max_window_layers', 'qwen3', { use_sliding_window: true, sliding_window: 24, max_window_layers: 1, layer_types: SLIDING }, { slidingWindow: 24 }],
     ['Qwen: full layers, whatever the window', 'qwen3', { use_sliding_window: true, sliding_window: 24, layer_types: FULL }, { slidingWindow: 0 }],
+    ['defaults of Phi', 'phi3', { num_key_value_heads: undefined }, {
+      architecture: 'Phi3ForCausalLM', headDim: 16, kvHeads: 4, normEps: 1e-5, tiedHead: false, activation: 'silu', maxPositions: 4096, slidingWindow: 0,
+      fused: true, outputNorms: false, qkvBias: false, rope: { type: 'default', theta: 10_000, rotary: 16 }, localRope: null,
+    }],
+    ['Phi: a window', 'phi3', { sliding_window: 2047 }, { slidingWindow: 2047 }],
+    ['Phi: no window', 'phi3', { sliding_window: null }, { slidingWindow: 0 }],
+    ['Phi: its own code, which is that of transformers', 'phi3', { auto_map: AUTO_MAP, full_attn_mod: 1, interpolate_factor: 1, lm_head_bias: false, mlp_bias: false, embd_pdrop: 0.1, resid_pdrop: 0.1 }, {}],
+    ['Phi: longrope (transformers 4)', 'phi3', { max_position_embeddings: 65_536, rope_theta: 1e4, rope_scaling: LONGROPE },
+      { rope: { type: 'longrope', theta: 1e4, rotary: 16, short: SHORT, long: LONG, attentionFactor: expect.closeTo(Math.sqrt(1 + 4 / 12), 12) as never, originalMaxPositions: 4096 } }],
+    ['Phi: longrope (transformers 5)', 'phi3', {
+      max_position_embeddings: 1024, original_max_position_embeddings: 256, rope_parameters: { ...LONGROPE, type: undefined, rope_type: 'longrope', rope_theta: 2e4, original_max_position_embeddings: 256 },
+    }, { rope: { type: 'longrope', theta: 2e4, rotary: 16, short: SHORT, long: LONG, attentionFactor: expect.closeTo(Math.sqrt(1 + 2 / 8), 12) as never, originalMaxPositions: 256 } }],
+    ['Phi: old names of longrope', 'phi3', { max_position_embeddings: 4096, rope_scaling: { ...LONGROPE, type: 'su' } }, { rope: expect.objectContaining({ type: 'longrope', attentionFactor: 1 }) as never }],
+    ['Phi: a factor of attention', 'phi3', { max_position_embeddings: 8192, rope_scaling: { ...LONGROPE, type: 'yarn', attention_factor: 1.25, factor: 3 } },
+      { rope: expect.objectContaining({ type: 'longrope', attentionFactor: 1.25 }) as never }],
+    ['Phi: part of a head turned (transformers 4)', 'phi3', { partial_rotary_factor: 0.75 }, { rope: { type: 'default', theta: 1e4, rotary: 12 } }],
+    ['Phi: part of a head turned (transformers 5)', 'phi3', { rope_parameters: { rope_type: 'default', rope_theta: 1e4, partial_rotary_factor: 0.5 } }, { rope: { type: 'default', theta: 1e4, rotary: 8 } }],
+    ['defaults of Gemma 2', 'gemma2', { num_key_value_heads: undefined }, {
+      architecture: 'Gemma2ForCausalLM', headDim: 256, kvHeads: 4, normEps: 1e-6, tiedHead: true, activation: 'geluTanh', maxPositions: 8192, slidingWindow: 4096, fullLayers: [1],
+      qkvBias: false, outBias: false, qkNorm: false, fused: false, outputNorms: true, normPlusOne: true, embedScale: 8, attentionScale: 1 / 16, attentionSoftcap: 50, logitSoftcap: 30,
+      rope: { type: 'default', theta: 10_000, rotary: 256 }, localRope: null,
+    }],
+    ['Gemma 2: what it says', 'gemma2', {
+      head_dim: 24, query_pre_attn_scalar: 144, attn_logit_softcapping: 20, final_logit_softcapping: null, sliding_window: 24, layer_types: [...SLIDING.slice(1), 'full_attention'],
+      hidden_act: 'gelu', hidden_activation: 'gelu', attention_bias: true, tie_word_embeddings: false, cache_implementation: 'hybrid', use_bidirectional_attention: null,
+    }, { headDim: 24, attentionScale: 1 / 12, attentionSoftcap: 20, logitSoftcap: 0, slidingWindow: 24, fullLayers: [2], activation: 'gelu', qkvBias: true, outBias: true, tiedHead: false }],
+    ['Gemma 2: full layers alone', 'gemma2', { layer_types: FULL, sliding_window: null }, { slidingWindow: 0, fullLayers: [0, 1, 2] }],
+    ['defaults of Gemma 3', 'gemma3', { num_hidden_layers: 13 }, {
+      architecture: 'Gemma3ForCausalLM', headDim: 256, normEps: 1e-6, tiedHead: true, activation: 'geluTanh', maxPositions: 131_072, slidingWindow: 4096, fullLayers: [5, 11],
+      qkNorm: true, outputNorms: true, normPlusOne: true, attentionScale: 1 / 16, attentionSoftcap: 0, logitSoftcap: 0,
+      rope: { type: 'default', theta: 1e6, rotary: 256 }, localRope: { type: 'default', theta: 1e4, rotary: 256 },
+    }],
+    ['Gemma 3 (transformers 4)', 'gemma3', { rope_theta: 5e5, rope_local_base_freq: 2e4, rope_scaling: { rope_type: 'linear', factor: 8 }, sliding_window: 512, sliding_window_pattern: 2, attn_logit_softcapping: null, final_logit_softcapping: 20 },
+      { slidingWindow: 512, fullLayers: [1], logitSoftcap: 20, rope: { type: 'linear', theta: 5e5, rotary: 256, factor: 8 }, localRope: { type: 'default', theta: 2e4, rotary: 256 } }],
+    ['Gemma 3 (transformers 5)', 'gemma3', {
+      layer_types: [...SLIDING.slice(1), 'full_attention'], _sliding_window_pattern: 3, use_bidirectional_attention: false,
+      rope_parameters: { full_attention: { rope_type: 'linear', rope_theta: 5e5, factor: 4 }, sliding_attention: { rope_type: 'default', rope_theta: 3e4 } },
+    }, { fullLayers: [2], rope: { type: 'linear', theta: 5e5, rotary: 256, factor: 4 }, localRope: { type: 'default', theta: 3e4, rotary: 256 } }],
     ['ids', 'llama', { bos_token_id: 1, eos_token_id: 2, pad_token_id: -1 }, { bosId: 1, eosIds: [2] }],
     ['fields without effect', 'llama', { torch_dtype: 'bfloat16', use_cache: true, attention_dropout: 0.1, initializer_range: 0.02, pretraining_tp: 1, temperature: 0.6, transformers_version: '4.40.0' }, {}],
     ['unknown fields that say nothing', 'llama', { use_mrope: false, rope_interleaved: false, dual_chunk_attention_config: null, pruned_heads: {}, extra: [] }, {}],
@@ -86,7 +131,7 @@ describe('what config.json says becomes', () => {
     const read = (file: string): Json => JSON.parse(readFileSync(`${models}/${name}/base/${file}`, 'utf8')) as Json;
     const { config, architecture } = parseConfig(read('config.json'), read('generation_config.json'), ARCHITECTURES);
     expect(config.eosIds).toContain(2);
-    expect(architecture.sites(config).map(site => site.name)).toEqual(['q', 'k', 'v', 'o', 'gate', 'up', 'down']);
+    expect(architecture.sites(config).map(site => site.name)).toEqual(config.fused ? ['qkv', 'o', 'gateUp', 'down'] : ['q', 'k', 'v', 'o', 'gate', 'up', 'down']);
   });
 });
 
@@ -131,7 +176,7 @@ describe('config.json is refused by the field', () => {
     ['partial products', 'llama', { pretraining_tp: 2 }, UNSUPPORTED, 'pretraining_tp'],
     ['a RoPE type that is not known', 'llama', { rope_scaling: { rope_type: 'yarn', factor: 4 } }, UNSUPPORTED, 'rope_scaling.rope_type'],
     ['the same by its old name', 'llama', { rope_scaling: { type: 'dynamic', factor: 4 } }, UNSUPPORTED, 'rope_scaling.type'],
-    ['the same in rope_parameters', 'qwen3', { rope_parameters: { rope_type: 'longrope', rope_theta: 1e4 } }, UNSUPPORTED, 'rope_parameters.rope_type'],
+    ['the same in rope_parameters', 'qwen3', { rope_parameters: { rope_type: 'dynamic', rope_theta: 1e4 } }, UNSUPPORTED, 'rope_parameters.rope_type'],
     ['a type that is inherited from Object', 'llama', { rope_scaling: { type: 'toString', factor: 4 } }, UNSUPPORTED, 'rope_scaling.type'],
     ['two types', 'llama', { rope_scaling: { rope_type: 'linear', type: 'llama3', factor: 4 } }, INVALID, 'rope_scaling.type'],
     ['a linear type without factor', 'llama', { rope_scaling: { type: 'linear' } }, INVALID, 'rope_scaling.factor'],
@@ -148,6 +193,30 @@ describe('config.json is refused by the field', () => {
     ['RoPE that is no object', 'llama', { rope_scaling: 4 }, INVALID, 'rope_scaling'],
     ['part of a head turned', 'llama', { partial_rotary_factor: 0.5 }, UNSUPPORTED, 'partial_rotary_factor'],
     ['part of a head turned, inside', 'llama', { rope_parameters: { rope_theta: 1e4, partial_rotary_factor: 0.5 } }, UNSUPPORTED, 'rope_parameters.partial_rotary_factor'],
+    ['part of a head that is odd', 'phi3', { partial_rotary_factor: 0.7 }, INVALID, 'partial_rotary_factor'],
+    ['no part of a head', 'phi3', { partial_rotary_factor: 0 }, INVALID, 'partial_rotary_factor'],
+    ['two parts of a head', 'phi3', { partial_rotary_factor: 0.5, rope_parameters: { partial_rotary_factor: 0.75, rope_theta: 1e4 } }, INVALID, 'rope_parameters.partial_rotary_factor'],
+    ['longrope without long factors', 'phi3', { rope_scaling: { ...LONGROPE, long_factor: undefined } }, INVALID, 'rope_scaling.long_factor'],
+    ['longrope with too few factors', 'phi3', { rope_scaling: { ...LONGROPE, short_factor: SHORT.slice(1) } }, INVALID, 'rope_scaling.short_factor'],
+    ['longrope with factors for whole heads', 'phi3', { partial_rotary_factor: 0.5, rope_scaling: LONGROPE }, INVALID, 'rope_scaling.short_factor'],
+    ['longrope with a factor of nothing', 'phi3', { rope_scaling: { ...LONGROPE, long_factor: [...LONG.slice(1), 0] } }, INVALID, 'rope_scaling.long_factor'],
+    ['longrope that transformers would read otherwise', 'phi3', { rope_scaling: { ...LONGROPE, original_max_position_embeddings: 8192 } }, INVALID, 'rope_scaling.original_max_position_embeddings'],
+    ['longrope of another Phi', 'phi3', { rope_scaling: { ...LONGROPE, short_mscale: 1.2 } }, UNSUPPORTED, 'rope_scaling.short_mscale'],
+    ['the old name of longrope elsewhere', 'llama', { rope_scaling: { ...LONGROPE, type: 'su' } }, UNSUPPORTED, 'rope_scaling.type'],
+    ['code of Phi that is not known', 'phi3', { auto_map: { ...AUTO_MAP, AutoModelForCausalLM: 'modeling_phi3_v.Phi3VForCausalLM' } }, UNSUPPORTED, 'auto_map'],
+    ['code of Phi elsewhere', 'llama', { auto_map: AUTO_MAP }, UNSUPPORTED, 'auto_map'],
+    ['Phi: attention that is skipped', 'phi3', { full_attn_mod: 2 }, UNSUPPORTED, 'full_attn_mod'],
+    ['Phi: a bias', 'phi3', { attention_bias: true }, UNSUPPORTED, 'attention_bias'],
+    ['Phi: a bias of the head', 'phi3', { lm_head_bias: true }, UNSUPPORTED, 'lm_head_bias'],
+    ['Gemma: two activations', 'gemma2', { hidden_act: 'silu', hidden_activation: 'gelu_pytorch_tanh' }, INVALID, 'hidden_act'],
+    ['Gemma: an unknown activation', 'gemma2', { hidden_activation: 'relu2' }, UNSUPPORTED, 'hidden_activation'],
+    ['Gemma: attention both ways', 'gemma2', { use_bidirectional_attention: true }, UNSUPPORTED, 'use_bidirectional_attention'],
+    ['Gemma: a cap of nothing', 'gemma2', { attn_logit_softcapping: 0 }, INVALID, 'attn_logit_softcapping'],
+    ['Gemma: a window of nothing', 'gemma2', { sliding_window: null }, INVALID, 'sliding_window'],
+    ['Gemma 3: a cap that transformers does not apply', 'gemma3', { attn_logit_softcapping: 50 }, UNSUPPORTED, 'attn_logit_softcapping'],
+    ['Gemma 3: RoPE for a layer that there is not', 'gemma3', { rope_parameters: { rope_type: 'default', rope_theta: 1e4 } }, UNSUPPORTED, 'rope_parameters.rope_type'],
+    ['Gemma 3: two thetas', 'gemma3', { rope_local_base_freq: 2e4, rope_parameters: { sliding_attention: { rope_theta: 1e4 } } }, INVALID, 'rope_parameters.sliding_attention.rope_theta'],
+    ['Gemma 3 with eyes', 'gemma3', { architectures: ['Gemma3ForConditionalGeneration'], model_type: 'gemma3' }, UNSUPPORTED, 'architectures'],
     ['a window of Llama', 'llama', { sliding_window: 4096 }, UNSUPPORTED, 'sliding_window'],
     ['a window of nothing', 'mistral', { sliding_window: 0 }, INVALID, 'sliding_window'],
     ['a window of half a token', 'qwen2', { use_sliding_window: true, sliding_window: 0.5 }, INVALID, 'sliding_window'],
@@ -175,7 +244,7 @@ describe('config.json is refused by the field', () => {
 
   test('whatever a field holds, the answer is a config or an error with a code', () => {
     for (const kind of Object.keys(BASES) as Kind[]) {
-      for (const field of [...Object.keys(BASES[kind]), 'rope_scaling', 'rope_parameters', 'layer_types', 'sliding_window', 'hidden_act', '__proto__']) {
+      for (const field of [...Object.keys(BASES[kind]), 'rope_scaling', 'auto_map', 'final_logit_softcapping', 'query_pre_attn_scalar', 'rope_parameters', 'layer_types', 'sliding_window', 'hidden_act', '__proto__']) {
         for (const value of [null, true, -1, 1e400, 'x', '', [], [null], {}, { type: [] }, { rope_type: null, factor: {} }]) {
           try { parseConfig(JSON.parse(`{${JSON.stringify(BASES[kind]).slice(1, -1)},${JSON.stringify(field)}:${JSON.stringify(value)}}`) as Json, null, ARCHITECTURES); } catch (error) {
             expect(error).toBeInstanceOf(WeftError);

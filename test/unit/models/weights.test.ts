@@ -29,6 +29,35 @@ describe('a checkpoint', () => {
     expect(layer!.qNorm).toBeNull();
   });
 
+  const shaped = (shapes: Record<string, number[]>): Tensors => Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, { dtype: 'BF16', shape }]));
+  const { attention_bias: _a, mlp_bias: _b, ...PLAIN } = TINY;
+
+  test('of Phi has one tensor for q, k and v, and one for gate and up', async () => {
+    const tensors = shaped({
+      'model.embed_tokens.weight': [40, 16], 'lm_head.weight': [40, 16], 'model.norm.weight': [16],
+      'model.layers.0.input_layernorm.weight': [16], 'model.layers.0.post_attention_layernorm.weight': [16],
+      'model.layers.0.self_attn.qkv_proj.weight': [32, 16], 'model.layers.0.self_attn.o_proj.weight': [16, 16],
+      'model.layers.0.mlp.gate_up_proj.weight': [48, 16], 'model.layers.0.mlp.down_proj.weight': [16, 24],
+    });
+    const config = { ...PLAIN, architectures: ['Phi3ForCausalLM'], model_type: 'phi3' };
+    const { weights: { layers: [layer] } } = await plan(tensors, config);
+    expect(namesOf(layer!.qkv)).toEqual(['model.layers.0.self_attn.qkv_proj.weight']);
+    expect(namesOf(layer!.gateUp)).toEqual(['model.layers.0.mlp.gate_up_proj.weight']);
+    expect([layer!.qkvBias, layer!.attentionOutNorm, layer!.mlpOutNorm]).toEqual([null, null, null]);
+    await expect(plan(tinyTensors(), config)).rejects.toThrow(refused('checkpoint_tensor_missing', 'model.layers.0.self_attn.qkv_proj.weight'));
+  });
+
+  test.each([['Gemma2ForCausalLM', 'gemma2', []], ['Gemma3ForCausalLM', 'gemma3_text', ['q_norm', 'k_norm']]] as const)('of %s has four norms a layer', async (architecture, type, headNorms) => {
+    const inLayer = (name: string): string => `model.layers.0.${name}.weight`;
+    const norms = ['input_layernorm', 'post_attention_layernorm', 'pre_feedforward_layernorm', 'post_feedforward_layernorm'];
+    const rest = Object.fromEntries(Object.entries(tinyTensors()).filter(([name]) => !name.endsWith('.bias') && name !== 'lm_head.weight'));
+    const tensors = { ...rest, ...shaped(Object.fromEntries([...norms.map(name => [inLayer(name), [16]]), ...headNorms.map(name => [inLayer(`self_attn.${name}`), [8]])])) };
+    const { weights: { layers: [layer] }, tied } = await plan(tensors, { ...PLAIN, architectures: [architecture], model_type: type, head_dim: 8, tie_word_embeddings: undefined });
+    expect(tied).toBe(true);
+    expect([layer!.inputNorm, layer!.attentionOutNorm, layer!.postNorm, layer!.mlpOutNorm].map(namesOf)).toEqual(norms.map(name => [inLayer(name)]));
+    expect([layer!.qNorm, layer!.kNorm].filter(norm => norm !== null).flatMap(namesOf)).toEqual(headNorms.map(name => inLayer(`self_attn.${name}`)));
+  });
+
   const names = Object.keys(tinyTensors());
   test.each(names)('without %s is refused', async name => {
     const { [name]: _, ...rest } = tinyTensors();

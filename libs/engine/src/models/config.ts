@@ -1,7 +1,7 @@
 /** config.json and generation_config.json → ModelConfig. Every field is honoured, known to be without effect, or refused by its name. */
-import { Fields } from '../checkpoint/fields.js';
+import { Fields, isObject } from '../checkpoint/fields.js';
 import { readRope } from './rope.js';
-import type { Architecture, ModelConfig } from './types.js';
+import type { Architecture, ModelConfig, Traits } from './types.js';
 
 const CONFIG = 'config.json';
 const GENERATION = 'generation_config.json';
@@ -26,7 +26,7 @@ const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
   '_name_or_path', 'name_or_path', '_commit_hash', 'transformers_version', 'dtype', 'torch_dtype', 'transformers.js_config',
   'unsloth_fixed', 'unsloth_version', 'is_llama_config', 'tokenizer_class', 'model_max_length', 'max_sequence_length', 'pad_token_id', 'unk_token_id',
   // training
-  'initializer_range', 'attention_dropout', 'use_cache', 'id2label', 'label2id', 'num_labels', 'problem_type', 'finetuning_task', 'task_specific_params',
+  'initializer_range', 'attention_dropout', 'embd_pdrop', 'resid_pdrop', 'use_cache', 'cache_implementation', 'id2label', 'label2id', 'num_labels', 'problem_type', 'finetuning_task', 'task_specific_params',
   // execution inside transformers
   'attn_implementation', '_attn_implementation', '_attn_implementation_autoset', '_flash_attn_2_enabled', 'return_dict', 'output_attentions',
   'output_hidden_states', 'torchscript', 'use_bfloat16', 'chunk_size_feed_forward', 'use_return_dict',
@@ -45,7 +45,7 @@ export function parseConfig(config: Record<string, unknown>, generation: Record<
   if (fields.raw('quantization_config') !== undefined) {
     throw fields.unsupported('quantization_config', 'Weft serves plain bf16, f16 and f32 weights; take the checkpoint that was quantized, or dequantize this one');
   }
-  if (fields.raw('auto_map') !== undefined) {
+  if (namesForeignCode(fields, architecture)) {
     throw fields.unsupported('auto_map', `it names code that comes with the checkpoint, which Weft does not run. Remove the field if the model is a plain ${architecture.name}`);
   }
   const layers = fields.required('num_hidden_layers', fields.integer('num_hidden_layers', LAYERS));
@@ -54,18 +54,18 @@ export function parseConfig(config: Record<string, unknown>, generation: Record<
   const vocab = fields.required('vocab_size', fields.integer('vocab_size', VOCAB));
   const maxPositions = fields.integer('max_position_embeddings', POSITIONS) ?? architecture.defaults.maxPositions;
   const headDim = readHeadDim(fields, architecture, hidden, heads);
+  const { defaults } = architecture;
   const parsed: ModelConfig = {
     architecture: architecture.name, layers, hidden, heads, kvHeads: readKvHeads(fields, architecture, heads), headDim,
     intermediate: fields.required('intermediate_size', fields.integer('intermediate_size', WIDTH)), vocab,
-    normEps: fields.number('rms_norm_eps', EPS) ?? 1e-6,
-    // transformers 5 and 4 agree: false for each architecture here.
-    tiedHead: fields.boolean('tie_word_embeddings') ?? false,
-    activation: readActivation(fields),
-    rope: readRope(fields, headDim, maxPositions),
+    normEps: fields.number('rms_norm_eps', EPS) ?? defaults.normEps ?? 1e-6,
+    tiedHead: fields.boolean('tie_word_embeddings') ?? defaults.tiedHead ?? false,
+    activation: readActivation(fields, architecture),
+    ...(architecture.rope?.(fields, headDim, maxPositions) ?? { rope: readRope(fields, headDim, maxPositions), localRope: null }),
     maxPositions,
     bosId: fields.integer('bos_token_id', { min: 0, max: vocab - 1 }) ?? null,
     eosIds: readEos(fields, generation, vocab),
-    ...architecture.traits(fields, layers),
+    ...plain(headDim), ...architecture.traits(fields, { layers, hidden, headDim, maxPositions }),
   };
   if ((fields.integer('pretraining_tp', { min: 1, max: 1024 }) ?? 1) !== 1) {
     throw fields.unsupported('pretraining_tp', 'only 1 is supported: other values add up partial products in another order');
@@ -75,6 +75,18 @@ export function parseConfig(config: Record<string, unknown>, generation: Record<
     throw fields.unsupported(unknown, `Weft does not know this field of ${architecture.name}. Remove it if it does not change what the model computes`);
   }
   return { architecture, config: parsed };
+}
+
+/** Llama. */
+const plain = (headDim: number): Traits => ({
+  qkvBias: false, outBias: false, mlpBias: false, qkNorm: false, fused: false, outputNorms: false, normPlusOne: false, embedScale: 1,
+  attentionScale: headDim ** -0.5, attentionSoftcap: 0, logitSoftcap: 0, slidingWindow: 0, fullLayers: [],
+});
+
+/** Code that comes with a checkpoint; a repository may stand before its name. */
+function namesForeignCode(fields: Fields, { ownCode = [] }: Architecture): boolean {
+  const map: unknown = fields.raw('auto_map');
+  return map !== undefined && !(isObject(map) && Object.values(map).every(name => typeof name === 'string' && ownCode.includes(name.replace(/^.*--/, ''))));
 }
 
 function readArchitecture(fields: Fields, architectures: readonly Architecture[]): Architecture {
@@ -108,10 +120,17 @@ function readKvHeads(fields: Fields, { defaults }: Architecture, heads: number):
   return kvHeads;
 }
 
-function readActivation(fields: Fields): ModelConfig['activation'] {
-  const name = fields.string('hidden_act') ?? 'silu';
-  if (!Object.hasOwn(ACTIVATIONS, name)) throw fields.unsupported('hidden_act', `Weft knows ${Object.keys(ACTIVATIONS).join(', ')}`);
-  return ACTIVATIONS[name]!;
+function readActivation(fields: Fields, { activation: own }: Architecture): ModelConfig['activation'] {
+  const read = (field: string): ModelConfig['activation'] | undefined => {
+    const name = fields.string(field);
+    if (name !== undefined && !Object.hasOwn(ACTIVATIONS, name)) throw fields.unsupported(field, `Weft knows ${Object.keys(ACTIVATIONS).join(', ')}`);
+    return name === undefined ? undefined : ACTIVATIONS[name];
+  };
+  const usual = read('hidden_act');
+  if (!own) return usual ?? 'silu';
+  const found = read(own.field) ?? own.otherwise;
+  if (usual !== undefined && usual !== found) throw fields.invalid('hidden_act', `contradicts ${own.field}, which decides (${found})`);
+  return found;
 }
 
 /** generation_config.json wins where it names any: instruct models end their turns with ids that config.json lacks. */

@@ -2,7 +2,7 @@
  * A dense decoder, recorded once per capacity.
  *
  *   forward   resolve · embed · per layer: norm → qkv → RoPE, KV → attention → o, norm → gate|up → act → down · final norm
- *   sample    per tile of 64 logit rows: head · sample
+ *   sample    per tile of 64 logit rows: head · soft-cap (Gemma 2) · sample
  *
  * With int8 weights, linear maps are preceded by the quantization of their input. After each linear map stand the two
  * LoRA ops of its site; without groups in the frame they cost nothing. Inputs of linear maps are f32, or bf16 where asked
@@ -13,10 +13,10 @@ import type { BaseGeometry, Site } from '@weft/adapters';
 import {
   ATTENTION_SPAN, Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameCapacity, type FrameSection, type Ref,
   attention, copyPages, copyRows, embed, gatedAct, linear, linearInt8, loraExpand, loraShrink, quantizeRows, quantizedWords, resolve, rmsNorm, ropeKv,
-  sample,
+  sample, softcap,
 } from '@weft/kernels';
 import { fillRopeTable } from './rope.js';
-import type { Activations, Bucket, KvType, KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
+import type { Activations, Bucket, KvType, KvView, Model, ModelConfig, RopeConfig, StepContext, StepLists } from './types.js';
 import type { DecoderWeights, LayerWeights } from './weights.js';
 
 /** [rows, cols] on the device. layout 0: panels, 1: plain rows (op `linear`). */
@@ -75,12 +75,16 @@ class Recorder {
   readonly #tokens: DeviceBuffer;
   readonly #positions: DeviceBuffer;
   readonly #cosSin: DeviceBuffer;
+  /** Of layers with a window. */
+  readonly #localCosSin: DeviceBuffer;
   /** The residual stream. */
   readonly #residual: Rows;
   /** Input of a sublayer: the normed residual. */
   readonly #normed: Rows;
   /** Output of a sublayer, until the next norm adds it to the residual. */
   readonly #delta: Rows;
+  /** The same before it is normed itself; #delta where it is not. */
+  readonly #output: Rows;
   /** [q | k | v] of attention, then [gate | up] of the MLP. */
   readonly #wide: Rows;
   /** Attention's output, then the MLP's gated activation. */
@@ -108,6 +112,7 @@ class Recorder {
     this.#residual = this.#rows(capacity.tokens, config.hidden, 'residual');
     this.#normed = this.#rows(capacity.tokens, config.hidden, 'normed', activations);
     this.#delta = this.#rows(capacity.tokens, config.hidden, 'delta');
+    this.#output = config.outputNorms ? this.#rows(capacity.tokens, config.hidden, 'output') : this.#delta;
     this.#wide = this.#rows(capacity.tokens, Math.max(qWidth + 2 * kvWidth, 2 * config.intermediate), 'qkv, gate|up');
     this.#inner = this.#rows(capacity.tokens, Math.max(qWidth, config.intermediate), 'attention, activation', activations);
     const int8 = this.#matrices().filter(w => w.dtype === DType.int8);
@@ -119,9 +124,17 @@ class Recorder {
     this.#logits = this.#rows(tileRows, config.vocab, 'logits');
     this.#nPartials = Math.min(SPLIT_ROWS, capacity.tokens) * config.heads * Math.ceil(context.maxLen / ATTENTION_SPAN);
     this.#partials = this.#rows(this.#nPartials, roundUp(config.headDim, 16) + 2, 'attention, spans');
-    this.#cosSin = this.#alloc(context.maxLen * config.rope.rotary * F32_BYTES, 'RoPE');
-    fillRopeTable(config.rope, context.maxLen, new Float32Array(model.device.host(this.#cosSin)));
-    this.#ready = model.device.upload(this.#cosSin, 0, this.#cosSin.bytes);
+    this.#cosSin = this.#ropeTable(config.rope);
+    this.#localCosSin = config.localRope ? this.#ropeTable(config.localRope) : this.#cosSin;
+    this.#ready = Promise.all([...new Set([this.#cosSin, this.#localCosSin])].map(table => model.device.upload(table, 0, table.bytes))).then(() => {});
+  }
+
+  #ropeTable(rope: RopeConfig): DeviceBuffer {
+    const { maxLen } = this.context;
+    const table = this.#alloc(maxLen * rope.rotary * F32_BYTES, 'RoPE');
+    // Contexts are one token shorter: a slot has room for the token that ends one.
+    fillRopeTable(rope, maxLen, new Float32Array(this.model.device.host(table)), maxLen - 1);
+    return table;
   }
 
   lists(): StepLists {
@@ -146,8 +159,10 @@ class Recorder {
     layers.forEach((weights, layer) => {
       this.#norm(weights.inputNorm, layer === 0 ? null : this.#delta);
       this.#attention(weights, layer);
+      this.#outputNorm(weights.attentionOutNorm);
       this.#norm(weights.postNorm, this.#delta);
       this.#mlp(weights, layer);
+      this.#outputNorm(weights.mlpOutNorm);
     });
     this.#finalNorm();
     for (let row = 0; row < this.#capacity.logits; row += LOGIT_TILE) this.#sampleTile(row);
@@ -164,7 +179,7 @@ class Recorder {
 
   #embed(): void {
     const { slots, history, nSlots, maxLen } = this.context;
-    const { vocab, hidden } = this.model.config;
+    const { vocab, hidden, embedScale } = this.model.config;
     const table = this.model.weights.embed ?? this.model.weights.head;
     const rows = this.#capacity.tokens;
     this.#forward.add(resolve, {
@@ -174,18 +189,25 @@ class Recorder {
     });
     this.#forward.add(embed, {
       table: at(table.buffer), tokens: at(this.#tokens), x: ref(this.#residual),
-      count: Header.tokens, rows, vocab, dim: hidden, dtype: table.dtype, layout: table.layout, ldx: this.#residual.ld, scale: 1,
+      count: Header.tokens, rows, vocab, dim: hidden, dtype: table.dtype, layout: table.layout, ldx: this.#residual.ld, scale: embedScale,
     });
   }
 
-  #norm(weight: DeviceBuffer, add: Rows | null): void {
+  #norm(weight: DeviceBuffer, add: Rows | null, from = this.#residual, to = this.#normed): void {
     const { tokens } = this.#capacity;
+    const { hidden, normEps } = this.model.config;
     this.#forward.add(rmsNorm, {
-      r: ref(this.#residual), add: add && ref(add), w: at(weight), y: ref(this.#normed), index: null,
-      count: Header.tokens, rows: tokens, srcRows: tokens, dim: this.model.config.hidden,
-      ldr: this.#residual.ld, ldAdd: add?.ld ?? 0, ldy: this.#normed.ld, eps: this.model.config.normEps, plusOne: 0, yType: DType[this.#normed.type],
+      r: ref(from), add: add && ref(add), w: at(weight), y: ref(to), index: null,
+      count: Header.tokens, rows: tokens, srcRows: tokens, dim: hidden,
+      ldr: from.ld, ldAdd: add?.ld ?? 0, ldy: to.ld, eps: normEps, plusOne: this.#plusOne, yType: DType[to.type],
     });
   }
+
+  #outputNorm(weight: DeviceBuffer | null): void {
+    if (weight) this.#norm(weight, null, this.#output, this.#delta);
+  }
+
+  get #plusOne(): 0 | 1 { return this.model.config.normPlusOne ? 1 : 0; }
 
   /** Only rows that become logits, straight into the step's own hidden rows: the sample list and the host read them there. */
   #finalNorm(): void {
@@ -194,47 +216,49 @@ class Recorder {
     this.#forward.add(rmsNorm, {
       r: ref(this.#residual), add: ref(this.#delta), w: at(this.model.weights.norm), y: bound('hidden'), index: this.#frame('logitRows'),
       count: Header.logits, rows: logits, srcRows: tokens, dim: hidden,
-      ldr: this.#residual.ld, ldAdd: this.#delta.ld, ldy: hidden, eps: normEps, plusOne: 0, yType: DType.f32,
+      ldr: this.#residual.ld, ldAdd: this.#delta.ld, ldy: hidden, eps: normEps, plusOne: this.#plusOne, yType: DType.f32,
     });
   }
 
   #attention(weights: LayerWeights<PackedMatrix, DeviceBuffer>, layer: number): void {
     const { arena, pages, pageBytes } = this.context;
-    const { heads, kvHeads, headDim, slidingWindow, normEps, rope: { rotary } } = this.model.config;
+    const { heads, kvHeads, headDim, fullLayers, normEps, rope: { rotary }, attentionScale, attentionSoftcap } = this.model.config;
+    const slidingWindow = fullLayers.includes(layer) ? 0 : this.model.config.slidingWindow;
+    const cosSin = slidingWindow > 0 ? this.#localCosSin : this.#cosSin;
     const { type, layerStride, planeStride, headStride } = this.model.kv;
     const qkv = this.#wide, qWidth = heads * headDim;
     this.#linear(weights.qkv, weights.qkvBias, this.#normed, qkv);
-    this.#lora(['q', 'k', 'v'], layer, this.#normed, qkv);
+    this.#lora(['q', 'k', 'v', 'qkv'], layer, this.#normed, qkv);
     const kv = {
       kvHeads, dim: headDim, nSegments: this.#capacity.segments, tableSize: this.#capacity.pageTable, nPages: pages, pageBytes,
       layerOffset: layer * layerStride, planeStride, headStride, kvGroup: 0, kvType: DType[type],
     };
     this.#forward.add(ropeKv, {
-      x: ref(qkv), qNorm: weights.qNorm && at(weights.qNorm), kNorm: weights.kNorm && at(weights.kNorm), positions: at(this.#positions), cosSin: at(this.#cosSin),
+      x: ref(qkv), qNorm: weights.qNorm && at(weights.qNorm), kNorm: weights.kNorm && at(weights.kNorm), positions: at(this.#positions), cosSin: at(cosSin),
       rowSegments: this.#frame('rowSegments'), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
-      count: Header.tokens, rows: this.#capacity.tokens, heads, width: qWidth + 2 * kvHeads * headDim, ldx: qkv.ld, eps: normEps, plusOne: 0,
+      count: Header.tokens, rows: this.#capacity.tokens, heads, width: qWidth + 2 * kvHeads * headDim, ldx: qkv.ld, eps: normEps, plusOne: this.#plusOne,
       rotary, interleaved: 0, maxPos: this.context.maxLen, ...kv,
     });
     this.#forward.add(attention, {
       q: ref(qkv), out: ref(this.#inner), positions: at(this.#positions), segments: this.#frame('segments'), pages: this.#frame('pages'), arena: at(arena),
       partials: ref(this.#partials), nPartials: this.#nPartials, ldPartials: this.#partials.ld,
       count: Header.tokens, rows: this.#capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: qkv.ld, ldo: this.#inner.ld, ...kv,
-      window: slidingWindow, scale: headDim ** -0.5, softcap: 0, outType: DType[this.#inner.type],
+      window: slidingWindow, scale: attentionScale, softcap: attentionSoftcap, outType: DType[this.#inner.type],
     });
-    this.#linear(weights.o, weights.oBias, this.#inner, this.#delta);
-    this.#lora(['o'], layer, this.#inner, this.#delta);
+    this.#linear(weights.o, weights.oBias, this.#inner, this.#output);
+    this.#lora(['o'], layer, this.#inner, this.#output);
   }
 
   #mlp(weights: LayerWeights<PackedMatrix, DeviceBuffer>, layer: number): void {
     const { intermediate, activation } = this.model.config;
     this.#linear(weights.gateUp, weights.gateUpBias, this.#normed, this.#wide);
-    this.#lora(['gate', 'up'], layer, this.#normed, this.#wide);
+    this.#lora(['gate', 'up', 'gateUp'], layer, this.#normed, this.#wide);
     this.#forward.add(gatedAct, {
       x: ref(this.#wide), y: ref(this.#inner), count: Header.tokens, rows: this.#capacity.tokens,
       dim: intermediate, dim2: 2 * intermediate, ldx: this.#wide.ld, ldy: this.#inner.ld, act: Activation[activation], yType: DType[this.#inner.type],
     });
-    this.#linear(weights.down, weights.downBias, this.#inner, this.#delta);
-    this.#lora(['down'], layer, this.#inner, this.#delta);
+    this.#linear(weights.down, weights.downBias, this.#inner, this.#output);
+    this.#lora(['down'], layer, this.#inner, this.#output);
   }
 
   #linear(w: PackedMatrix, b: DeviceBuffer | null, x: Rows, y: Rows): void {
@@ -257,12 +281,12 @@ class Recorder {
     return [head, ...layers.flatMap(({ qkv, o, gateUp, down }) => [qkv, o, gateUp, down])];
   }
 
-  /** y += B A x for the sites that share the input x and stand side by side in y. */
+  /** y += B A x for the sites of these names that there are; they share the input x and stand side by side in y. */
   #lora(names: readonly Site['name'][], layer: number, x: Rows, y: Rows): void {
     const { tables, adapterSlots, slotWords, arena, pages, pageBytes } = this.context;
     const { groups: maxGroups, groupRows: maxGroupRows, tokens: rows } = this.#capacity;
     const all = this.model.geometry.sites;
-    const sites = names.map(name => all.find(site => site.name === name)!);
+    const sites = all.filter(site => names.includes(site.name));
     const shared = {
       groups: this.#frame('groups'), groupRows: this.#frame('groupRows'), tables: at(tables), arena: at(arena),
       groupCount: Header.groups, groupRowCount: Header.groupRows, rows, ldu: this.#shrunk.ld, partStride: this.#partStride,
@@ -281,7 +305,7 @@ class Recorder {
   #sampleTile(firstRow: number): void {
     const { slots, history, nSlots, maxLen, maskRows, maskWords } = this.context;
     const { logits: maxLogits, biasPairs } = this.#capacity;
-    const { hidden, vocab } = this.model.config;
+    const { hidden, vocab, logitSoftcap } = this.model.config;
     const { head } = this.model.weights;
     const tileRows = Math.min(LOGIT_TILE, maxLogits - firstRow);
     const hiddenRows = { x: bound('hidden', firstRow * hidden * F32_BYTES), ldx: hidden, xType: DType.f32 };
@@ -289,6 +313,7 @@ class Recorder {
     const x = this.#headInput;
     if (x) this.#sample.add(copyRows, { from: hiddenRows.x, to: ref(x), ...rows, dim: hidden, ldFrom: hidden, ldTo: x.ld, toType: DType[x.type] });
     this.#addLinear(this.#sample, head, null, x ? input(x) : hiddenRows, this.#logits, rows);
+    if (logitSoftcap > 0) this.#sample.add(softcap, { x: ref(this.#logits), ...rows, dim: vocab, ldx: this.#logits.ld, cap: logitSoftcap });
     this.#sample.add(sample, {
       logits: ref(this.#logits), records: this.#frame('samples'), bias: this.#frame('bias'), masks: maskRows > 0 ? bound('masks') : null,
       slots: at(slots), history: at(history), results: bound('results'),

@@ -1,6 +1,6 @@
 /**
- * Which layers see a window only. Weft keeps one kind of layer per model: mixed ones are refused by name.
- * Source: configuration_qwen2.py, configuration_mistral.py of transformers 5.17.
+ * Which layers see a window only. Mistral and Qwen have one kind of layer per model here: mixed ones are refused by name.
+ * Source: configuration_qwen2.py, configuration_mistral.py, configuration_gemma3.py of transformers 5.17.
  */
 import type { Fields } from '../checkpoint/fields.js';
 
@@ -48,4 +48,16 @@ export function qwenWindow(fields: Fields, layers: number): number {
   if (sliding > 0 && window === 0) throw fields.invalid('layer_types', `names ${SLIDING}, but use_sliding_window or sliding_window is off`);
   if (sliding > 0 && sliding < layers) throw fields.unsupported(types ? 'layer_types' : 'max_window_layers', ONE_KIND);
   return sliding > 0 ? window : 0;
+}
+
+/** Phi: for every layer; none where it is missing. */
+export const phiWindow = (fields: Fields): number => fields.integer('sliding_window', WINDOW) ?? 0;
+
+/** Gemma: as `layer_types` says, or in all layers but each `period`-th. All of one cache: what a window has left behind stays until the sequence ends. */
+export function gemmaLayers(fields: Fields, layers: number, period: number): { slidingWindow: number; fullLayers: number[] } {
+  const types = readLayerTypes(fields, layers) ?? Array.from({ length: layers }, (_, layer) => ((layer + 1) % period === 0 ? FULL : SLIDING));
+  const fullLayers = types.flatMap((type, layer) => (type === FULL ? [layer] : []));
+  const slidingWindow = readWindow(fields);
+  if (slidingWindow === 0 && fullLayers.length < layers) throw fields.invalid('sliding_window', `is needed: ${layers - fullLayers.length} layers have a window`);
+  return { slidingWindow, fullLayers };
 }

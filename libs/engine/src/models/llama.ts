@@ -7,7 +7,7 @@ export const llama: Architecture = {
   defaults: { kvHeads: null, headDim: null, maxPositions: 2048 },
   traits(fields) {
     const attentionBias = fields.boolean('attention_bias') ?? false;
-    return { qkvBias: attentionBias, outBias: attentionBias, mlpBias: fields.boolean('mlp_bias') ?? false, qkNorm: false, slidingWindow: 0 };
+    return { qkvBias: attentionBias, outBias: attentionBias, mlpBias: fields.boolean('mlp_bias') ?? false };
   },
   sites: denseSites,
 };

@@ -180,7 +180,7 @@ class Packing {
     const vector = (stack: Stack | null): number => (stack ? rowsOf(stack) * 4 : 0);
     return (embed ? rows(embed) : 0) + matrix(head) + vector(norm) + layers.reduce((sum, l) => sum
       + matrix(l.qkv) + matrix(l.o) + matrix(l.gateUp) + matrix(l.down)
-      + [l.inputNorm, l.qkvBias, l.qNorm, l.kNorm, l.oBias, l.postNorm, l.gateUpBias, l.downBias].reduce((s, v) => s + vector(v), 0), 0);
+      + [l.inputNorm, l.qkvBias, l.qNorm, l.kNorm, l.oBias, l.attentionOutNorm, l.mlpOutNorm, l.postNorm, l.gateUpBias, l.downBias].reduce((s, v) => s + vector(v), 0), 0);
   }
 
   async pack({ embed, layers, norm, head }: DecoderWeights<Stack, Stack>): Promise<DecoderWeights<PackedMatrix, DeviceBuffer>> {
@@ -198,6 +198,7 @@ class Packing {
       qkv: await this.#matrix(layer.qkv, `${label} qkv`), qkvBias: await vector(layer.qkvBias, 'qkv bias'),
       qNorm: await vector(layer.qNorm, 'q norm'), kNorm: await vector(layer.kNorm, 'k norm'),
       o: await this.#matrix(layer.o, `${label} o`), oBias: await vector(layer.oBias, 'o bias'),
+      attentionOutNorm: await vector(layer.attentionOutNorm, 'attention output norm'), mlpOutNorm: await vector(layer.mlpOutNorm, 'MLP output norm'),
       postNorm: await this.#vector(layer.postNorm, `${label} post norm`),
       gateUp: await this.#matrix(layer.gateUp, `${label} gate|up`), gateUpBias: await vector(layer.gateUpBias, 'gate|up bias'),
       down: await this.#matrix(layer.down, `${label} down`), downBias: await vector(layer.downBias, 'down bias'),

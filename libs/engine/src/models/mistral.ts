@@ -6,6 +6,6 @@ import type { Architecture } from './types.js';
 export const mistral: Architecture = {
   name: 'MistralForCausalLM', modelType: 'mistral',
   defaults: { kvHeads: 8, headDim: null, maxPositions: 131_072 },
-  traits: (fields, layers) => ({ qkvBias: false, outBias: false, mlpBias: false, qkNorm: false, slidingWindow: mistralWindow(fields, layers) }),
+  traits: (fields, { layers }) => ({ slidingWindow: mistralWindow(fields, layers) }),
   sites: denseSites,
 };

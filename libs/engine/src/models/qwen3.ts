@@ -6,9 +6,9 @@ import type { Architecture } from './types.js';
 export const qwen3: Architecture = {
   name: 'Qwen3ForCausalLM', modelType: 'qwen3',
   defaults: { kvHeads: 32, headDim: 128, maxPositions: 32_768 },
-  traits(fields, layers) {
+  traits(fields, { layers }) {
     const attentionBias = fields.boolean('attention_bias') ?? false;
-    return { qkvBias: attentionBias, outBias: attentionBias, mlpBias: false, qkNorm: true, slidingWindow: qwenWindow(fields, layers) };
+    return { qkvBias: attentionBias, outBias: attentionBias, qkNorm: true, slidingWindow: qwenWindow(fields, layers) };
   },
   sites: denseSites,
 };

@@ -12,6 +12,8 @@ export interface ModelConfig extends Traits {
   tiedHead: boolean;
   activation: 'silu' | 'geluTanh' | 'gelu';
   rope: RopeConfig;
+  /** Of layers with a window, where it is not that of the others (Gemma 3). */
+  localRope: RopeConfig | null;
   maxPositions: number;
   eosIds: number[];
   bosId: number | null;
@@ -20,25 +22,50 @@ export interface ModelConfig extends Traits {
 /** What sets one dense decoder apart from another. */
 export interface Traits {
   qkvBias: boolean; outBias: boolean; mlpBias: boolean; qkNorm: boolean;
+  /** One module `qkv_proj` for q, k and v, one `gate_up_proj` for gate and up (Phi). */
+  fused: boolean;
+  /** What attention and the MLP give is normed too, before it is added (Gemma). */
+  outputNorms: boolean;
+  /** Weights of norms are stored as w - 1 (Gemma). */
+  normPlusOne: boolean;
+  embedScale: number;
+  attentionScale: number;
+  /** Scores and logits become cap · tanh(x / cap); 0: they stay. */
+  attentionSoftcap: number; logitSoftcap: number;
   /** Tokens that a row sees behind itself, its own included; 0: all. */
   slidingWindow: number;
+  /** Layers that see all although others have a window. */
+  fullLayers: readonly number[];
 }
 
-/** `rotary`: how many values of a head turn. */
+/** `rotary`: how many values of a head turn, the first. */
 export type RopeConfig =
   | { type: 'default'; theta: number; rotary: number }
   | { type: 'linear'; theta: number; rotary: number; factor: number }
-  | { type: 'llama3'; theta: number; rotary: number; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxPositions: number };
+  | { type: 'llama3'; theta: number; rotary: number; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxPositions: number }
+  /** Frequencies are divided by one list of factors in contexts up to `originalMaxPositions`, by the other beyond. */
+  | { type: 'longrope'; theta: number; rotary: number; short: readonly number[]; long: readonly number[]; attentionFactor: number; originalMaxPositions: number };
+
+export interface Shape { layers: number; hidden: number; headDim: number; maxPositions: number }
 
 /** An architecture: one file, and one line in ARCHITECTURES (index.ts). */
 export interface Architecture {
   /** As `architectures` and `model_type` of config.json spell it. */
   name: string;
   modelType: string;
-  /** What transformers assumes where config.json is silent. `kvHeads` null: as many as heads; `headDim` null: hidden / heads. */
-  defaults: { kvHeads: number | null; headDim: number | null; maxPositions: number };
-  /** Reads the fields that only this architecture has. Throws checkpoint_unsupported, checkpoint_config_invalid. */
-  traits(fields: Fields, layers: number): Traits;
+  /**
+   * What transformers assumes where config.json is silent. `kvHeads` null: as many as heads; `headDim` null: hidden / heads;
+   * `normEps`: 1e-6; `tiedHead`: false.
+   */
+  defaults: { kvHeads: number | null; headDim: number | null; maxPositions: number; normEps?: number; tiedHead?: boolean };
+  /** The field that names the activation, and what it is where nothing names it; `hidden_act` and silu if not given. */
+  activation?: { field: string; otherwise: ModelConfig['activation'] };
+  /** Reads RoPE where `readRope` does not do. */
+  rope?(fields: Fields, headDim: number, maxPositions: number): Pick<ModelConfig, 'rope' | 'localRope'>;
+  /** Values of `auto_map` that name the code that transformers has as this architecture. */
+  ownCode?: readonly string[];
+  /** Reads the fields that only this architecture has; what it leaves out is as in Llama. Throws checkpoint_unsupported, checkpoint_config_invalid. */
+  traits(fields: Fields, shape: Shape): Partial<Traits>;
   /** Where adapters can act, in the order of the op list. */
   sites(config: ModelConfig): Site[];
 }

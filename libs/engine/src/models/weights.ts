@@ -11,6 +11,9 @@ export interface LayerWeights<M, V> {
   /** Over each head (QK-norm). */
   qNorm: V | null; kNorm: V | null;
   o: M; oBias: V | null;
+  /** Over what attention gives, and over what the MLP gives. */
+  attentionOutNorm: V | null; mlpOutNorm: V | null;
+  /** Before the MLP. */
   postNorm: V;
   /** [gate | up] rows × hidden. */
   gateUp: M; gateUpBias: V | null;
@@ -60,16 +63,19 @@ function planLayer(config: ModelConfig, claims: TensorClaims, prefix: string): L
   const bias = (wanted: boolean, modules: readonly [string, number][]): Stack | null =>
     wanted ? modules.map(([module, dOut]) => claims.take(`${prefix}.${module}.bias`, [dOut])) : null;
 
-  const qkv: [string, number][] = [['self_attn.q_proj', q], ['self_attn.k_proj', kv], ['self_attn.v_proj', kv]];
+  const { fused, outputNorms } = config;
+  const qkv: [string, number][] = fused ? [['self_attn.qkv_proj', q + 2 * kv]] : [['self_attn.q_proj', q], ['self_attn.k_proj', kv], ['self_attn.v_proj', kv]];
   const o: [string, number][] = [['self_attn.o_proj', hidden]];
-  const gateUp: [string, number][] = [['mlp.gate_proj', intermediate], ['mlp.up_proj', intermediate]];
+  const gateUp: [string, number][] = fused ? [['mlp.gate_up_proj', 2 * intermediate]] : [['mlp.gate_proj', intermediate], ['mlp.up_proj', intermediate]];
   const down: [string, number][] = [['mlp.down_proj', hidden]];
   return {
     inputNorm: vector('input_layernorm', hidden),
     qkv: matrix(qkv, hidden), qkvBias: bias(config.qkvBias, qkv),
     qNorm: config.qkNorm ? vector('self_attn.q_norm', headDim) : null, kNorm: config.qkNorm ? vector('self_attn.k_norm', headDim) : null,
     o: matrix(o, q), oBias: bias(config.outBias, o),
-    postNorm: vector('post_attention_layernorm', hidden),
+    attentionOutNorm: outputNorms ? vector('post_attention_layernorm', hidden) : null,
+    mlpOutNorm: outputNorms ? vector('post_feedforward_layernorm', hidden) : null,
+    postNorm: vector(outputNorms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm', hidden),
     gateUp: matrix(gateUp, hidden), gateUpBias: bias(config.mlpBias, gateUp),
     down: matrix(down, intermediate), downBias: bias(config.mlpBias, down),
   };

@@ -167,7 +167,7 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
       return 0;
     // No indices in their buffers.
     case kOpHeadNorm: case kOpLinear: case kOpGatedAct: case kOpCopyRows: case kOpAllReduce: case kOpQuantizeRows:
-    case kOpLinearInt8: return 0;
+    case kOpLinearInt8: case kOpSoftcap: return 0;
     // An op without checks would run on trust: better not at all.
     default: site.fail("has no check of its indices");
   }

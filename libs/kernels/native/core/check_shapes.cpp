@@ -111,6 +111,8 @@ void check(const GatedActArgs& a, const OpSite& site) {
   site.require(a.act <= kActivationGelu, "act is no activation");
 }
 
+void check(const SoftcapArgs& a, const OpSite& site) { site.require(a.cap > 0, "cap is not above 0"); }
+
 template <typename Args>
 void lora(const Args& a, const OpSite& site) {
   if (a.parts == 0 || a.parts > kMaxParts) site.fail(format("parts = %u is not between 1 and %u", a.parts, kMaxParts));
@@ -179,6 +181,7 @@ void checkShapes(uint32_t code, const void* args, const OpSite& site) {
     case kOpAllReduce: return checkAs<AllReduceArgs>(args, site);
     case kOpQuantizeRows: return checkAs<QuantizeRowsArgs>(args, site);
     case kOpLinearInt8: return checkAs<LinearInt8Args>(args, site);
+    case kOpSoftcap: return checkAs<SoftcapArgs>(args, site);
     // An op without checks would run on trust: better not at all.
     default: site.fail("has no check of its shapes");
   }

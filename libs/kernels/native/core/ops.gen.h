@@ -23,8 +23,9 @@ enum OpCode : uint32_t {
   kOpQuantizeRows = 16,
   kOpLinearInt8 = 17,
   kOpRopeKv = 18,
+  kOpSoftcap = 19,
 };
-constexpr uint32_t kOpCount = 19;
+constexpr uint32_t kOpCount = 20;
 
 constexpr uint32_t kFirstBufferId = 16;
 constexpr uint32_t kHeaderWords = 16;
@@ -467,6 +468,16 @@ struct RopeKvArgs {
   uint32_t kvType;
 };
 
+struct SoftcapArgs {
+  float* x;
+  uint32_t count;
+  uint32_t countFrom;
+  uint32_t rows;
+  uint32_t dim;
+  uint32_t ldx;
+  float cap;
+};
+
 inline constexpr OperandInfo kResolveOperands[] = {
     {"tokenIds", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
@@ -843,6 +854,18 @@ inline constexpr ParamInfo kRopeKvParams[] = {
     {"kvType", ParamKind::kU32, kNoParam, kNoParam},
 };
 
+inline constexpr OperandInfo kSoftcapOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kSoftcapParams[] = {
+    {"count", ParamKind::kCount, 2, 1},
+    {"countFrom", ParamKind::kU32, kNoParam, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"cap", ParamKind::kF32, kNoParam, kNoParam},
+};
+
 inline constexpr OpInfo kOps[kOpCount] = {
     {nullptr, 0, 0, 0, nullptr, nullptr},
     {"resolve", 7, 5, sizeof(ResolveArgs), kResolveOperands, kResolveParams},
@@ -863,6 +886,7 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"quantizeRows", 2, 8, sizeof(QuantizeRowsArgs), kQuantizeRowsOperands, kQuantizeRowsParams},
     {"linearInt8", 4, 10, sizeof(LinearInt8Args), kLinearInt8Operands, kLinearInt8Params},
     {"ropeKv", 9, 21, sizeof(RopeKvArgs), kRopeKvOperands, kRopeKvParams},
+    {"softcap", 1, 6, sizeof(SoftcapArgs), kSoftcapOperands, kSoftcapParams},
 };
 
 }  // namespace weft

@@ -29,6 +29,7 @@ LaunchOf launcherOf(uint32_t code) {
     case kOpQuantizeRows: return as<QuantizeRowsArgs>;
     case kOpLinearInt8: return as<LinearInt8Args>;
     case kOpRopeKv: return as<RopeKvArgs>;
+    case kOpSoftcap: return as<SoftcapArgs>;
     default: return nullptr;
   }
 }

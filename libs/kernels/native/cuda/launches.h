@@ -17,6 +17,7 @@ void launch(const RopeArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const KvWriteArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const RopeKvArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const GatedActArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const SoftcapArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const CopyRowsArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const CopyPagesArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const AllReduceArgs& a, const LaunchLimits& limits, Launches& out);

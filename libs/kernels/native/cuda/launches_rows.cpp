@@ -49,6 +49,7 @@ void launch(const RopeKvArgs& a, const LaunchLimits&, Launches& out) {
   heads("ropeKv", a.rows, uint64_t{a.heads} + 2 * uint64_t{a.kvHeads}, a.dim, out);
 }
 void launch(const GatedActArgs& a, const LaunchLimits&, Launches& out) { slicedRows("gatedAct", a.rows, a.dim, out); }
+void launch(const SoftcapArgs& a, const LaunchLimits&, Launches& out) { slicedRows("softcap", a.rows, a.dim, out); }
 void launch(const CopyRowsArgs& a, const LaunchLimits&, Launches& out) { slicedRows("copyRows", a.rows, a.dim, out); }
 void launch(const CopyPagesArgs& a, const LaunchLimits&, Launches& out) {
   out.steps.push_back({"copyPages", {ceilDiv(a.pageBytes, 16 * kSliceThreads)}, kSliceThreads});

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { Activation, DType, Header, embed, gatedAct, headNorm, resolve, rmsNorm, rope } from '@weft/kernels';
+import { Activation, DType, Header, embed, gatedAct, headNorm, resolve, rmsNorm, rope, softcap } from '@weft/kernels';
 import { deviceOf, runOp, variants } from '../harness.js';
 import { packPanels } from '../reference/linear.js';
 import { Random, expectClose, expectSameBits, stored } from '../reference/numbers.js';
@@ -84,6 +84,17 @@ describe.each(variants)('ops on rows: $isa, $threads threads', variant => {
       const { y } = await runOp(device, gatedAct, { x: Float32Array.of(NaN, 1, 1, 1, NaN, 2), y: new Float32Array(3), count: 0, rows: 1, dim: 3, dim2: 6, ldx: 6, ldy: 3, act, yType: 0 });
       expect([Number.isNaN(y[0]), Number.isNaN(y[1]), Number.isNaN(y[2])]).toEqual([true, true, false]);
     }
+  });
+
+  test('softcap bends what is large, in place; what is not finite becomes NaN', async () => {
+    const random = new Random(38), rows = 5, dim = 213, ldx = dim + 3, cap = 30, x = random.normals(rows * ldx, 40);
+    x.set([0, -0, 1e-30, -1e-3, 19.4, 19.6, -1e4, 3e38, NaN, Infinity, -Infinity], 2 * ldx);
+    const out = await runOp(device, softcap, { x, count: 0, countFrom: 0, rows, dim, ldx, cap });
+    const expected = Float64Array.from(x, (value, i) => i % ldx >= dim ? value : Number.isFinite(value) ? cap * Math.tanh(value / cap) : NaN);
+    expectClose(out.x, expected, 1e-6, 'x');
+    const some = await runOp(device, softcap, { x, count: Header.logits, countFrom: 1, rows, dim, ldx, cap }, { logits: 3 });
+    expectSameBits(some.x.slice(0, 2 * ldx), out.x.slice(0, 2 * ldx), 'rows below the count');
+    expectSameBits(some.x.slice(2 * ldx), x.slice(2 * ldx), 'the others');
   });
 
   test.each([DType.f32, DType.bf16, DType.f16])('embed in format %i: panels and plain rows hold the same values', async dtype => {

@@ -31,5 +31,24 @@ static void gatedActRun(const void* p, uint32_t tile, uint32_t threads, Scratch&
   });
 }
 
+// x = cap · tanh(x / cap), in place. x - x is 0, and NaN for what is not finite.
+static uint32_t softcapTiles(const void* p, uint32_t threads) {
+  const SoftcapArgs& a = *static_cast<const SoftcapArgs*>(p);
+  return Split(a.count, a.dim * 8.0 / kLanes, threads).tiles();
+}
+
+static void softcapRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
+  const SoftcapArgs& a = *static_cast<const SoftcapArgs*>(p);
+  Split split(a.count, a.dim * 8.0 / kLanes, threads);
+  const F cap = splat(a.cap);
+  const auto capped = [&](F x) { return add(mul(cap, tanhOf(divide(x, cap))), sub(x, x)); };
+  for (size_t t = split.begin(tile); t < split.end(tile); t++) {
+    float* x = a.x + t * a.ldx;
+    uint32_t i = 0;
+    for (; i + kLanes <= a.dim; i += kLanes) store(x + i, capped(load(x + i)));
+    if (i < a.dim) storeN(x + i, capped(loadN(x + i, a.dim - i)), a.dim - i);
+  }
+}
+
 }  // namespace WEFT_ISA
 }  // namespace weft

@@ -39,5 +39,5 @@
         {WEFT_ISA::allReduceTiles, WEFT_ISA::allReduceRun},                                                      \
         {WEFT_ISA::quantizeRowsTiles, WEFT_ISA::quantizeRowsRun},                                                \
         {WEFT_ISA::linearInt8Tiles, WEFT_ISA::linearInt8Run},                                                    \
-        {WEFT_ISA::ropeKvTiles, WEFT_ISA::ropeKvRun},                                                            \
+        {WEFT_ISA::ropeKvTiles, WEFT_ISA::ropeKvRun}, {WEFT_ISA::softcapTiles, WEFT_ISA::softcapRun},            \
   }

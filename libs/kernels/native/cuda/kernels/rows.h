@@ -184,6 +184,19 @@ WEFT_KERNEL(gatedAct, GatedActArgs) {
   }
 }
 
+// x - x is 0, and NaN for what is not finite.
+WEFT_KERNEL(softcap, SoftcapArgs) {
+  const uint32_t row = blockIdx.x;
+  if (row >= countedFrom(step, a.count, a.rows, a.countFrom)) return;
+  float* x = a.x + static_cast<uint64_t>(row) * a.ldx;
+  for (uint64_t i = 4 * (uint64_t{blockIdx.y} * blockDim.x + threadIdx.x); i < a.dim; i += 4 * uint64_t{gridDim.y} * blockDim.x) {
+    const uint32_t n = fourOf(static_cast<uint32_t>(i), a.dim);
+    Four four = loadFour(x, i, n);
+    for (float& value : four.v) value = a.cap * tanhf(value / a.cap) + (value - value);
+    storeFour(x, i, four, n);
+  }
+}
+
 WEFT_KERNEL(copyRows, CopyRowsArgs) {
   const uint32_t row = blockIdx.x;
   if (row >= countedFrom(step, a.count, a.rows, a.countFrom)) return;
