@@ -32,7 +32,7 @@ test('the real SmolLM2-135M and its adapters answer as the reference does', { ti
   const base = process.env['WEFT_SMOLLM2'];
   const cases = base ? dirname(base) : '';
   ctx.skip(!base || !existsSync(join(cases, 'adapters')), 'WEFT_SMOLLM2 names no folder DIR/base beside DIR/*.json and DIR/adapters (test/fixtures/README.md)');
-  const { code, output } = await parity(cases, ['--may-refuse', 'ticket-router-dora:use_dora']);
+  const { code, output } = await parity(cases, []);
   expect(output).toMatch(/\d+ passed, 0 failed/);
   expect(code, output).toBe(0);
 });

@@ -48,7 +48,7 @@ function isSoundRun(run: ImageRun, { pages, pageBytes }: ImageIndex): boolean {
     unit += seg.units;
   }
   return unit === run.units && run.units > 0 && isCount(run.unitBytes) && run.unitBytes > 0 && run.unitBytes % UNIT_ALIGN === 0 &&
-    isCount(run.layer) && isCount(run.site) && (run.half === 0 || run.half === 1) && isCount(run.rank) && Number.isFinite(run.scale) &&
+    isCount(run.layer) && isCount(run.site) && (run.half === 0 || run.half === 1) && isCount(run.rank) && Number.isFinite(run.scale) && isCount(run.tail) &&
     (run.dtype === 'bf16' || run.dtype === 'f16');
 }
 

@@ -3,10 +3,12 @@
  * See docs/architecture.md, «Adapter view».
  */
 import { WeftError } from '@weft/contracts';
+import { OUTS_BYTES } from '@weft/kernels';
+import { changesOutputs } from './lora-outputs.js';
 import { modulePath, type BaseGeometry, type ImageIndex, type ImageRun, type LoraManifest, type LoraModule, type PageGeometry, type Site } from './types.js';
 
 /** Changes whenever the same adapter would be packed differently; images of other versions are made again. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 /** Outputs of a B unit, and what a row of A is padded to: 64 values, 128 bytes. */
 export const TILE = 64;
 export const UNIT_ALIGN = 128;
@@ -47,7 +49,8 @@ export function layOut(manifest: LoraManifest, base: BaseGeometry, { pageBytes, 
   let payloadBytes = 0;
   for (const { module, site, half } of executionOrder(manifest.modules, base)) {
     const { layer, rank, scale } = module;
-    const unitBytes = half === 0 ? aUnitValues(site.dIn) * 2 : TILE * 2 * rank;
+    const tail = half === 1 && changesOutputs(module) ? OUTS_BYTES : 0;
+    const unitBytes = half === 0 ? aUnitValues(site.dIn) * 2 : TILE * 2 * rank + tail;
     const units = half === 0 ? rank : Math.ceil(site.dOut / TILE);
     if (unitBytes > pageBytes) {
       throw new WeftError('adapter_too_large', `${modulePath(base, layer, site)}: a unit of ${unitBytes} bytes (rank ${rank}) does not fit into a page of ${pageBytes}`, { field: 'r', limit: pageBytes });
@@ -61,10 +64,10 @@ export function layOut(manifest: LoraManifest, base: BaseGeometry, { pageBytes, 
       offset += fitting * unitBytes;
     }
     payloadBytes += units * unitBytes;
-    runs.push({ layer, site: site.index, half, dtype: half === 0 ? module.aStored : module.bStored, rank, scale, unitBytes, units, segs });
+    runs.push({ layer, site: site.index, half, dtype: half === 0 ? module.aStored : module.bStored, rank, scale, unitBytes, units, tail, segs });
   }
   return {
     layout: LAYOUT_VERSION, digest: manifest.digest, baseDigest: base.digest, kind: manifest.kind, pageBytes, partition,
-    pages: page + 1, maxRank: manifest.rank, runs, payloadBytes,
+    pages: page + 1, maxRank: manifest.rank, scalesBase: manifest.modules.some(module => module.magnitude), runs, payloadBytes,
   };
 }

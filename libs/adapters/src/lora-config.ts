@@ -27,6 +27,10 @@ export interface LoraConfig {
   layersToTransform: readonly number[] | null;
   layersPattern: readonly string[];
   baseModel: string | null;
+  useDora: boolean;
+  loraBias: boolean;
+  /** Biases of the base may have been trained too. */
+  trainsBias: boolean;
 }
 
 /** null: in order. `invalid`: not what PEFT writes. `unsupported`: PEFT's, and not served here. */
@@ -78,13 +82,13 @@ const initialization: Rule = value => {
 };
 const taskType: Rule = value =>
   value === null || value === 'CAUSAL_LM' ? null : isText(value) ? { unsupported: `is ${show(value)}; adapters of CAUSAL_LM are served` } : invalid('a task')(value);
-const noBias: Rule = value =>
-  value === null || value === 'none' ? null : isText(value) ? { unsupported: `is ${show(value)}; trained biases are not served. Train with bias "none"` } : invalid('a name')(value);
+const trainedBias: Rule = value =>
+  value === null || value === 'none' || value === 'all' || value === 'lora_only' ? null : isText(value) ? { unsupported: `is ${show(value)}; none, all and lora_only are known` } : invalid('a name')(value);
 const runtime: Rule = value =>
   isOff(value) || (value instanceof Map && [...value].every(([key, item]) => key === 'ephemeral_gpu_offload' && typeof item === 'boolean'))
     ? null : { unsupported: `is ${excerpt(value)}; only ephemeral_gpu_offload is known` };
 
-const PLAIN = 'Weft serves plain LoRA on linear modules';
+const PLAIN = 'Weft serves LoRA on linear modules';
 const RULES: Readonly<Record<string, Rule>> = {
   // honoured
   peft_type: typed(isText, 'a name'), r: rank, lora_alpha: alpha, use_rslora: flag,
@@ -93,17 +97,15 @@ const RULES: Readonly<Record<string, Rule>> = {
   layers_to_transform: optional(value => isLayer(value) || (Array.isArray(value) && value.every(isLayer)), 'a layer or a list of layers'),
   layers_pattern: optional(value => isText(value) || isTexts(value), 'a name or a list of names'),
   base_model_name_or_path: optional(isText, 'a name'),
-  task_type: taskType, bias: noBias, init_lora_weights: initialization,
+  use_dora: flag, lora_bias: flag, task_type: taskType, bias: trainedBias, init_lora_weights: initialization,
   // they change training, where things are computed, or what is written down; never the result
   inference_mode: flag, lora_dropout: optional(isNumber, 'a number'), revision: optional(isText, 'a name'), peft_version: optional(isText, 'a version'),
   auto_mapping: optional(value => value instanceof Map, 'an object'), megatron_core: optional(isText, 'a name'), runtime_config: runtime,
   qalora_group_size: optional(isNumber, 'a number'), eva_config: optional(value => value instanceof Map, 'an object'),
+  fan_in_fan_out: flag,           // of Conv1D; on linear modules PEFT takes it for false, whatever it says
   ensure_weight_tying: flag,      // ties adapters of embeddings and heads, which are refused as targets
   // refused by name
-  fan_in_fan_out: off('the linear modules of this base store [out, in]. Train with fan_in_fan_out: false'),
-  use_dora: off(`${PLAIN}; DoRA rescales the base's weights. Merge it, or train with use_dora: false`),
   use_qalora: off(`${PLAIN}. Merge the quantized groups, or train with use_qalora: false`),
-  lora_bias: off(`${PLAIN}, without biases. Train with lora_bias: false`),
   modules_to_save: empty(`${PLAIN}; whole trained modules are not served`),
   trainable_token_indices: empty(`${PLAIN}; trained embeddings are not served`),
   target_parameters: empty(`${PLAIN}; parameters of experts are not served`),
@@ -173,6 +175,7 @@ function combine(config: JsonObject, findings: Findings): LoraConfig | null {
   const refuse = (field: string, message: string): void => findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "${field}" ${message}`, { field });
   if (targetModules.length === 0) refuse('target_modules', 'is empty: the adapter acts nowhere');
   if (typeof targetModules === 'string' && layersToTransform) refuse('layers_to_transform', 'needs "target_modules" to be a list');
+  if (config.get('use_dora') === true && config.get('lora_bias') === true) refuse('lora_bias', 'is true together with "use_dora", which PEFT refuses');
   if (layersPattern.length > 0 && !layersToTransform) refuse('layers_pattern', 'needs "layers_to_transform"');
   const odd = layersPattern.find(name => !/^\w+$/.test(name));
   if (odd !== undefined) findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "layers_pattern" holds ${JSON.stringify(odd)}; the name of a module list is expected, as "layers"`, { field: 'layers_pattern' });
@@ -188,6 +191,9 @@ function combine(config: JsonObject, findings: Findings): LoraConfig | null {
     excludeModules: (exclude ?? []) as string | string[],
     layersToTransform, layersPattern,
     baseModel: (config.get('base_model_name_or_path') ?? null) as string | null,
+    useDora: config.get('use_dora') === true,
+    loraBias: config.get('lora_bias') === true,
+    trainsBias: (config.get('bias') ?? 'none') !== 'none',
   };
 }
 

@@ -3,16 +3,20 @@ import { WeftError } from '@weft/contracts';
 import { encode } from './float.js';
 import { ImageWriter } from './image.js';
 import { executionOrder, layOut, TILE, type RunSource } from './layout.js';
+import { changesOutputs, outputChange, type OutputChange } from './lora-outputs.js';
 import { tensorChunks } from './safetensors.js';
-import { DTYPE_BYTES, type BaseGeometry, type FloatDtype, type ImageIndex, type ImageRun, type LoraManifest, type PageGeometry, type StoredDtype, type TensorRef } from './types.js';
+import { DTYPE_BYTES, type BaseGeometry, type BaseTensors, type FloatDtype, type ImageIndex, type ImageRun, type LoraManifest, type PageGeometry, type StoredDtype, type TensorRef } from './types.js';
 import { writeError } from './write-error.js';
 
-export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages: PageGeometry, outFile: string): Promise<ImageIndex> {
+export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages: PageGeometry, outFile: string, tensors?: BaseTensors): Promise<ImageIndex> {
   const layout = layOut(manifest, base, pages);
   const sources = executionOrder(manifest.modules, base);
   const writer = await create(outFile, pages.pageBytes);
   try {
-    for (const [i, run] of layout.runs.entries()) await writeRun(writer, run, sources[i]!);
+    for (const [i, run] of layout.runs.entries()) {
+      const source = sources[i]!, { module, site, half } = source;
+      await writeRun(writer, run, source, half === 1 && changesOutputs(module) ? await outputChange(module, site, base, tensors) : null);
+    }
     return await writer.finish(layout);
   } catch (cause) {
     await writer.abandon();
@@ -20,18 +24,21 @@ export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages
   }
 }
 
-async function writeRun(writer: ImageWriter, run: ImageRun, { module, site, half }: RunSource): Promise<void> {
+async function writeRun(writer: ImageWriter, run: ImageRun, { module, site, half }: RunSource, change: OutputChange | null): Promise<void> {
   const [tensor, stored] = half === 0 ? [module.a, module.aStored] : [module.b, module.bStored];
   // Rows of the tensor that make one unit, and how they are put into it.
   const rows = half === 0 ? 1 : TILE;
   const columns = half === 0 ? site.dIn : module.rank;
   const put = half === 0 ? putRow : putTile;
   const places = unitPlaces(run);
+  let output = 0;
   for await (const values of storedRows(tensor, stored, rows, columns)) {
     for (let at = 0; at < values.length; at += rows * columns) {
       const place = places.next().value!;
       while (writer.page < place.page) await writer.endPage();
       put(writer.values, place.at, values.subarray(at, at + rows * columns), columns);
+      if (change) putTail(writer.values, place.at + TILE * columns, change, output);
+      output += rows;
     }
   }
 }
@@ -44,6 +51,13 @@ function putRow(page: Uint16Array, at: number, row: Uint16Array): void {
 function putTile(page: Uint16Array, at: number, rows: Uint16Array, rank: number): void {
   const outputs = rows.length / rank;
   for (let o = 0; o < outputs; o++) for (let j = 0; j < rank; j++) page[at + j * TILE + o] = rows[o * rank + j]!;
+}
+
+/** h and c of 64 outputs, f32; beyond the last stay zero. */
+function putTail(page: Uint16Array, at: number, { h, c }: OutputChange, output: number): void {
+  const tail = new Float32Array(page.buffer, page.byteOffset + at * 2, 2 * TILE);
+  tail.set(h.subarray(output, output + TILE));
+  tail.set(c.subarray(output, output + TILE), TILE);
 }
 
 /** Where each unit begins, in values of its page. */

@@ -1,55 +1,72 @@
 /** Which tensor belongs to which module: every one is claimed exactly once or refused by name. */
+import type { LoraConfig } from './lora-config.js';
 import type { Target } from './lora-targets.js';
 import type { Findings } from './refused.js';
-import { modulePath, type BaseGeometry, type FloatDtype, type TensorRef } from './types.js';
+import { modulePath, type BaseGeometry, type FloatDtype, type LoraModule, type TensorRef } from './types.js';
 
 export const WEIGHTS_FILE = 'adapter_model.safetensors';
 
-/** A module with both of its tensors, of the right shapes. */
-export interface LoraPair extends Target { a: TensorRef<FloatDtype>; b: TensorRef<FloatDtype> }
+/** A module with both of its tensors, of the right shapes, and what else it has. */
+export interface LoraPair extends Target, Pick<LoraModule, 'magnitude' | 'bBias' | 'bias'> { a: TensorRef<FloatDtype>; b: TensorRef<FloatDtype> }
 
 const PREFIX = 'base_model.model.';
 /** PEFT drops the adapter's name from keys. Trainers that save raw state dicts keep `default`, and PEFT loads that too. */
-const KEY = /^base_model\.model\.(.+)\.lora_([AB])(?:\.default)?\.weight$/;
+const KEY = /^base_model\.model\.(.+)\.(lora_[AB](?:\.default)?\.weight|lora_magnitude_vector(?:\.default)?(?:\.weight)?|lora_B(?:\.default)?\.bias|base_layer\.bias)$/;
+
+type Part = keyof typeof PARTS;
+/** What a module may have, by the end of its key, and what its shape must be. */
+const PARTS = {
+  a: { key: 'lora_A.weight', shape: ({ rank, site }: Target) => [rank, site.dIn] },
+  b: { key: 'lora_B.weight', shape: ({ rank, site }: Target) => [site.dOut, rank] },
+  magnitude: { key: 'lora_magnitude_vector', shape: ({ site }: Target) => [site.dOut] },
+  bBias: { key: 'lora_B.bias', shape: ({ site }: Target) => [site.dOut] },
+  bias: { key: 'base_layer.bias', shape: ({ site }: Target) => [site.dOut] },
+} as const;
+
+function partOf(key: string): Part {
+  const plain = key.replace('.default', '').replace('vector.weight', 'vector');
+  return (Object.keys(PARTS) as Part[]).find(part => PARTS[part].key === plain)!;
+}
 
 /** Kinds of tensors that PEFT writes for fields that are not served: what to say beyond "unclaimed". */
 const FOREIGN: readonly [pattern: RegExp, field: string, what: string][] = [
   [/\.lora_embedding_[AB]/, 'target_modules', 'is a LoRA on an embedding; LoRA is served on linear modules of the layers'],
-  [/\.lora_magnitude_vector/, 'use_dora', 'is a magnitude of DoRA; plain LoRA is served'],
-  [/\.lora_[AB](\.default)?\.bias$/, 'lora_bias', 'is a bias of LoRA B; plain LoRA without biases is served'],
+  [/\.lora_magnitude_vector/, 'use_dora', 'is a magnitude of DoRA, but adapter_config.json does not say so'],
+  [/\.lora_[AB](\.default)?\.bias$/, 'lora_bias', 'is a bias of LoRA B, but adapter_config.json does not say so'],
   [/\.trainable_tokens_/, 'trainable_token_indices', 'holds trained embeddings, which are not served'],
   [/\.modules_to_save\./, 'modules_to_save', 'is a whole trained module, which is not served'],
-  [/\.bias$/, 'bias', 'is a trained bias, which is not served'],
+  [/\.bias$/, 'bias', 'is a trained bias; those of modules that LoRA acts on are served, where adapter_config.json says so'],
   [/^(?!.*\.lora_).*\.weight$/, 'modules_to_save', "is a whole module's weight, which is not served. Save with save_embedding_layers=False if it was not trained"],
 ];
 
 /** Pairs tensors with targets, in the order of targets. Everything that doesn't fit is a finding. */
-export function claimTensors(tensors: ReadonlyMap<string, TensorRef>, targets: readonly Target[], base: BaseGeometry, findings: Findings): LoraPair[] {
+export function claimTensors(tensors: ReadonlyMap<string, TensorRef>, config: LoraConfig, targets: readonly Target[], base: BaseGeometry, findings: Findings): LoraPair[] {
+  const served: Record<Part, boolean> = { a: true, b: true, magnitude: config.useDora, bBias: config.loraBias, bias: config.trainsBias };
   const wanted = new Map(targets.map(target => [target.path, target]));
   const known = new Set<string>();
   for (let layer = 0; layer < base.layers; layer++) for (const site of base.sites) known.add(modulePath(base, layer, site));
 
   const claimed = new Map<string, TensorRef<FloatDtype>>();
   for (const tensor of tensors.values()) {
-    const [, path, half] = KEY.exec(tensor.name) ?? [];
+    const [, module, key] = KEY.exec(tensor.name) ?? [];
+    const part = key === undefined ? undefined : partOf(key), path = part && served[part] ? module : undefined;
     const target = path === undefined ? undefined : wanted.get(path);
-    if (!target) { refuseUnclaimed(tensor.name, path, known, base, findings); continue; }
-    const slot = `${path} ${half}`;
+    if (!part || !target) { refuseUnclaimed(tensor.name, path, known, base, findings); continue; }
+    const slot = `${path} ${part}`;
     const twin = claimed.get(slot);
     if (twin) {
       findings.refuse('adapter_tensor_duplicate', `${tensor.name} and ${twin.name} are the same tensor of ${path}`, { tensor: tensor.name });
-    } else if (fits(tensor, half === 'A', target, findings)) {
+    } else if (fits(tensor, part, target, findings)) {
       claimed.set(slot, tensor);
     } else {
       claimed.set(slot, tensor as TensorRef<FloatDtype>);     // present, if wrong: not missing
     }
   }
   return targets.flatMap(target => {
-    const a = claimed.get(`${target.path} A`);
-    const b = claimed.get(`${target.path} B`);
-    if (!a) refuseMissing(target, 'A', findings);
-    if (!b) refuseMissing(target, 'B', findings);
-    return a && b ? [{ ...target, a, b }] : [];
+    const of = (part: Part): TensorRef<FloatDtype> | null => claimed.get(`${target.path} ${part}`) ?? null;
+    const a = of('a'), b = of('b');
+    for (const part of ['a', 'b', 'magnitude', 'bBias'] as const) if (served[part] && !of(part)) refuseMissing(target, part, findings);
+    return a && b ? [{ ...target, a, b, magnitude: of('magnitude'), bBias: of('bBias'), bias: of('bias') }] : [];
   });
 }
 
@@ -66,19 +83,19 @@ function refuseUnclaimed(name: string, path: string | undefined, known: Readonly
   }
 }
 
-function refuseMissing(target: Target, half: 'A' | 'B', findings: Findings): void {
-  const tensor = `${PREFIX}${target.path}.lora_${half}.weight`;
+function refuseMissing(target: Target, part: Part, findings: Findings): void {
+  const tensor = `${PREFIX}${target.path}.${PARTS[part].key}`;
   findings.refuse('adapter_tensor_missing', `${tensor} is not in ${WEIGHTS_FILE}, but adapter_config.json targets ${target.path}`, { tensor });
 }
 
-function fits(tensor: TensorRef, isA: boolean, { site, rank }: Target, findings: Findings): tensor is TensorRef<FloatDtype> {
+function fits(tensor: TensorRef, part: Part, target: Target, findings: Findings): tensor is TensorRef<FloatDtype> {
   const { name, dtype, shape } = tensor;
   if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
     findings.refuse('adapter_tensor_dtype', `${name} is ${dtype}; F32, F16 and BF16 are served`, { tensor: name });
     return false;
   }
-  const wanted = isA ? [rank, site.dIn] : [site.dOut, rank];
-  if (shape.length === 2 && shape[0] === wanted[0] && shape[1] === wanted[1]) return true;
-  findings.refuse('adapter_tensor_shape', `${name} is [${shape.join(', ')}]; with rank ${rank} on this base it must be [${wanted.join(', ')}]`, { tensor: name });
+  const wanted = PARTS[part].shape(target);
+  if (shape.length === wanted.length && shape.every((size, i) => size === wanted[i])) return true;
+  findings.refuse('adapter_tensor_shape', `${name} is [${shape.join(', ')}]; with rank ${target.rank} on this base it must be [${wanted.join(', ')}]`, { tensor: name });
   return false;
 }

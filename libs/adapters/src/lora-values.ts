@@ -15,15 +15,17 @@ const ROUNDING = 1e-12;
 export async function scanValues(pairs: readonly LoraPair[], findings: Findings): Promise<LoraModule[]> {
   const modules: LoraModule[] = [];
   const idle: string[] = [];
-  for (const { layer, site, path, rank, scale, a, b } of pairs) {
+  for (const { layer, site, path, rank, scale, a, b, magnitude, bBias, bias } of pairs) {
     const hidden = new Float64Array(rank);
     const x = probe(site.dIn);
     const scanA = await scan(a, site.dIn, findings, (row, values) => { hidden[row] = dot(values, x); });
-    let acts = false;
+    const ofOutputs = [magnitude, bBias, bias].filter(tensor => tensor !== null);
+    let acts = ofOutputs.length > 0;      // as far as can be said without the base's weights
+    for (const tensor of ofOutputs) await scan(tensor, 1, findings, () => undefined);
     const scanB = await scan(b, rank, findings, (_, values) => { acts ||= isNonZero(values, hidden); });
     if (!scanA || !scanB) continue;
-    if (!acts || scale === 0) idle.push(path);
-    modules.push({ layer, site: site.index, rank, scale, a, b, aStored: scanA, bStored: scanB });
+    if (!acts || (scale === 0 && ofOutputs.length === 0)) idle.push(path);
+    modules.push({ layer, site: site.index, rank, scale, a, b, aStored: scanA, bStored: scanB, magnitude, bBias, bias });
   }
   if (findings.errors.length > 0) return modules;
   if (idle.length === pairs.length) {

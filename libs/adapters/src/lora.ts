@@ -1,4 +1,4 @@
-/** Plain LoRA as PEFT saves it: adapter_config.json and adapter_model.safetensors. */
+/** LoRA and DoRA as PEFT saves them: adapter_config.json and adapter_model.safetensors. */
 import { asRefusal, Findings } from './refused.js';
 import { CONFIG_FILE, readLoraConfig, type LoraConfig } from './lora-config.js';
 import { packLora } from './lora-pack.js';
@@ -36,7 +36,7 @@ async function validate(folder: AdapterFolder, base: BaseGeometry): Promise<Lora
   findings.throwIfAny();
 
   const { tensors } = await openWeights(files.get(WEIGHTS_FILE)!.path);
-  const pairs = claimTensors(tensors, targets, base, findings);
+  const pairs = claimTensors(tensors, config!, targets, base, findings);
   if (pairs.length === 0 && findings.errors.length === 0) {
     findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "target_modules" matches no module of ${base.architecture}`, { field: 'target_modules' });
   }

@@ -4,11 +4,13 @@ import type { BaseText } from './base-text.js';
 import { readAdapterFolder } from './files.js';
 import { imagePath, loadImageIndex } from './image.js';
 import { kindOf } from './kinds.js';
-import type { BaseGeometry, ImageIndex, Manifest, PageGeometry } from './types.js';
+import type { BaseGeometry, BaseTensors, ImageIndex, Manifest, PageGeometry } from './types.js';
 
 export interface PrepareOptions {
   /** What the base tokenizes with (`readBaseText`): a different tokenizer in the folder is refused. */
   baseText?: BaseText;
+  /** The base's tensors, which adapters that change outputs are packed by. */
+  baseTensors?: BaseTensors;
   /** Pack even if an image is cached: it turned out to be damaged. */
   rebuild?: boolean;
 }
@@ -31,7 +33,7 @@ export async function prepareAdapter(folder: string, base: BaseGeometry, pages: 
   if (!work) {
     const cachedOrPacked = async (): Promise<ImageIndex> =>
       (options.rebuild ? null : await loadImageIndex(imageFile, { digest: manifest.digest, baseDigest: base.digest, ...pages })) ??
-      kind.pack(manifest, base, pages, imageFile);
+      kind.pack(manifest, base, pages, imageFile, options.baseTensors);
     work = cachedOrPacked().finally(() => packing.delete(imageFile));
     packing.set(imageFile, work);
   }

@@ -34,6 +34,7 @@ export function adapterTables(index: ImageIndex, pages: Int32Array, { layers, nS
     table[at + Run.units] = run.units;
     table[at + Run.firstSeg] = word;
     table[at + Run.segs] = run.segs.length;
+    table[at + Run.tail] = run.tail;
     for (const seg of run.segs) {
       table[word + Seg.at] = pages[seg.page]! * pageUnits + seg.offset / UNIT_ALIGN;
       table[word + Seg.firstUnit] = seg.firstUnit;

@@ -61,7 +61,14 @@ export interface LoraModule {
   /** What each half is stored as: exact for 16-bit uploads, for f32 the format that loses less. */
   aStored: StoredDtype;
   bStored: StoredDtype;
+  /** DoRA's magnitudes, the bias of B, the trained bias of the module: [dOut] each. */
+  magnitude: TensorRef<FloatDtype> | null;
+  bBias: TensorRef<FloatDtype> | null;
+  bias: TensorRef<FloatDtype> | null;
 }
+
+/** The base's own tensors, by name: what packing needs of them is known where the base is. */
+export type BaseTensors = ReadonlyMap<string, TensorRef>;
 
 /** Codes of warnings: the adapter is served, and its owner should know. */
 export type WarningCode =
@@ -104,7 +111,7 @@ export interface AdapterKind<M extends Manifest = Manifest> {
   /** Every field honoured or refused by name, every tensor claimed by exactly one run. Throws AdapterRefused with all findings. */
   validate(folder: AdapterFolder, base: BaseGeometry): Promise<M>;
   /** Writes the image: page-sized blobs, and their index beside them. */
-  pack(manifest: M, base: BaseGeometry, pages: PageGeometry, outFile: string): Promise<ImageIndex>;
+  pack(manifest: M, base: BaseGeometry, pages: PageGeometry, outFile: string, tensors?: BaseTensors): Promise<ImageIndex>;
 }
 
 /** A list of equal units, see docs/architecture.md, «Adapter view». */
@@ -112,6 +119,8 @@ export interface ImageRun {
   layer: number; site: number; half: 0 | 1;      // half: 0 A, 1 B
   dtype: StoredDtype; rank: number; scale: number;
   unitBytes: number; units: number;
+  /** Bytes behind the ranks of a unit of B: what the adapter does to outputs. */
+  tail: number;
   segs: { page: number; offset: number; firstUnit: number; units: number }[];   // offset in bytes inside the page, a multiple of 128
 }
 
@@ -123,6 +132,8 @@ export interface ImageIndex {
   pages: number;
   crc32c: number[];               // of each page
   maxRank: number;
+  /** It scales what the base answers (DoRA): no other adapter can act on the same row. */
+  scalesBase: boolean;
   runs: ImageRun[];               // in execution order
   payloadBytes: number;           // without holes
 }

@@ -1,6 +1,6 @@
 /** From an adapter's files to what the engine knows by digest, and back to nothing. */
 import { join } from 'node:path';
-import { imagePath, loadImageIndex, prepareAdapter, removeImage, type BaseGeometry, type BaseText, type Manifest, type PageGeometry } from '@weft/adapters';
+import { imagePath, loadImageIndex, prepareAdapter, removeImage, type BaseGeometry, type BaseTensors, type BaseText, type Manifest, type PageGeometry } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
 import type { AdapterImage } from './adapter-cache.js';
 import type { Engine } from './engine.js';
@@ -12,6 +12,7 @@ export interface LibraryParts {
   engine: Engine;
   base: BaseGeometry;
   baseText: BaseText;
+  baseTensors: BaseTensors;
   pages: PageGeometry;
   /** Packed adapters are kept here, below the base's digest. */
   cacheDir: string;
@@ -84,8 +85,8 @@ export class AdapterLibrary {
   }
 
   #prepare(folder: string, rebuild = false): ReturnType<typeof prepareAdapter> {
-    const { base, baseText, pages, cacheDir } = this.#parts;
-    return prepareAdapter(folder, base, pages, cacheDir, { rebuild, baseText });
+    const { base, baseText, baseTensors, pages, cacheDir } = this.#parts;
+    return prepareAdapter(folder, base, pages, cacheDir, { rebuild, baseText, baseTensors });
   }
 
   #imageFile(digest: string): string { return imagePath(join(this.#parts.cacheDir, this.#parts.base.digest), digest, this.#parts.pages); }

@@ -151,7 +151,7 @@ async function assemble(
     },
   });
   const library: AdapterLibrary = new AdapterLibrary({
-    engine, base, baseText, pages: { pageBytes: model.kv.pageBytes, partition: { rank: 0, size: 1 } }, cacheDir: options.adapterCacheDir, log,
+    engine, base, baseText, baseTensors: model.tensors, pages: { pageBytes: model.kv.pageBytes, partition: { rank: 0, size: 1 } }, cacheDir: options.adapterCacheDir, log,
   });
   await runner.ready;
   engine.start();

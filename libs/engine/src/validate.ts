@@ -32,6 +32,8 @@ export function admissible(r: EngineRequest, adapters: readonly AdapterEntry[], 
   if (!Number.isFinite(r.priority)) refuse('priority', 'priority must be a number');
   if (r.adapters.some(a => !isFloat32(a.weight))) refuse('adapters', 'an adapter weight is not a finite number');
   if (new Set(r.adapters.map(a => a.digest)).size !== r.adapters.length) refuse('adapters', 'an adapter is named twice');
+  const alone = adapters.length > 1 ? adapters.find(a => a.image.index.scalesBase) : undefined;
+  if (alone) refuse('adapters', `adapter ${alone.digest} scales what the base answers (use_dora); it can't be combined with others`);
   checkSampling(r, limits);
 
   const adapterPages = adapters.reduce((sum, a) => sum + a.pageCount, 0);

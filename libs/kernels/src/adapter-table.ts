@@ -7,9 +7,12 @@
  * seg s holds units firstUnit … firstUnit + units - 1, back to back from arena byte offset `at`·128.
  * firstSeg is the word offset of the run's first seg inside the slot table; segs of a run stand one after another.
  * units = 0: the adapter does not touch this site.
+ * tail: bytes behind the ranks of each unit of B, 0 or OUTS_BYTES: what the adapter does to outputs (see `loraExpand`).
  */
-export const Run = { dtype: 0, rank: 1, scale: 2, unitBytes: 3, units: 4, firstSeg: 5, segs: 6 } as const;
+export const Run = { dtype: 0, rank: 1, scale: 2, unitBytes: 3, units: 4, firstSeg: 5, segs: 6, tail: 7 } as const;
 export const RUN_WORDS = 8;
+/** h and c of 64 outputs, f32. */
+export const OUTS_BYTES = 2 * 64 * 4;
 /** at: arena offset / 128 (64 bits are not needed below 512 GiB). */
 export const Seg = { at: 0, firstUnit: 1, units: 2 } as const;
 export const SEG_WORDS = 4;

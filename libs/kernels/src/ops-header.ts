@@ -1,5 +1,5 @@
 /** native/core/ops.gen.h: what TypeScript says about ops, frames and adapter tables, for C++. */
-import { Half, RUN_WORDS, Run, SEG_WORDS, Seg } from './adapter-table.js';
+import { Half, OUTS_BYTES, RUN_WORDS, Run, SEG_WORDS, Seg } from './adapter-table.js';
 import { Binding, FIRST_BUFFER_ID } from './device.js';
 import {
   ATTENTION_SPAN, BLOCK_TOKENS, GROUP_WORDS, Group, HEADER_WORDS, Header, LOGIT_TILE, MAX_TOP_LOGPROBS, RESULT_WORDS, Result, RowStatus,
@@ -11,7 +11,7 @@ import { Activation, DType, INT8_GROUP, OPS } from './ops.js';
 const INDICES = { DType, Activation, Binding, Header, Segment, Group, Sample, Result, RowStatus, Slot, Run, Seg, Half };
 const CONSTANTS = {
   FIRST_BUFFER_ID, HEADER_WORDS, SEGMENT_WORDS, GROUP_WORDS, SAMPLE_WORDS, RESULT_WORDS, SLOT_WORDS, RUN_WORDS,
-  SEG_WORDS, MAX_TOP_LOGPROBS, BLOCK_TOKENS, ATTENTION_SPAN, LOGIT_TILE, INT8_GROUP,
+  OUTS_BYTES, SEG_WORDS, MAX_TOP_LOGPROBS, BLOCK_TOKENS, ATTENTION_SPAN, LOGIT_TILE, INT8_GROUP,
 };
 
 const capital = (name: string): string => name[0]!.toUpperCase() + name.slice(1);

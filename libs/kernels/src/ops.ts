@@ -176,6 +176,9 @@ export const loraShrink = op(10, 'loraShrink', {
  * y[groupRows[i]][outOffset_p + o] += scale·weight · Σ_j B_p[o][j] · u[i][p·partStride + j]: the second half.
  * B unit = 64 outputs × all ranks as [rank][64]. Groups are applied to a row in their order. Up to three parts
  * (q, k, v · gate, up · one). scale is the run's own, weight the group's.
+ *
+ * A run with a tail has h[64] and c[64], f32, behind the ranks of each unit, for what acts on outputs (DoRA, biases):
+ * y += weight·(h·y + (1 + h)·scale·Σ_j B[o][j]·u[j] + c).
  */
 export const loraExpand = op(11, 'loraExpand', {
   u: mat('f32', 'maxGroupRows', 'ldu'), y: inout(mat('f32', 'rows', 'dOut', 'ldy')),

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { prepareAdapter, type BaseGeometry } from '@weft/adapters';
+import { openSafetensors, prepareAdapter, type BaseGeometry, type TensorRef } from '@weft/adapters';
 import { ARCHITECTURES, parseConfig } from '../../../libs/engine/src/models/index.js';
 import { baseGeometry } from '../../../libs/engine/src/models/sites.js';
 import { temporaryFolder } from './support.js';
@@ -15,6 +15,12 @@ function geometry(model: string): BaseGeometry {
   return baseGeometry(config, architecture.sites(config), [`weft-fixtures/${model}`], 'b'.repeat(64));
 }
 
+async function tensorsOf(model: string): Promise<Map<string, TensorRef>> {
+  const folder = join(models, model, 'base'), files = readdirSync(folder).filter(name => name.endsWith('.safetensors'));
+  const opened = await Promise.all(files.map(name => openSafetensors(join(folder, name))));
+  return new Map(opened.flatMap(({ tensors }) => [...tensors]));
+}
+
 const adapters = readdirSync(models).flatMap(model => {
   const folder = join(models, model, 'adapters');
   return existsSync(folder) ? readdirSync(folder).map(name => [model, name] as const) : [];
@@ -23,7 +29,7 @@ const adapters = readdirSync(models).flatMap(model => {
 describe('adapters that PEFT 0.21 saved for tiny models', () => {
   test.each(adapters)('%s/%s is valid and packs, by a geometry that came as JSON', async (model, name) => {
     const base = JSON.parse(JSON.stringify(geometry(model))) as BaseGeometry;
-    const { manifest, index } = await prepareAdapter(join(models, model, 'adapters', name), base, { pageBytes: 65_536, partition: { rank: 0, size: 1 } }, temporaryFolder());
+    const { manifest, index } = await prepareAdapter(join(models, model, 'adapters', name), base, { pageBytes: 65_536, partition: { rank: 0, size: 1 } }, temporaryFolder(), { baseTensors: await tensorsOf(model) });
     expect(manifest.warnings).toEqual([]);
     expect(index.runs).toHaveLength(manifest.modules.length * 2);
   });

@@ -22,8 +22,8 @@ describe('adapters that PEFT trained on SmolLM2', () => {
     expect(index.runs).toHaveLength(2 * modules);
   });
 
-  test('ticket-router-dora is refused by the name of its field', async () => {
+  test('ticket-router-dora is valid, and is packed by the weights of the base', async () => {
     await expect(prepareAdapter(join(folder, 'ticket-router-dora'), llama(SMOLLM2), pages, temporaryFolder()))
-      .rejects.toMatchObject({ code: 'adapter_field_unsupported', details: { field: 'use_dora' } });
+      .rejects.toMatchObject({ code: 'adapter_tensor_unclaimed', details: { tensor: expect.stringContaining('lora_magnitude_vector') as string } });
   });
 });

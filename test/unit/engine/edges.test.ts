@@ -156,10 +156,12 @@ describe('refusals', () => {
     ['n beyond its cap, however full the queue', { n: 1_000_000 }, 'n'],
     ['a priority that is not a number', { priority: NaN }, 'priority'],
     ['a weight beyond f32', { adapters: [{ digest: 'a0', weight: 1e300 }] }, 'adapters'],
+    ['an adapter that scales the base, beside another', { adapters: [{ digest: 'a1', weight: 1 }, { digest: 'a0', weight: 1 }] }, 'adapters'],
     ['an infinite bias', { sampling: { ...request('').sampling, logitBias: [[1, Infinity]] } }, 'logit_bias'],
     ['a fractional top_k', { sampling: { ...request('').sampling, topK: 1.5 } }, 'top_k'],
   ])('%s is refused by name', (_name, overrides, param) => {
-    const h = new Harness({ adapters: [1] });
+    const h = new Harness({ adapters: [1, 1] });
+    h.engine.adapters.get('a1')!.image.index.scalesBase = true;
     let error: WeftError | null = null;
     try { h.engine.submit(request('r', overrides)); } catch (e) { error = e as WeftError; }
     expect([error?.code, error?.details.param]).toEqual(['invalid_value', param]);

@@ -37,8 +37,8 @@ export class OneSequence {
 
   /** From now on every row runs with this adapter. */
   async adapt(folder: string, cacheDir: string): Promise<void> {
-    const { geometry, kv } = this.model;
-    const { index, imageFile } = await prepareAdapter(folder, geometry, { pageBytes: kv.pageBytes, partition: { rank: 0, size: 1 } }, cacheDir);
+    const { geometry, kv, tensors } = this.model;
+    const { index, imageFile } = await prepareAdapter(folder, geometry, { pageBytes: kv.pageBytes, partition: { rank: 0, size: 1 } }, cacheDir, { baseTensors: tensors });
     const places = Int32Array.from({ length: index.pages }, (_, i) => KV_PAGES + i);
     await this.#device.loadPages(imageFile, 0, index.pages * index.pageBytes, this.#buffers.arena, index.pageBytes, places, Uint32Array.from(index.crc32c));
     const table = adapterTables(index, places, { layers: geometry.layers, nSites: geometry.sites.length, slotWords: SLOT_TABLE_WORDS });

@@ -9,7 +9,7 @@
  * for; all other rows, the residual stream `r` among them, stay f32. A sublayer's output is added to it by the norm that
  * follows: one pass over r, not two.
  */
-import type { BaseGeometry, Site } from '@weft/adapters';
+import type { BaseGeometry, BaseTensors, Site } from '@weft/adapters';
 import {
   ATTENTION_SPAN, Activation, BLOCK_TOKENS, CommandList, DType, Header, LOGIT_TILE, at, bound, type Device, type DeviceBuffer, type FrameCapacity, type FrameSection, type Ref,
   attention, copyPages, copyRows, embed, gatedAct, linear, linearInt8, loraExpand, loraShrink, quantizeRows, quantizedWords, resolve, rmsNorm, ropeKv,
@@ -59,6 +59,7 @@ export class DenseDecoder implements Model {
   constructor(
     readonly device: Device, readonly config: ModelConfig, readonly geometry: BaseGeometry, readonly kv: KvView,
     readonly weights: DecoderWeights<PackedMatrix, DeviceBuffer>, readonly weightBytes: number, readonly activations: Activations,
+    readonly tensors: BaseTensors,
   ) {}
 
   record(context: StepContext): StepLists { return new Recorder(this, context).lists(); }

@@ -57,7 +57,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   try {
     const geometry = baseGeometry(config, architecture.sites(config), checkpoint.names, digest);
     options.log?.(`model: ${config.architecture}, ${mib(packing.bytes)} of weights (${packing.dtypes()}) in ${((performance.now() - startedAt) / 1000).toFixed(1)} s${record ? '' : ' (packed cache)'}`);
-    const model = new DenseDecoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes, options.activations ?? 'f32');
+    const model = new DenseDecoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes, options.activations ?? 'f32', checkpoint.tensors);
     if (record) options.packedCache?.store(device, keyOf(device, digest, options), record.buffers);
     return model;
   } catch (error) {

@@ -1,5 +1,5 @@
 /** What the engine knows of a model, and what a model knows of a step. */
-import type { BaseGeometry, Site } from '@weft/adapters';
+import type { BaseGeometry, BaseTensors, Site } from '@weft/adapters';
 import type { CommandList, Device, DeviceBuffer, FrameLayout } from '@weft/kernels';
 import type { Fields } from '../checkpoint/fields.js';
 
@@ -111,6 +111,8 @@ export interface StepLists { buckets: readonly Bucket[]; ready: Promise<void>; f
 export interface Model {
   readonly config: ModelConfig;
   readonly geometry: BaseGeometry;
+  /** Of the checkpoint: what adapters are packed by. */
+  readonly tensors: BaseTensors;
   readonly kv: KvView;
   readonly device: Device;
   readonly weightBytes: number;

@@ -111,7 +111,9 @@ uint64_t checkAdapters(const LoraExpandArgs& a, const OpSite& site, Verified& ve
       const RunPlace run = runOf(a, g, p, kHalfB), first = runOf(a, g, p, kHalfA);
       if (run.words[kRunUnits] == 0) continue;
       if (first.words[kRunUnits] == 0 || first.words[kRunRank] != run.words[kRunRank]) failRun(a, site, run, "A and B differ in rank");
-      bytes += checkRun(a, site, run, (uint64_t{dims[p]} + 63) / 64, uint64_t{uint32_t(run.words[kRunRank])} * 128);
+      const int32_t tail = run.words[kRunTail];
+      if (tail != 0 && tail != int32_t(kOutsBytes)) failRun(a, site, run, format("tail = %d is neither 0 nor %u", tail, kOutsBytes));
+      bytes += checkRun(a, site, run, (uint64_t{dims[p]} + 63) / 64, uint64_t{uint32_t(run.words[kRunRank])} * 128 + uint32_t(tail));
     }
   }
   return bytes;

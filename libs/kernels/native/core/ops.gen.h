@@ -35,6 +35,7 @@ constexpr uint32_t kSampleWords = 20;
 constexpr uint32_t kResultWords = 48;
 constexpr uint32_t kSlotWords = 4;
 constexpr uint32_t kRunWords = 8;
+constexpr uint32_t kOutsBytes = 512;
 constexpr uint32_t kSegWords = 4;
 constexpr uint32_t kMaxTopLogprobs = 20;
 constexpr uint32_t kBlockTokens = 16;
@@ -119,6 +120,7 @@ constexpr uint32_t kRunUnitBytes = 3;
 constexpr uint32_t kRunUnits = 4;
 constexpr uint32_t kRunFirstSeg = 5;
 constexpr uint32_t kRunSegs = 6;
+constexpr uint32_t kRunTail = 7;
 
 constexpr uint32_t kSegAt = 0;
 constexpr uint32_t kSegFirstUnit = 1;

@@ -1,15 +1,15 @@
 import { describe, test } from 'vitest';
-import { Header, loraExpand, loraShrink } from '@weft/kernels';
+import { Header, OUTS_BYTES, loraExpand, loraShrink } from '@weft/kernels';
 import { deviceOf, extremeTunings, isas, runOp, variants, type Variant } from '../harness.js';
 import { PLACE, groupTables, loraReference, makeAdapter, packAdapters, type Adapter, type Packed, type RowGroup, type Site } from '../reference/lora.js';
 import { Random, expectClose, expectSameBits } from '../reference/numbers.js';
 
 interface Setup { site: Site; adapters: Adapter[]; packed: Packed; maxRank: number; x: Float32Array; y: Float32Array; rows: number }
 
-function setUp(seed: number, site: Site, ranks: number[], rows: number, missing = 0): Setup {
+function setUp(seed: number, site: Site, ranks: number[], rows: number, missing = 0, tailed = 0): Setup {
   const random = new Random(seed), maxRank = Math.max(...ranks);
-  const adapters = ranks.map(rank => makeAdapter(random, site, rank, missing));
-  const packed = packAdapters(random, site, adapters, Math.max(8192, Math.ceil(maxRank * 128 * 1.5 / 4096) * 4096));
+  const adapters = ranks.map(rank => makeAdapter(random, site, rank, missing, tailed));
+  const packed = packAdapters(random, site, adapters, Math.max(8192, Math.ceil((maxRank * 128 + OUTS_BYTES) * 1.5 / 4096) * 4096));
   return { site, adapters, packed, maxRank, rows, x: random.normals(rows * site.dIn), y: random.normals(rows * site.outs.reduce((a, b) => a + b, 0)) };
 }
 
@@ -64,6 +64,14 @@ describe.each(variants)('lora: $isa, $threads threads', variant => {
     }
   });
 
+  test.each(Object.keys(mixes))('changes outputs by h and c in the mix: %s', async mix => {
+    const random = new Random(41);
+    for (const rows of [1, 9, 33]) {
+      const s = setUp(42 + rows, qkv, [8, 1, 16, 5, 64, 3], rows, 0.2, 0.6), groups = mixes[mix]!(random, rows, 6);
+      expectClose(await apply(variant, s, groups), loraReference(s.site, s.adapters, groups, s.x, s.y), mix === 'rows in several groups' ? 5e-2 : 2e-3, `${rows} rows`);
+    }
+  });
+
   test.each([
     ['rank 1', { dIn: 64, outs: [64] }, [1]], ['rank 256', { dIn: 100, outs: [130, 40] }, [256]], ['a d_in below a vector', { dIn: 3, outs: [5] }, [4, 2]],
     ['outputs that end inside a unit', { dIn: 65, outs: [63, 65, 1] }, [7, 12]], ['units in many pages', { dIn: 1000, outs: [500] }, [40, 33]],
@@ -79,7 +87,7 @@ describe.each(variants)('lora: $isa, $threads threads', variant => {
 
   test('a row has the same bits alone and in a group of any size', async () => {
     for (const rows of [2, 3, 4, 5, 6, 8, 13, 200]) {
-      const s = setUp(25, qkv, [24, 9], rows, 0.2);
+      const s = setUp(25, qkv, [24, 9], rows, 0.2, 0.5);
       const together = await apply(variant, s, [{ slot: 0, weight: 1, rows: all(rows) }, { slot: 1, weight: 0.3, rows: all(rows) }]);
       for (const row of [0, rows - 1]) {
         const alone = await apply(variant, s, [{ slot: 0, weight: 1, rows: [row] }, { slot: 1, weight: 0.3, rows: [row] }]), width = together.length / rows;
@@ -104,7 +112,7 @@ describe.each(variants)('lora: $isa, $threads threads', variant => {
 });
 
 test.each(isas)('lora: one thread, two and any tuning give the same bits (%s)', async isa => {
-  const random = new Random(28), s = setUp(29, qkv, [8, 1, 16, 5, 64, 3], 150);
+  const random = new Random(28), s = setUp(29, qkv, [8, 1, 16, 5, 64, 3], 150, 0, 0.5);
   for (const mix of Object.values(mixes)) {
     const groups = mix(random, 150, 6);
     const one = await apply({ isa, threads: 1 }, s, groups);

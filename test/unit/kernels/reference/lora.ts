@@ -1,9 +1,9 @@
 /** Adapters in pages, and what they add, in float64. */
-import { DType, GROUP_WORDS, Group, Half, SEG_WORDS, Seg, runAt, segsAt } from '@weft/kernels';
+import { DType, GROUP_WORDS, Group, Half, OUTS_BYTES, SEG_WORDS, Seg, runAt, segsAt } from '@weft/kernels';
 import { bitsOf, halfCodec, type Random } from './numbers.js';
 
-/** One part of a fused site of one adapter; null: the adapter does not touch it. A [rank][dIn], B [dOut][rank]. */
-export interface Part { rank: number; dtype: DType; scale: number; a: Float64Array; b: Float64Array }
+/** One part of a fused site of one adapter; null: the adapter does not touch it. A [rank][dIn], B [dOut][rank]. tail: h and c of each output. */
+export interface Part { rank: number; dtype: DType; scale: number; a: Float64Array; b: Float64Array; tail: { h: Float32Array; c: Float32Array } | null }
 export type Adapter = (Part | null)[];
 
 export interface Site { dIn: number; outs: number[] }
@@ -12,18 +12,18 @@ export const PLACE = { layers: 2, layer: 1, nSites: 5, site: 1 } as const;
 
 export interface Packed { tables: Int32Array; slotWords: number; arena: Uint8Array; nPages: number; pageBytes: number }
 
-export function makeAdapter(random: Random, { dIn, outs }: Site, rank: number, missing: number): Adapter {
+export function makeAdapter(random: Random, { dIn, outs }: Site, rank: number, missing: number, tailed = 0): Adapter {
   return outs.map(dOut => {
     if (random.chance(missing)) return null;
     const dtype = random.pick([DType.bf16, DType.f16]), { encode, decode } = halfCodec(dtype);
     const values = (count: number): Float64Array => Float64Array.from({ length: count }, () => decode(encode(random.normal())));
-    return { rank, dtype, scale: random.pick([0.5, 2, 1.25]), a: values(rank * dIn), b: values(dOut * rank) };
+    return { rank, dtype, scale: random.pick([0.5, 2, 1.25]), a: values(rank * dIn), b: values(dOut * rank), tail: random.chance(tailed) ? { h: random.normals(dOut), c: random.normals(dOut) } : null };
   });
 }
 
 /** Lays adapters into pages unit by unit; a unit that does not fit starts the next page. Unused bytes are 0xff: NaN. */
 export function packAdapters(random: Random, { dIn, outs }: Site, adapters: Adapter[], pageBytes: number): Packed {
-  const units: { page: number; offset: number; halves: Uint16Array }[] = [];
+  const units: { page: number; offset: number; halves: Uint16Array; tail: Float32Array }[] = [];
   const segs: { word: number; page: number; offset: number }[] = [];
   const unitsOf = (part: Part | null, p: number): number => part ? part.rank + Math.ceil(outs[p]! / 64) : 0;
   const maxSegs = Math.max(...adapters.map(parts => parts.reduce((sum, part, p) => sum + unitsOf(part, p), 0)));
@@ -32,7 +32,7 @@ export function packAdapters(random: Random, { dIn, outs }: Site, adapters: Adap
   let page = -1, used = pageBytes;
 
   const layRun = (slot: number, seg: number, part: Part, site: number, half: number, count: number, unitValues: number, valueAt: (unit: number, i: number) => number): number => {
-    const { encode } = halfCodec(part.dtype), unitBytes = unitValues * 2;
+    const { encode } = halfCodec(part.dtype), tailBytes = half === Half.b && part.tail ? OUTS_BYTES : 0, unitBytes = unitValues * 2 + tailBytes;
     let next = seg, open = -1;
     for (let unit = 0; unit < count; unit++) {
       const moves = used + unitBytes > pageBytes;
@@ -44,11 +44,11 @@ export function packAdapters(random: Random, { dIn, outs }: Site, adapters: Adap
         next += SEG_WORDS;
       }
       tables[open + Seg.units]!++;
-      units.push({ page, offset: used, halves: Uint16Array.from({ length: unitValues }, (_, i) => encode(valueAt(unit, i))) });
+      units.push({ page, offset: used, halves: Uint16Array.from({ length: unitValues }, (_, i) => encode(valueAt(unit, i))), tail: tailBytes ? tailOf(part.tail!, unit) : new Float32Array(0) });
       used += unitBytes;
     }
     const run = slot * slotWords + runAt(PLACE.layer, site, half, PLACE.nSites);
-    tables.set([part.dtype, part.rank, bitsOf(part.scale), unitBytes, count, seg, (next - seg) / SEG_WORDS], run);
+    tables.set([part.dtype, part.rank, bitsOf(part.scale), unitBytes, count, seg, (next - seg) / SEG_WORDS, tailBytes], run);
     return next;
   };
   adapters.forEach((parts, slot) => {
@@ -66,8 +66,19 @@ export function packAdapters(random: Random, { dIn, outs }: Site, adapters: Adap
   const nPages = page + 3, place = random.shuffled(Array.from({ length: nPages }, (_, i) => i));
   const arena = new Uint8Array(nPages * pageBytes).fill(0xff);
   for (const { word, page: logical, offset } of segs) tables[word] = (place[logical]! * pageBytes + offset) / 128;
-  for (const { page: logical, offset, halves } of units) new Uint16Array(arena.buffer, place[logical]! * pageBytes + offset, halves.length).set(halves);
+  for (const { page: logical, offset, halves, tail } of units) {
+    const at = place[logical]! * pageBytes + offset;
+    new Uint16Array(arena.buffer, at, halves.length).set(halves);
+    new Float32Array(arena.buffer, at + halves.byteLength, tail.length).set(tail);
+  }
   return { tables, slotWords, arena, nPages, pageBytes };
+}
+
+function tailOf({ h, c }: { h: Float32Array; c: Float32Array }, unit: number): Float32Array {
+  const tail = new Float32Array(128);
+  tail.set(h.subarray(unit * 64, unit * 64 + 64));
+  tail.set(c.subarray(unit * 64, unit * 64 + 64), 64);
+  return tail;
 }
 
 export interface RowGroup { slot: number; weight: number; rows: number[] }
@@ -84,7 +95,7 @@ export function groupTables(groups: RowGroup[]): { groups: Int32Array; groupRows
   return { groups: table, groupRows: Int32Array.from(rows.length ? rows : [0]) };
 }
 
-/** y[t] += scale·weight · B(A x[t]) for every row t of every group. x: [rows][dIn], y: [rows][Σ outs]. */
+/** y[t] += weight · (h·y[t] + (1 + h)·scale·B(A x[t]) + c) for every row t of every group, h and c 0 without a tail. x: [rows][dIn], y: [rows][Σ outs]. */
 export function loraReference({ dIn, outs }: Site, adapters: Adapter[], groups: RowGroup[], x: Float32Array, y: Float32Array): Float64Array {
   const out = Float64Array.from(y), dOut = outs.reduce((a, b) => a + b, 0);
   for (const { slot, weight, rows } of groups) {
@@ -92,7 +103,7 @@ export function loraReference({ dIn, outs }: Site, adapters: Adapter[], groups: 
       let offset = 0;
       adapters[slot]!.forEach((part, p) => {
         if (part) {
-          const { rank, a, b, scale } = part;
+          const { rank, a, b, scale, tail } = part;
           const u = Array.from({ length: rank }, (_, j) => {
             let sum = 0;
             for (let i = 0; i < dIn; i++) sum += a[j * dIn + i]! * x[t * dIn + i]!;
@@ -101,7 +112,8 @@ export function loraReference({ dIn, outs }: Site, adapters: Adapter[], groups: 
           for (let o = 0; o < outs[p]!; o++) {
             let sum = 0;
             for (let j = 0; j < rank; j++) sum += b[o * rank + j]! * u[j]!;
-            out[t * dOut + offset + o]! += scale * weight * sum;
+            const h = tail?.h[o]! ?? 0, at = t * dOut + offset + o;
+            out[at]! += weight * (h * out[at]! + (1 + h) * scale * sum + (tail?.c[o]! ?? 0));
           }
         }
         offset += outs[p]!;

@@ -18,6 +18,7 @@ struct Run {
   uint32_t dtype() const { return words[kRunDtype]; }
   float scale() const { return wordAsFloat(words[kRunScale]); }
   uint32_t unitBytes() const { return words[kRunUnitBytes]; }
+  bool hasTail() const { return words[kRunTail] != 0; }
 };
 
 // Walks a run's units in ascending order.

@@ -1,5 +1,7 @@
 // y[groupRows[i]][outOffset_p + o] += scale·weight · Σ_j B_p[o][j] · u[i][p·partStride + j].
 //
+// With a tail: y += weight·(h·y + (1 + h)·scale·Σ_j … + c), h and c of each output behind the ranks.
+//
 // A unit of B is 64 outputs × all ranks as [rank][64]: the outputs' sums stay in registers over all ranks, B is one
 // sequential stream, and y is touched once per group. The sum over ranks is sequential; groups follow in their order
 // inside a tile, so a row that stands in several groups adds them in that order.
@@ -132,10 +134,15 @@ class ExpandAhead {
   const uint8_t *at_ = nullptr, *end_ = nullptr;
 };
 
+struct ExpandFactors {
+  float scale, weight;
+  bool hasTail;
+};
+
 // `outs` of the unit's 64 outputs exist in y.
 template <class W, int R>
-static void expandTile(const typename W::Stored* unit, uint32_t rank, const float* const* u, float factor, float* const* y, uint32_t outs,
-                       ExpandAhead* ahead) {
+static void expandTile(const typename W::Stored* unit, uint32_t rank, const float* const* u, const ExpandFactors& factors, float* const* y,
+                       uint32_t outs, ExpandAhead* ahead) {
   constexpr int P = expandPairsFor(R);
   for (int r = 0; r < R; r++)                            // y is wanted when the sums over ranks are done
     for (uint32_t out = 0; out < kUnitOuts; out += 16) __builtin_prefetch(y[r] + out, 1);
@@ -161,7 +168,10 @@ static void expandTile(const typename W::Stored* unit, uint32_t rank, const floa
         }
       }
     }
-    const F f = splat(factor);
+    const float* tail = reinterpret_cast<const float*>(unit + (size_t)rank * kUnitOuts);       // h, then c
+    if (pair == 0 && ahead && factors.hasTail)
+      for (uint32_t line = 0; line < kOutsBytes; line += 128) ahead->touch();
+    const F f = splat(factors.scale * factors.weight), scale = splat(factors.scale), weight = splat(factors.weight), one = splat(1.0f);
 #pragma GCC unroll 6
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -172,18 +182,25 @@ static void expandTile(const typename W::Stored* unit, uint32_t rank, const floa
           const uint32_t out = (pair + p) * 2 * kLanes + h * kLanes;
           if (out >= outs) continue;
           const int n = outs - out < (uint32_t)kLanes ? (int)(outs - out) : kLanes;
-          storeN(y[r] + out, fma(f, acc[r][p][h], loadN(y[r] + out, n)), n);
+          const F before = loadN(y[r] + out, n);
+          if (factors.hasTail) {
+            const F grown = load(tail + out), added = load(tail + kUnitOuts + out);
+            const F change = fma(grown, before, fma(mul(scale, acc[r][p][h]), add(one, grown), added));
+            storeN(y[r] + out, fma(weight, change, before), n);
+          } else {
+            storeN(y[r] + out, fma(f, acc[r][p][h], before), n);
+          }
         }
       }
   }
 }
 
 template <class W, int R = kExpandRows>
-static void expandDispatch(uint32_t rows, const uint8_t* unit, uint32_t rank, const float* const* u, float factor, float* const* y,
-                           uint32_t outs, ExpandAhead* ahead) {
+static void expandDispatch(uint32_t rows, const uint8_t* unit, uint32_t rank, const float* const* u, const ExpandFactors& factors,
+                           float* const* y, uint32_t outs, ExpandAhead* ahead) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) expandTile<W, R>(reinterpret_cast<const typename W::Stored*>(unit), rank, u, factor, y, outs, ahead);
-    else expandDispatch<W, R - 1>(rows, unit, rank, u, factor, y, outs, ahead);
+    if (rows == (uint32_t)R) expandTile<W, R>(reinterpret_cast<const typename W::Stored*>(unit), rank, u, factors, y, outs, ahead);
+    else expandDispatch<W, R - 1>(rows, unit, rank, u, factors, y, outs, ahead);
   }
 }
 
@@ -198,7 +215,7 @@ static uint32_t loraExpandTiles(const void* p, uint32_t threads) {
 // once where a group is one row, and y is passed over once where it is many.
 template <class W>
 static void expandSpan(const LoraExpandArgs& a, const ExpandPlan& plan, const ExpandWalk& walk, const uint32_t* members, uint32_t count, ExpandAhead& ahead) {
-  const float factor = walk.run.scale() * wordAsFloat(walk.groupWords()[kGroupWeight]);
+  const ExpandFactors factors{walk.run.scale(), wordAsFloat(walk.groupWords()[kGroupWeight]), walk.run.hasTail()};
   for (uint32_t i = 0; i < count;) {
     const uint32_t parts = ceilDiv(count - i, kExpandRows), rows = ceilDiv(count - i, parts);
     const float* u[kExpandRows] = {};
@@ -210,7 +227,7 @@ static void expandSpan(const LoraExpandArgs& a, const ExpandPlan& plan, const Ex
     UnitCursor cursor(walk.run, a.arena);
     for (uint32_t unit = walk.unit; unit < walk.end; unit++) {
       const uint32_t left = plan.dOut[walk.part] - unit * kUnitOuts;
-      expandDispatch<W>(rows, cursor.at(unit), walk.run.rank(), u, factor, y, left < kUnitOuts ? left : kUnitOuts, i == 0 ? &ahead : nullptr);
+      expandDispatch<W>(rows, cursor.at(unit), walk.run.rank(), u, factors, y, left < kUnitOuts ? left : kUnitOuts, i == 0 ? &ahead : nullptr);
       for (uint32_t r = 0; r < rows; r++) y[r] += kUnitOuts;
     }
     i += rows;

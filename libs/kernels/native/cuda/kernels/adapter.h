@@ -30,6 +30,7 @@ WEFT_DEVICE RowGroup groupAt(const Args& a, const Step& step, uint32_t groupRows
 struct Run {
   const int32_t* segs;
   uint32_t nSegs, dtype, rank, units, unitBytes;         // units 0: the adapter does not touch the site, or its table is wrong
+  uint32_t tail;                                         // bytes behind the ranks of a unit
   float scale;
 };
 
@@ -41,7 +42,7 @@ WEFT_DEVICE const int32_t* runWords(const Args& a, const RowGroup& group, uint32
 }
 
 // A run, with all that its words say checked. Its units and their bytes are `units` and `unitBytes`, or 0: as many as there are
-// ranks, 64 values for each rank.
+// ranks, 64 values for each rank and a tail where there is one.
 template <class Args>
 WEFT_DEVICE Run runOf(const Args& a, const Step& step, const RowGroup& group, uint32_t part, uint32_t half, uint32_t units,
                       uint64_t unitBytes) {
@@ -52,8 +53,13 @@ WEFT_DEVICE Run runOf(const Args& a, const Step& step, const RowGroup& group, ui
   const uint32_t at = static_cast<uint32_t>(words - a.tables);
   const bool rankFits = within(step, Bound::kRun, at + kRunRank, rank > 0 ? rank : -1, a.partStride + 1);
   if (!rankFits) return run;
+  const uint32_t tail = half == 1 ? static_cast<uint32_t>(words[kRunTail]) : 0;
+  if (tail != 0 && tail != kOutsBytes) {
+    report(step, Bound::kRun, at + kRunTail, words[kRunTail], kOutsBytes + 1);
+    return run;
+  }
   if (units == 0) units = static_cast<uint32_t>(rank);
-  if (unitBytes == 0) unitBytes = static_cast<uint64_t>(rank) * 128;
+  if (unitBytes == 0) unitBytes = static_cast<uint64_t>(rank) * 128 + tail;
   const bool formatFits = dtype == static_cast<int32_t>(kDTypeBf16) || dtype == static_cast<int32_t>(kDTypeF16);
   const bool unitsFit = static_cast<uint32_t>(words[kRunUnits]) == units;
   const bool bytesFit = static_cast<uint32_t>(words[kRunUnitBytes]) == unitBytes;
@@ -71,6 +77,7 @@ WEFT_DEVICE Run runOf(const Args& a, const Step& step, const RowGroup& group, ui
   run.rank = static_cast<uint32_t>(rank);
   run.units = units;
   run.unitBytes = static_cast<uint32_t>(unitBytes);
+  run.tail = tail;
   run.scale = bitsToFloat(static_cast<uint32_t>(words[kRunScale]));
   return run;
 }

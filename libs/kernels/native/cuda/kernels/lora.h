@@ -8,6 +8,8 @@
 // One row a group: bound by memory, 2 bytes a value of the adapter, each a load of 16. Many rows: by multiply-adds, and
 // loraExpand by y, 8 bytes a value.
 //
+// With a tail: y += weight·(h·y + (1 + h)·scale·Σ_j … + c), h and c of each output behind the ranks.
+//
 // A row may stand in several groups; their contributions follow in the order of groups. Items don't wait for each other: the
 // first entry of such a row takes in all of them.
 // Source: S-LoRA §5; Punica §4.
@@ -132,7 +134,7 @@ struct OutTile { uint32_t part, offset, dOut, unit; };
 
 // y of R rows += what their group adds to an OutTile. rows: bits of those that it is for. All threads of the block.
 template <class W, uint32_t R>
-WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run& run, float factor, const OutTile& outs,
+WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run& run, float weight, const OutTile& outs,
                             const RowTile& tile, uint32_t rows) {
   constexpr uint32_t kRanks = 64;                        // that are in shared memory at a time
   __shared__ float u[kRanks][R];
@@ -159,6 +161,8 @@ WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run
     }
   }
   if (!b) return;
+  const float factor = product(run.scale, weight);
+  const float* tail = run.tail ? reinterpret_cast<const float*>(b + static_cast<uint64_t>(run.rank) * 128) + out : nullptr;     // h, then c
   const uint32_t at = unit * kUnitOuts + out, left = outs.dOut > at ? outs.dOut - at : 0;
   WEFT_UNROLL
   for (uint32_t r = 0; r < R; r++) {
@@ -170,7 +174,14 @@ WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run
       const uint32_t n = left - o < 4 ? left - o : 4;
       Four four = loadFour(y, o, n);
       WEFT_UNROLL
-      for (uint32_t i = 0; i < 4; i++) four.v[i] = fmaf(factor, sums[r][o + i], four.v[i]);
+      for (uint32_t i = 0; i < 4; i++) {
+        if (tail) {
+          const float grown = tail[o + i], change = fmaf(product(run.scale, sums[r][o + i]), 1.0f + grown, tail[kUnitOuts + o + i]);
+          four.v[i] = fmaf(weight, fmaf(grown, four.v[i], change), four.v[i]);
+        } else {
+          four.v[i] = fmaf(factor, sums[r][o + i], four.v[i]);
+        }
+      }
       storeFour(y, o, four, n);
     }
   }
@@ -179,9 +190,8 @@ WEFT_DEVICE void expandRows(const LoraExpandArgs& a, const Step& step, const Run
 template <uint32_t R>
 WEFT_DEVICE void expandGroup(const LoraExpandArgs& a, const Step& step, const Run& run, float weight, const OutTile& outs,
                              const RowTile& tile, uint32_t rows) {
-  const float factor = product(run.scale, weight);
-  if (run.dtype == kDTypeBf16) expandRows<StoredBf16, R>(a, step, run, factor, outs, tile, rows);
-  else expandRows<StoredF16, R>(a, step, run, factor, outs, tile, rows);
+  if (run.dtype == kDTypeBf16) expandRows<StoredBf16, R>(a, step, run, weight, outs, tile, rows);
+  else expandRows<StoredF16, R>(a, step, run, weight, outs, tile, rows);
 }
 
 // The run of B, if that of A has the same rank.
