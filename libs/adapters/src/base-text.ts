@@ -22,6 +22,8 @@ const TEXT_FILES: ReadonlySet<string> = new Set([
 /** The parts of tokenizer.json that turn text into ids and back; the others (padding, truncation) are a trainer's settings. */
 const TOKENIZER_PARTS = ['added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model'];
 
+const SPELLED_AT_ONCE = 1 << 14;
+
 export const isTextFile = (name: string): boolean => TEXT_FILES.has(name);
 
 /** Digests of what a base checkpoint tokenizes with. Throws WeftError `tokenizer_invalid` or `io_error`. */
@@ -66,10 +68,10 @@ async function digests(folder: string, names: readonly string[]): Promise<Map<st
     const bytes = await read(join(folder, name));
     found.set(name, sha256(bytes));
     if (name === 'chat_template.jinja') found.set('chat_template', sha256(bytes));
-    if (name === 'tokenizer.json') found.set(name, sha256(canonical(parts(object(bytes, name)))));
+    if (name === 'tokenizer.json') found.set(name, Spelling.hash(parts(object(bytes, name))));
     if (name === 'tokenizer_config.json' && !names.includes('chat_template.jinja')) {
       const template = object(bytes, name).get('chat_template');
-      if (template !== undefined && template !== null) found.set('chat_template', sha256(typeof template === 'string' ? template : canonical(template)));
+      if (template !== undefined && template !== null) found.set('chat_template', typeof template === 'string' ? sha256(template) : Spelling.hash(template));
     }
   }
   return found;
@@ -79,13 +81,41 @@ function parts(tokenizer: JsonObject): Json {
   return new Map(TOKENIZER_PARTS.map(part => [part, tokenizer.get(part) ?? null]));
 }
 
-/** JSON text in which equal values have equal spelling: keys sorted, no space. */
-function canonical(value: Json): string {
-  if (value instanceof Map) {
-    const entries = [...value].sort(([a], [b]) => (a < b ? -1 : 1));
-    return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(',')}}`;
+/**
+ * sha256 of JSON text in which equal values have equal spelling: keys sorted, no space. A tokenizer has megabytes of it, which never
+ * stand in memory at once.
+ */
+class Spelling {
+  readonly #hash = createHash('sha256');
+  #text = '';
+
+  static hash(value: Json): string {
+    const spelling = new Spelling();
+    spelling.#value(value);
+    return spelling.#hash.update(spelling.#text).digest('hex');
   }
-  return Array.isArray(value) ? `[${value.map(canonical).join(',')}]` : JSON.stringify(value);
+  #value(value: Json): void {
+    if (value instanceof Map) this.#items('{}', [...value.keys()].sort(), key => {
+      this.#put(`${JSON.stringify(key)}:`);
+      this.#value(value.get(key)!);
+    });
+    else if (Array.isArray(value)) this.#items('[]', value, item => this.#value(item));
+    else this.#put(JSON.stringify(value));
+  }
+  #items<T>(brackets: string, items: readonly T[], spell: (item: T) => void): void {
+    this.#put(brackets[0]!);
+    items.forEach((item, i) => {
+      if (i > 0) this.#put(',');
+      spell(item);
+    });
+    this.#put(brackets[1]!);
+  }
+  #put(text: string): void {
+    this.#text += text;
+    if (this.#text.length < SPELLED_AT_ONCE) return;
+    this.#hash.update(this.#text);
+    this.#text = '';
+  }
 }
 
 function object(bytes: Uint8Array, name: string): JsonObject {

@@ -1,7 +1,6 @@
 /** Adapter folders: what counts, what is a trainer's leftover, what is refused unread, and the digest that names the rest. */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { open, readdir, realpath, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { WeftError, type ErrorCode } from '@weft/contracts';
 import { checkText, isTextFile, type BaseText } from './base-text.js';
@@ -38,7 +37,7 @@ export const pickledMessage = (name: string): string =>
   `${name}: pickled weights are not read, they can run code. Save as safetensors (PEFT: save_pretrained(…, safe_serialization=True)) and leave this file out`;
 
 /**
- * Lists and hashes a flat adapter folder. Reads every file that counts once, as a stream.
+ * Lists and hashes a flat adapter folder. Reads every file that counts once, piece by piece.
  *
  * The digest covers exactly the files that count: an adapter keeps its identity whether or not a README or a copy of the
  * base's tokenizer lies beside it. Throws AdapterRefused; every message names the file.
@@ -115,10 +114,19 @@ async function regularFile(root: string, name: string, findings: Findings): Prom
   }
 }
 
+/** Through one buffer: a stream takes another for each chunk, and what the collector has not come by to yet is resident. */
 async function sha256Of(path: string): Promise<string> {
-  const hash = createHash('sha256');
+  const hash = createHash('sha256'), buffer = new Uint8Array(1 << 18);
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+    const file = await open(path);
+    try {
+      for (let read = -1; read !== 0;) {
+        ({ bytesRead: read } = await file.read(buffer, 0, buffer.length));
+        hash.update(buffer.subarray(0, read));
+      }
+    } finally {
+      await file.close();
+    }
   } catch (cause) {
     throw new WeftError('io_error', `${path} can't be read: ${(cause as Error).message}`, { file: path, cause });
   }

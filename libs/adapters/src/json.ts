@@ -18,7 +18,7 @@ export class JsonError extends Error {
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const PLAIN = /[^"\\\u0000-\u001f]*/y;
-const SPACE = /[ \t\n\r]*/y;
+const SPACES: ReadonlySet<number> = new Set([0x20, 0x09, 0x0a, 0x0d]);
 const ESCAPES: Readonly<Record<string, string>> = { '"': '"', '\\': '\\', '/': '/', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' };
 
 class Reader {
@@ -119,14 +119,17 @@ class Reader {
     return true;
   }
 
-  #space(): void { this.#match(SPACE); }
+  #space(): void {
+    while (SPACES.has(this.text.charCodeAt(this.#at))) this.#at++;
+  }
 
+  /** `test`, not `exec`: a tokenizer has a million pieces, and each would leave an array behind. */
   #match(pattern: RegExp): string | null {
-    pattern.lastIndex = this.#at;
-    const match = pattern.exec(this.text);
-    if (match === null) return null;
+    const start = this.#at;
+    pattern.lastIndex = start;
+    if (!pattern.test(this.text)) return null;
     this.#at = pattern.lastIndex;
-    return match[0];
+    return this.text.slice(start, this.#at);
   }
 
   #error(message: string): JsonError { return new JsonError(message, this.#at); }
