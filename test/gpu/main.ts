@@ -1,6 +1,6 @@
 /**
  * Writes recordings for machines without Node (run.sh): every op alone, a step with adapters, a chain of many tiles, and each
- * architecture's small model with and without adapters, f32 and bf16 activations. All with what the CPU device made of them.
+ * architecture's small model with and without adapters, f32 and bf16 activations, and steps of a busy engine. All with what the CPU device made of them.
  *
  *   node scripts/weft.mjs record [FOLDER]        (recordings.tar.xz in this folder by default)
  */
@@ -14,6 +14,7 @@ import { openCheckpoint } from '../../libs/engine/src/checkpoint/index.js';
 import { loadModel } from '../../libs/engine/src/models/index.js';
 import { deviceOf, isas } from '../unit/kernels/harness.js';
 import { recordChain, recordOps, recordStep } from '../unit/kernels/recordings.js';
+import { recordMixes } from './mixes.js';
 import { OneSequence } from '../unit/models/one-sequence.js';
 
 const MODELS = fileURLToPath(new URL('../fixtures/models', import.meta.url));
@@ -23,6 +24,9 @@ const TOLERANCE = { f32: { absolute: 2e-3, relative: 2e-3 }, bf16: { absolute: 0
 const ADAPTERS_MAX = 2;
 /** Its weights would be most of the archive; the rest has all architectures. */
 const LARGE = 'llama-wide';
+
+/** Models of which steps with many sequences are recorded. */
+const MIXED = ['llama-bias', 'qwen3-tiny'];
 
 const device = deviceOf({ isa: isas.at(-1)!, threads: 2 });
 const folder = process.argv[2] ?? mkdtempSync(join(tmpdir(), 'weft-recordings-')), images = mkdtempSync(join(tmpdir(), 'weft-images-'));
@@ -43,6 +47,7 @@ for (const name of readdirSync(MODELS).filter(model => model !== LARGE)) {
     }
   }
 }
+for (const name of MIXED) await recordMixes(join(MODELS, name, 'base'), join(MODELS, name, 'adapters'), images, join(folder, `mix-${name}`), TOLERANCE.f32);
 rmSync(images, { recursive: true });
 
 const files = readdirSync(folder).filter(file => file.endsWith('.weft'));
