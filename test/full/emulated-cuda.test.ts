@@ -16,6 +16,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 interface Report { testResults: { assertionResults: { fullName: string; status: string; failureMessages: string[] }[] }[] }
 
+/** Emulation takes its time: 10 minutes for all models on two cores with nothing else to do. */
+const MINUTES = 40 * 60_000;
+
 let driver: string, folder: string;
 beforeAll(async () => {
   const { stdout } = await run(process.execPath, [join(root, 'scripts/weft.mjs'), 'native', '--fake-cuda']);
@@ -42,10 +45,10 @@ async function unitTests(...files: string[]): Promise<string[]> {
 /** bf12 is a format of this processor: a CUDA device refuses it. */
 const OPS = readdirSync(join(root, 'test/unit/kernels/ops')).filter(name => name !== 'bf12.test.ts').map(name => `test/unit/kernels/ops/${name}`);
 
-test('every op agrees with its reference', async () => {
+test('every op agrees with its reference', { timeout: MINUTES }, async () => {
   expect((await unitTests(...OPS)).length).toBeGreaterThan(300);
 });
 
-test('models answer as transformers do', async () => {
+test('models answer as transformers do', { timeout: MINUTES }, async () => {
   expect((await unitTests('test/unit/models/parity.test.ts')).length).toBeGreaterThan(60);
 });

@@ -135,6 +135,7 @@ export const kvWrite = op(7, 'kvWrite', {
  * with splits of fixed length): the order of additions is fixed by position alone. partials: room for nPartials states
  * of a row's head and span, [dim padded to 16 | highest score, sum of weights], ldPartials values apart; with it the spans
  * of few rows with a long past are computed side by side. Without it, or where it is full, bits are the same.
+ * Where outType is bf16, a device may take queries and softmax weights in f16.
  * Source: FlashAttention-2 §3.1; Flash-Decoding.
  */
 export const attention = op(8, 'attention', {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { DType, OPS, copyRows, gatedAct, linear, loraShrink, rmsNorm } from '@weft/kernels';
 import { CASES, copyArgs, type Case } from '../cases.js';
-import { deviceOf, runOp, variants, type Values } from '../harness.js';
+import { CUDA, deviceOf, runOp, variants, type Values } from '../harness.js';
 import { linearReference, packPanels } from '../reference/linear.js';
 import { Random, expectClose, fromBf16, toBf16 } from '../reference/numbers.js';
 
@@ -43,7 +43,10 @@ describe.each(variants)('rows of bf16: $isa, $threads threads', variant => {
     narrow.args[operand] = new Uint16Array((narrow.args[operand] as Float32Array).length);
     const results = [];
     for (const { op, args, header } of [wide, narrow]) results.push((await runOp(device, op, args as never, header) as Record<string, Values>)[operand]!);
-    expect(results[1]).toEqual(rounded(results[0] as Float32Array));
+    const [full, halves] = results as [Float32Array, Uint16Array];
+    // Attention on tensor cores takes queries and weights in f16 then: finer than bf16, and now and then a step aside.
+    if (variant.isa === CUDA && name === 'attention') expectClose(widened(halves), full, 2 ** -7, 'attention');
+    else expect(halves).toEqual(rounded(full));
   });
 
   test('rmsNorm and gatedAct round rows of any width', async () => {
