@@ -6,7 +6,7 @@ import { hostShare } from './host-share.js';
 import { benchHttp, type HttpBench } from './http.js';
 import { LlamaServer } from './llama-server.js';
 import { measureCeilings } from './machine.js';
-import { residentOfOwnProcess } from './memory.js';
+import { residentMemory } from './memory.js';
 import { Exports } from './peers.js';
 import type { Extras, Line } from './report.js';
 import { meanStep, secondsOf, type OpTimes } from './traced.js';
@@ -82,8 +82,9 @@ async function busy({ ours, peers, engine, rounds, prompt, fresh }: ExtraOptions
   }
 }
 
-function memory({ engine, adapters }: ExtraOptions, extras: Extras): void {
-  extras.memory = residentOfOwnProcess(engine.modelDir, dirname(adapters[0]!), engine.threads);
+function memory({ engine, adapters, prompt, fresh }: ExtraOptions, extras: Extras): void {
+  const { modelDir, threads, poolBytes } = engine;
+  extras.memory = residentMemory({ model: modelDir, adapters: dirname(adapters[0]!), threads, poolBytes, requests: 32, prompt, fresh });
 }
 
 async function http({ ours, engine, adapters, cache, rounds, prompt, fresh, python, llamaServer, client }: ExtraOptions, extras: Extras): Promise<void> {

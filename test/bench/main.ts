@@ -84,7 +84,7 @@ const parts = command === 'http' ? ['http'] : list('only', `workloads,${PARTS.jo
 for (const part of parts) if (part !== 'workloads' && !(PARTS as readonly string[]).includes(part)) fail(`--only ${part}: expected workloads, ${PARTS.join(', ')}`);
 
 if (command === 'memory') {
-  console.log(JSON.stringify(await residentMemory({ model: values.model, adapters: values.adapters!, threads, poolBytes: number('pool') * 2 ** 20, workload: parseWorkload('32-distinct', prompt, fresh) })));
+  console.log(JSON.stringify(residentMemory({ model: values.model, adapters: values.adapters!, threads, poolBytes: number('pool') * 2 ** 20, requests: 32, prompt, fresh })));
   process.exit(0);
 }
 console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`);
