@@ -53,13 +53,15 @@ export function variantFlags(file, arch, family) {
 
 /**
  * Whether a file is for this machine: what its processor can't run need not be compiled, and takes minutes. WEFT_ALL_ISAS compiles
- * all of it, for images that run elsewhere; so do builds that treat warnings as errors.
+ * all of it, for images that run elsewhere; so do builds that treat warnings as errors. WEFT_ISAS ("avx2") names those that are
+ * wanted beside the portable one: while kernels are written, one is enough.
  * @param {string} file
  * @param {NodeJS.ProcessEnv} env
  * @param {string} cpuinfo  what /proc/cpuinfo says, or nothing
  */
 export function runsHere(file, env, cpuinfo) {
-  const features = VARIANTS.find(({ ending }) => file.endsWith(ending))?.features;
+  const variant = VARIANTS.find(({ ending }) => file.endsWith(ending)), features = variant?.features;
+  if (variant && env.WEFT_ISAS && !env.WEFT_WERROR) return env.WEFT_ISAS.split(',').some(isa => variant.ending === `_${isa.trim()}.cpp`);
   if (!features || env.WEFT_ALL_ISAS || env.WEFT_WERROR || cpuinfo === '') return true;
   const there = new Set(/^flags\s*:(.*)$/m.exec(cpuinfo)?.[1].split(' '));
   return features.every(feature => there.has(feature));

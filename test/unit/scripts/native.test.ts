@@ -37,6 +37,8 @@ test('what the processor lacks is compiled only where it is asked for', () => {
   expect(has('avx2')).toEqual(['portable', 'avx2', 'neon']);
   expect(has('avx2 avx512f avx512_bf16')).toEqual(['portable', 'avx2', 'avx512', 'avx512bf16', 'neon']);
   for (const env of [{ WEFT_ALL_ISAS: '1' }, { WEFT_WERROR: '1' }]) expect(has('avx2', env)).toHaveLength(6);
+  expect(has('avx2 avx512f', { WEFT_ISAS: 'avx2' })).toEqual(['portable', 'avx2']);
+  expect(has('avx2', { WEFT_ISAS: 'avx2', WEFT_WERROR: '1' })).toHaveLength(6);
   expect(runsHere('kernels_amx.cpp', {}, '')).toBe(true);
 });
 
