@@ -1,7 +1,7 @@
 /** Random PEFT LoRA adapters on every linear module of a base, of ranks 8, 16, 32 and 64 in turn: for us and for the peers. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { modulePath, type BaseGeometry } from '@weft/adapters';
+import { placesOf, type BaseGeometry } from '@weft/adapters';
 
 const RANKS = [8, 16, 32, 64];
 export const rankOf = (adapter: number): number => RANKS[adapter % RANKS.length]!;
@@ -37,12 +37,9 @@ function tensorsOf(base: BaseGeometry, rank: number, seed: number): Buffer {
     header[`base_model.model.${name}.weight`] = { dtype: 'BF16', shape, data_offsets: [offset, offset += values.byteLength] };
     parts.push(values);
   };
-  for (let layer = 0; layer < base.layers; layer++) {
-    for (const site of base.sites) {
-      const module = modulePath(base, layer, site);
-      add(`${module}.lora_A`, [rank, site.dIn], site.dIn ** -0.5);
-      add(`${module}.lora_B`, [site.dOut, rank], SHARE * rank ** -0.5);
-    }
+  for (const { site, path } of placesOf(base)) {
+    add(`${path}.lora_A`, [rank, site.dIn], site.dIn ** -0.5);
+    add(`${path}.lora_B`, [site.dOut, rank], SHARE * rank ** -0.5);
   }
   const text = Buffer.from(JSON.stringify(header)), length = Buffer.alloc(8);
   const padded = Buffer.concat([text, Buffer.alloc((8 - (text.length % 8)) % 8, ' ')]);

@@ -2,7 +2,7 @@
 import { CONFIG_FILE, RANK_MAX, type LoraConfig } from './lora-config.js';
 import { MatchBudget, PatternError, PythonPattern } from './python-regex.js';
 import type { Findings } from './refused.js';
-import { modulePath, type BaseGeometry, type Site } from './types.js';
+import { placesOf, type BaseGeometry, type Site } from './types.js';
 
 /** A module that the config wants adapted. */
 export interface Target { layer: number; site: Site; path: string; rank: number; scale: number }
@@ -27,19 +27,17 @@ export function resolveTargets(config: LoraConfig, base: BaseGeometry, findings:
     (selected ? !!inField('target_modules', findings, () => selected(path)) && inLayer(path) : linear);
 
   const found: Target[] = [];
-  for (let layer = 0; layer < base.layers && findings.errors.length === 0; layer++) {
-    for (const site of base.sites) {
-      const path = modulePath(base, layer, site);
-      if (!targets(path, true)) continue;
-      const rank = inField('rank_pattern', findings, () => ranks.of(path)) ?? config.r;
-      const alpha = inField('alpha_pattern', findings, () => alphas.of(path)) ?? config.loraAlpha;
-      if (rank > RANK_MAX) {
-        const field = rank === config.r ? 'r' : 'rank_pattern';
-        findings.refuse('adapter_rank_too_large', `${CONFIG_FILE}: "${field}" gives ${path} rank ${rank}; the largest that is served is ${RANK_MAX}`, { field });
-        return [];
-      }
-      found.push({ layer, site, path, rank, scale: scaleOf(alpha, rank, config.useRslora, path, findings) });
+  for (const { layer, site, path } of placesOf(base)) {
+    if (findings.errors.length > 0) break;
+    if (!targets(path, true)) continue;
+    const rank = inField('rank_pattern', findings, () => ranks.of(path)) ?? config.r;
+    const alpha = inField('alpha_pattern', findings, () => alphas.of(path)) ?? config.loraAlpha;
+    if (rank > RANK_MAX) {
+      const field = rank === config.r ? 'r' : 'rank_pattern';
+      findings.refuse('adapter_rank_too_large', `${CONFIG_FILE}: "${field}" gives ${path} rank ${rank}; the largest that is served is ${RANK_MAX}`, { field });
+      return [];
     }
+    found.push({ layer, site, path, rank, scale: scaleOf(alpha, rank, config.useRslora, path, findings) });
   }
   for (const path of base.otherModules) {
     if (findings.errors.length === 0 && targets(path, false)) {
@@ -118,7 +116,7 @@ function patternKey(key: string, compile: (source: string) => PythonPattern | nu
 /** PEFT passes over these in silence; an owner who mistyped a name should hear of it. */
 function warnUnmatched(config: LoraConfig, base: BaseGeometry, lookUps: readonly LookUp[], findings: Findings): void {
   const warn = (field: string, what: string): void => findings.warn('adapter_target_unmatched', `${CONFIG_FILE}: "${field}" ${what}`, { field });
-  const paths = [...base.otherModules, ...base.sites.flatMap(site => Array.from({ length: base.layers }, (_, layer) => modulePath(base, layer, site)))];
+  const paths = [...base.otherModules, ...placesOf(base).map(({ path }) => path)];
   for (const name of typeof config.targetModules === 'string' ? [] : config.targetModules) {
     if (!paths.some(path => matchesName(name, path))) warn('target_modules', `holds ${JSON.stringify(name)}, which is no module of ${base.architecture}`);
   }

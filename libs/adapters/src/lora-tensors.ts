@@ -2,7 +2,7 @@
 import type { LoraConfig } from './lora-config.js';
 import type { Target } from './lora-targets.js';
 import type { Findings } from './refused.js';
-import { modulePath, type BaseGeometry, type FloatDtype, type LoraModule, type TensorRef } from './types.js';
+import { placesOf, type BaseGeometry, type FloatDtype, type LoraModule, type TensorRef } from './types.js';
 
 export const WEIGHTS_FILE = 'adapter_model.safetensors';
 
@@ -43,8 +43,7 @@ const FOREIGN: readonly [pattern: RegExp, field: string, what: string][] = [
 export function claimTensors(tensors: ReadonlyMap<string, TensorRef>, config: LoraConfig, targets: readonly Target[], base: BaseGeometry, findings: Findings): LoraPair[] {
   const served: Record<Part, boolean> = { a: true, b: true, magnitude: config.useDora, bBias: config.loraBias, bias: config.trainsBias };
   const wanted = new Map(targets.map(target => [target.path, target]));
-  const known = new Set<string>();
-  for (let layer = 0; layer < base.layers; layer++) for (const site of base.sites) known.add(modulePath(base, layer, site));
+  const known = new Set(placesOf(base).map(({ path }) => path));
 
   const claimed = new Map<string, TensorRef<FloatDtype>>();
   for (const tensor of tensors.values()) {

@@ -47,7 +47,7 @@ async function validate(folder: AdapterFolder, base: BaseGeometry): Promise<Lora
   return {
     kind: 'lora', digest: folder.digest, folder: folder.path, modules,
     rank: modules.reduce((largest, module) => Math.max(largest, module.rank), 0),
-    targetModules: base.sites.filter(site => modules.some(module => module.site === site.index)).map(site => site.module.slice(site.module.lastIndexOf('.') + 1)),
+    targetModules: [...new Set(base.sites.filter(site => modules.some(module => module.site === site.index)).map(site => site.module.slice(site.module.lastIndexOf('.') + 1)))],
     bytes: [...files.values()].reduce((sum, file) => sum + file.size, 0),
     warnings: findings.warnings, ignored: folder.ignored,
   };

@@ -1,16 +1,20 @@
 /** The vocabulary between an adapter's files, the base model's sites, and the pool's pages. */
 import type { ErrorCode } from '@weft/contracts';
 
-/** A place where an adapter can act: one linear map of the base, the same in every layer. */
+/** A place where an adapter can act: one linear map of the base, the same in every layer that has it. */
 export interface Site {
   /** Index in the site table: the `site` of op `loraShrink`. Sites that share an input stand side by side. */
   index: number;
-  name: 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'gateUp' | 'down';
+  name: 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'gateUp' | 'down' | 'sharedGate' | 'sharedUp' | 'sharedDown';
   /** Hugging Face module path below the layer, e.g. `self_attn.q_proj`. */
   module: string;
   dIn: number;
   dOut: number;
+  /** Layers that have it, ascending; all where it is not given. */
+  layers?: readonly number[];
 }
+
+export const siteExists = ({ layers }: Pick<Site, 'layers'>, layer: number): boolean => layers?.includes(layer) ?? true;
 
 /** What a base model looks like to an adapter: plain data, as JSON too. Made by the architecture's entry in the engine's model table. */
 export interface BaseGeometry {
@@ -29,6 +33,11 @@ export interface BaseGeometry {
 
 /** Hugging Face path of a site in a layer, e.g. `model.layers.3.self_attn.q_proj`. */
 export const modulePath = ({ layersModule }: Pick<BaseGeometry, 'layersModule'>, layer: number, { module }: Site): string => `${layersModule}.${layer}.${module}`;
+
+/** All places of a base, layer by layer. */
+export function placesOf(base: Pick<BaseGeometry, 'layers' | 'layersModule' | 'sites'>): { layer: number; site: Site; path: string }[] {
+  return Array.from({ length: base.layers }, (_, layer) => base.sites.filter(site => siteExists(site, layer)).map(site => ({ layer, site, path: modulePath(base, layer, site) }))).flat();
+}
 
 /** How pages are cut. */
 export interface PageGeometry { pageBytes: number; partition: { rank: number; size: number } }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
-import { modulePath, type BaseGeometry, type Dtype, type Site } from '@weft/adapters';
+import { placesOf, type BaseGeometry, type Dtype, type Site } from '@weft/adapters';
 
 /** The folder with the real model and adapters, where there is one. */
 export const SHARED = process.env['WEFT_SHARED'] ?? resolve(fileURLToPath(new URL('../../../../shared', import.meta.url)));
@@ -93,14 +93,13 @@ export function peftConfig(changes: Record<string, unknown> = {}): Record<string
 /** Random f32 tensors of every targeted module, in PEFT's order of keys. */
 export function loraTensors(base: BaseGeometry, targets: readonly Site['name'][], rankOf: (path: string) => number, seed = 1): TensorData[] {
   const next = random(seed);
-  return Array.from({ length: base.layers }, (_, layer) => base.sites.filter(site => targets.includes(site.name)).flatMap(site => {
-    const path = modulePath(base, layer, site);
+  return placesOf(base).filter(({ site }) => targets.includes(site.name)).flatMap(({ site, path }) => {
     const rank = rankOf(path);
     return [
       f32Tensor(`base_model.model.${path}.lora_A.weight`, [rank, site.dIn], () => next() - 0.5),
       f32Tensor(`base_model.model.${path}.lora_B.weight`, [site.dOut, rank], () => next() - 0.5),
     ];
-  })).flat();
+  });
 }
 
 /** Writes an adapter folder. */

@@ -12,7 +12,7 @@ const plan = async (tensors: Tensors, config: Json = TINY): Promise<WeightPlan> 
 };
 const refused = (code: string, tensor: string, message = tensor): unknown =>
   expect.objectContaining({ code, details: expect.objectContaining({ tensor }), message: expect.stringContaining(message) });
-const namesOf = (stack: readonly { name: string }[] | null): string[] | null => stack && stack.map(({ name }) => name);
+const namesOf = (part: { stack: readonly { name: string }[] } | null): string[] | null => part && part.stack.map(({ name }) => name);
 
 describe('a checkpoint', () => {
   test('becomes stacks of rows in the order of the sites', async () => {
@@ -22,11 +22,11 @@ describe('a checkpoint', () => {
     expect(tied).toBe(false);
     expect(namesOf(weights.embed)).toEqual(['model.embed_tokens.weight']);
     expect(namesOf(weights.head)).toEqual(['lm_head.weight']);
-    expect(namesOf(layer!.qkv)).toEqual(inLayer('self_attn.q_proj.weight', 'self_attn.k_proj.weight', 'self_attn.v_proj.weight'));
-    expect(namesOf(layer!.qkvBias)).toEqual(inLayer('self_attn.q_proj.bias', 'self_attn.k_proj.bias', 'self_attn.v_proj.bias'));
-    expect(namesOf(layer!.gateUp)).toEqual(inLayer('mlp.gate_proj.weight', 'mlp.up_proj.weight'));
-    expect(namesOf(layer!.downBias)).toEqual(inLayer('mlp.down_proj.bias'));
-    expect(layer!.qNorm).toBeNull();
+    expect(namesOf(layer!.attention.qkv)).toEqual(inLayer('self_attn.q_proj.weight', 'self_attn.k_proj.weight', 'self_attn.v_proj.weight'));
+    expect(namesOf(layer!.attention.qkvBias)).toEqual(inLayer('self_attn.q_proj.bias', 'self_attn.k_proj.bias', 'self_attn.v_proj.bias'));
+    expect(namesOf(layer!.mlp.gateUp)).toEqual(inLayer('mlp.gate_proj.weight', 'mlp.up_proj.weight'));
+    expect(namesOf(layer!.mlp.downBias)).toEqual(inLayer('mlp.down_proj.bias'));
+    expect(layer!.attention.qNorm).toBeNull();
   });
 
   const shaped = (shapes: Record<string, number[]>): Tensors => Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, { dtype: 'BF16', shape }]));
@@ -41,9 +41,9 @@ describe('a checkpoint', () => {
     });
     const config = { ...PLAIN, architectures: ['Phi3ForCausalLM'], model_type: 'phi3' };
     const { weights: { layers: [layer] } } = await plan(tensors, config);
-    expect(namesOf(layer!.qkv)).toEqual(['model.layers.0.self_attn.qkv_proj.weight']);
-    expect(namesOf(layer!.gateUp)).toEqual(['model.layers.0.mlp.gate_up_proj.weight']);
-    expect([layer!.qkvBias, layer!.attentionOutNorm, layer!.mlpOutNorm]).toEqual([null, null, null]);
+    expect(namesOf(layer!.attention.qkv)).toEqual(['model.layers.0.self_attn.qkv_proj.weight']);
+    expect(namesOf(layer!.mlp.gateUp)).toEqual(['model.layers.0.mlp.gate_up_proj.weight']);
+    expect([layer!.attention.qkvBias, layer!.attentionOutNorm, layer!.mlpOutNorm]).toEqual([null, null, null]);
     await expect(plan(tinyTensors(), config)).rejects.toThrow(refused('checkpoint_tensor_missing', 'model.layers.0.self_attn.qkv_proj.weight'));
   });
 
@@ -55,7 +55,7 @@ describe('a checkpoint', () => {
     const { weights: { layers: [layer] }, tied } = await plan(tensors, { ...PLAIN, architectures: [architecture], model_type: type, head_dim: 8, tie_word_embeddings: undefined });
     expect(tied).toBe(true);
     expect([layer!.inputNorm, layer!.attentionOutNorm, layer!.postNorm, layer!.mlpOutNorm].map(namesOf)).toEqual(norms.map(name => [inLayer(name)]));
-    expect([layer!.qNorm, layer!.kNorm].filter(norm => norm !== null).flatMap(namesOf)).toEqual(headNorms.map(name => inLayer(`self_attn.${name}`)));
+    expect([layer!.attention.qNorm, layer!.attention.kNorm].filter(norm => norm !== null).flatMap(namesOf)).toEqual(headNorms.map(name => inLayer(`self_attn.${name}`)));
   });
 
   const names = Object.keys(tinyTensors());

@@ -5,13 +5,15 @@ import { BLOCK_TOKENS, DType, panelBytes, type Device, type DeviceBuffer, type T
 import type { Checkpoint } from '../checkpoint/index.js';
 import { availableMemoryBytes } from '../memory.js';
 import { ARCHITECTURES } from './architectures.js';
+import { kvView } from './attention.js';
 import { parseConfig } from './config.js';
-import { DenseDecoder, kvView, type PackedMatrix } from './decoder.js';
+import { Decoder } from './decoder.js';
 import type { PackedCache } from './packed-cache.js';
 import { PackedRecord, type PackedKey, type Packer } from './packed-file.js';
+import { isPart, partsOf, type Packed, type PackedMatrix, type Part, type Stack } from './plan.js';
 import { baseGeometry } from './sites.js';
 import type { Activations, KvType, KvView, Model, ModelConfig } from './types.js';
-import { planWeights, type DecoderWeights, type LayerWeights, type Stack } from './weights.js';
+import { planWeights, type DecoderWeights, type WeightPlan } from './weights.js';
 
 type StoredDtype = TensorSource['dtype'];
 
@@ -57,7 +59,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   try {
     const geometry = baseGeometry(config, architecture.sites(config), checkpoint.names, digest);
     options.log?.(`model: ${config.architecture}, ${mib(packing.bytes)} of weights (${packing.dtypes()}) in ${((performance.now() - startedAt) / 1000).toFixed(1)} s${record ? '' : ' (packed cache)'}`);
-    const model = new DenseDecoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes, options.activations ?? 'f32', checkpoint.tensors);
+    const model = new Decoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes, options.activations ?? 'f32', checkpoint.tensors);
     if (record) options.packedCache?.store(device, keyOf(device, digest, options), record.buffers);
     return model;
   } catch (error) {
@@ -66,9 +68,9 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   }
 }
 
-type Plan = DecoderWeights<Stack, Stack>;
+type Plan = WeightPlan['weights'];
 /** record: what was packed; null where it came from the cache. */
-interface Packed { digest: string; packing: Packing; weights: DecoderWeights<PackedMatrix, DeviceBuffer>; record: PackedRecord | null }
+interface Loaded { digest: string; packing: Packing; weights: DecoderWeights; record: PackedRecord | null }
 
 /** Whether bf16 is packed in 12 bits. AMX reads panels of bf16 where they lie. */
 const codesBf16 = ({ isa }: Device, { weights, activations }: LoadOptions): boolean =>
@@ -80,7 +82,7 @@ const keyOf = (device: Device, digest: string, options: LoadOptions): PackedKey 
 });
 
 /** From the cache; null where it has nothing for these files, or what it has is of no use. */
-async function restore(device: Device, checkpoint: Checkpoint, plan: Plan, options: LoadOptions): Promise<Packed | null> {
+async function restore(device: Device, checkpoint: Checkpoint, plan: Plan, options: LoadOptions): Promise<Loaded | null> {
   const { packedCache: cache, digestCacheDir } = options;
   if (!cache || digestCacheDir === undefined) return null;
   const digest = await checkpoint.knownDigest(digestCacheDir);
@@ -97,7 +99,7 @@ async function restore(device: Device, checkpoint: Checkpoint, plan: Plan, optio
 }
 
 /** From the checkpoint. */
-async function pack(device: Device, checkpoint: Checkpoint, plan: Plan, options: LoadOptions): Promise<Packed> {
+async function pack(device: Device, checkpoint: Checkpoint, plan: Plan, options: LoadOptions): Promise<Loaded> {
   const record = new PackedRecord(device);
   const packing = new Packing(device, options, record);
   try {
@@ -174,35 +176,25 @@ class Packing {
     return this.target === undefined || this.target === 'int8' ? dtypeOf(tensor) : this.target;
   }
 
-  bytesOf({ embed, layers, norm, head }: DecoderWeights<Stack, Stack>): number {
-    const matrix = (stack: Stack): number => panelBytes(rowsOf(stack), stack[0]!.shape[1]!, this.#coded(stack) ? 'bf12' : this.#dtype(stack));
-    const rows = ([tensor]: Stack): number => tensor!.shape[0]! * tensor!.shape[1]! * DTYPE_BYTES[this.#rowsDtype(tensor!)];
-    const vector = (stack: Stack | null): number => (stack ? rowsOf(stack) * 4 : 0);
-    return (embed ? rows(embed) : 0) + matrix(head) + vector(norm) + layers.reduce((sum, l) => sum
-      + matrix(l.qkv) + matrix(l.o) + matrix(l.gateUp) + matrix(l.down)
-      + [l.inputNorm, l.qkvBias, l.qNorm, l.kNorm, l.oBias, l.attentionOutNorm, l.mlpOutNorm, l.postNorm, l.gateUpBias, l.downBias].reduce((s, v) => s + vector(v), 0), 0);
+  bytesOf(plan: Plan): number { return partsOf(plan).reduce((sum, part) => sum + this.#bytesOf(part), 0); }
+
+  #bytesOf({ form, stack }: Part): number {
+    const rows = rowsOf(stack), cols = stack[0]!.shape[1]!;
+    if (form === 'vector') return rows * 4;
+    return form === 'rows' ? rows * cols * DTYPE_BYTES[this.#rowsDtype(stack[0]!)] : panelBytes(rows, cols, this.#coded(stack) ? 'bf12' : this.#dtype(stack));
   }
 
-  async pack({ embed, layers, norm, head }: DecoderWeights<Stack, Stack>): Promise<DecoderWeights<PackedMatrix, DeviceBuffer>> {
-    const packed: LayerWeights<PackedMatrix, DeviceBuffer>[] = [];
-    const packedHead = await this.#matrix(head, 'head');
-    const packedEmbed = embed && await this.#rows(embed[0]!, 'embedding');
-    for (const [i, layer] of layers.entries()) packed.push(await this.#layer(layer, `layer ${i}`));
-    return { embed: packedEmbed, layers: packed, norm: await this.#vector(norm, 'norm'), head: packedHead };
+  /** Part after part, in the plan's order. */
+  async pack<T extends object>(plan: T): Promise<Packed<T>> {
+    if (isPart(plan)) return await this.#part(plan) as Packed<T>;
+    const packed: Record<string, unknown> = {};
+    for (const [name, value] of Object.entries(plan) as [string, unknown][]) packed[name] = typeof value === 'object' && value !== null ? await this.pack(value) : value;
+    return (Array.isArray(plan) ? Object.values(packed) : packed) as Packed<T>;
   }
 
-  async #layer(layer: LayerWeights<Stack, Stack>, label: string): Promise<LayerWeights<PackedMatrix, DeviceBuffer>> {
-    const vector = async (stack: Stack | null, part: string): Promise<DeviceBuffer | null> => stack && this.#vector(stack, `${label} ${part}`);
-    return {
-      inputNorm: await this.#vector(layer.inputNorm, `${label} input norm`),
-      qkv: await this.#matrix(layer.qkv, `${label} qkv`), qkvBias: await vector(layer.qkvBias, 'qkv bias'),
-      qNorm: await vector(layer.qNorm, 'q norm'), kNorm: await vector(layer.kNorm, 'k norm'),
-      o: await this.#matrix(layer.o, `${label} o`), oBias: await vector(layer.oBias, 'o bias'),
-      attentionOutNorm: await vector(layer.attentionOutNorm, 'attention output norm'), mlpOutNorm: await vector(layer.mlpOutNorm, 'MLP output norm'),
-      postNorm: await this.#vector(layer.postNorm, `${label} post norm`),
-      gateUp: await this.#matrix(layer.gateUp, `${label} gate|up`), gateUpBias: await vector(layer.gateUpBias, 'gate|up bias'),
-      down: await this.#matrix(layer.down, `${label} down`), downBias: await vector(layer.downBias, 'down bias'),
-    };
+  #part({ form, stack, label }: Part): Promise<PackedMatrix | DeviceBuffer> {
+    if (form === 'vector') return this.#vector(stack, label);
+    return form === 'rows' ? this.#rows(stack[0]!, label) : this.#matrix(stack, label);
   }
 
   async #matrix(stack: Stack, label: string): Promise<PackedMatrix> {

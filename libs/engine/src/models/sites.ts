@@ -1,23 +1,16 @@
-/** Sites of a dense decoder: projections under the names that Llama gave them, or fused as in Phi. */
+/** Sites of a decoder: projections under the names that Llama gave them, or fused as in Phi. */
 import type { BaseGeometry, Site } from '@weft/adapters';
-import type { ModelConfig } from './types.js';
+import { gqaSites } from './attention.js';
+import { mlpSites } from './mlp.js';
+import type { ModelConfig, SiteShape } from './types.js';
 
 const LAYERS = 'model.layers';
 
-/** In execution order; sites that share an input stand side by side. */
-export function denseSites({ hidden, heads, kvHeads, headDim, intermediate, fused }: ModelConfig): Site[] {
-  const q = heads * headDim, kv = kvHeads * headDim;
-  const rows: [Site['name'], string, number, number][] = fused ? [
-    ['qkv', 'self_attn.qkv_proj', hidden, q + 2 * kv], ['o', 'self_attn.o_proj', q, hidden],
-    ['gateUp', 'mlp.gate_up_proj', hidden, 2 * intermediate], ['down', 'mlp.down_proj', intermediate, hidden],
-  ] : [
-    ['q', 'self_attn.q_proj', hidden, q], ['k', 'self_attn.k_proj', hidden, kv], ['v', 'self_attn.v_proj', hidden, kv],
-    ['o', 'self_attn.o_proj', q, hidden],
-    ['gate', 'mlp.gate_proj', hidden, intermediate], ['up', 'mlp.up_proj', hidden, intermediate],
-    ['down', 'mlp.down_proj', intermediate, hidden],
-  ];
-  return rows.map(([name, module, dIn, dOut], index) => ({ index, name, module, dIn, dOut }));
-}
+/** Gives sites their places: in execution order, those that share an input side by side. */
+export const siteTable = (...blocks: readonly SiteShape[][]): Site[] => blocks.flat().map((site, index) => ({ index, ...site }));
+
+/** Of a dense decoder. */
+export const denseSites = (config: ModelConfig): Site[] => siteTable(gqaSites(config), mlpSites(config));
 
 /** How the base looks to adapters. */
 export function baseGeometry(config: ModelConfig, sites: Site[], names: readonly string[], digest: string): BaseGeometry {

@@ -46,6 +46,15 @@ export type RopeConfig =
   /** Frequencies are divided by one list of factors in contexts up to `originalMaxPositions`, by the other beyond. */
   | { type: 'longrope'; theta: number; rotary: number; short: readonly number[]; long: readonly number[]; attentionFactor: number; originalMaxPositions: number };
 
+/** A site without its place in the table. */
+export type SiteShape = Omit<Site, 'index'>;
+
+/** Values between the linear maps of a block: what its first ones give, and what its last one reads. */
+export interface BlockWidths { wide: number; inner: number }
+
+/** Records one sublayer: from the normed residual to what is added to it. */
+export interface Block<W> { record(weights: W, layer: number): void }
+
 export interface Shape { layers: number; hidden: number; headDim: number; maxPositions: number }
 
 /** An architecture: one file, and one line in ARCHITECTURES (index.ts). */

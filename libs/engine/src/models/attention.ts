@@ -1,0 +1,108 @@
+/** Grouped-query attention over keys and values in pages: qkv → RoPE, KV → attention → o. */
+import type { Site } from '@weft/adapters';
+import { ATTENTION_SPAN, BLOCK_TOKENS, DType, Header, at, attention, ropeKv, type DeviceBuffer } from '@weft/kernels';
+import type { LayerPlanner, MatrixPlan, PackedMatrix, VectorPlan } from './plan.js';
+import { F32_BYTES, ref, roundUp, type Recorder, type Rows } from './recorder.js';
+import { fillRopeTable } from './rope.js';
+import type { Block, BlockWidths, KvType, KvView, ModelConfig, RopeConfig, SiteShape } from './types.js';
+
+const F16_BYTES = 2;
+/** Rows of the longest context that attention can cut by spans in a step. With more there is work enough for all threads. */
+const SPLIT_ROWS = 4;
+
+export interface GqaWeights<M = PackedMatrix, V = DeviceBuffer> {
+  kind: 'gqa';
+  /** [q | k | v] rows × hidden: one pass over the input. */
+  qkv: M; qkvBias: V | null;
+  /** Over each head (QK-norm). */
+  qNorm: V | null; kNorm: V | null;
+  o: M; oBias: V | null;
+}
+
+export function planGqa(config: ModelConfig, planner: LayerPlanner): GqaWeights<MatrixPlan, VectorPlan> {
+  const { hidden, headDim } = config;
+  const q = config.heads * headDim, kv = config.kvHeads * headDim;
+  const qkv: [string, number][] = config.fused ? [['self_attn.qkv_proj', q + 2 * kv]] : [['self_attn.q_proj', q], ['self_attn.k_proj', kv], ['self_attn.v_proj', kv]];
+  const o: [string, number][] = [['self_attn.o_proj', hidden]];
+  return {
+    kind: 'gqa',
+    qkv: planner.matrix('qkv', qkv, hidden), qkvBias: config.qkvBias ? planner.bias('qkv', qkv) : null,
+    qNorm: config.qkNorm ? planner.vector('q norm', 'self_attn.q_norm', headDim) : null,
+    kNorm: config.qkNorm ? planner.vector('k norm', 'self_attn.k_norm', headDim) : null,
+    o: planner.matrix('o', o, q), oBias: config.outBias ? planner.bias('o', o) : null,
+  };
+}
+
+export function gqaSites({ hidden, heads, kvHeads, headDim, fused }: ModelConfig): SiteShape[] {
+  const q = heads * headDim, kv = kvHeads * headDim;
+  const qkv: SiteShape[] = fused ? [{ name: 'qkv', module: 'self_attn.qkv_proj', dIn: hidden, dOut: q + 2 * kv }] : [
+    { name: 'q', module: 'self_attn.q_proj', dIn: hidden, dOut: q }, { name: 'k', module: 'self_attn.k_proj', dIn: hidden, dOut: kv },
+    { name: 'v', module: 'self_attn.v_proj', dIn: hidden, dOut: kv },
+  ];
+  return [...qkv, { name: 'o', module: 'self_attn.o_proj', dIn: q, dOut: hidden }];
+}
+
+/** Pages of 16 tokens, all layers in each; a layer's part starts at a cache line pair. */
+export function kvView({ layers, kvHeads, headDim }: ModelConfig, type: KvType): KvView {
+  const headStride = BLOCK_TOKENS * headDim * (type === 'int8' ? 1 : F16_BYTES);
+  const planeStride = kvHeads * (headStride + (type === 'int8' ? BLOCK_TOKENS * F16_BYTES : 0));
+  const layerStride = roundUp(2 * planeStride, 128);
+  return { type, headStride, planeStride, layerStride, pageBytes: roundUp(layers * layerStride, 4096) };
+}
+
+const QKV: readonly Site['name'][] = ['q', 'k', 'v', 'qkv'], O: readonly Site['name'][] = ['o'];
+
+export class Gqa implements Block<GqaWeights> {
+  /** Of rows that attention cuts by spans, see `attention`. */
+  readonly #partials: Rows;
+  readonly #nPartials: number;
+  readonly #cosSin: DeviceBuffer;
+  /** Of layers with a window. */
+  readonly #localCosSin: DeviceBuffer;
+
+  constructor(readonly recorder: Recorder) {
+    const { model: { config }, context, capacity } = recorder;
+    this.#nPartials = Math.min(SPLIT_ROWS, capacity.tokens) * config.heads * Math.ceil(context.maxLen / ATTENTION_SPAN);
+    this.#partials = recorder.rows(this.#nPartials, roundUp(config.headDim, 16) + 2, 'attention, spans');
+    this.#cosSin = this.#ropeTable(config.rope);
+    this.#localCosSin = config.localRope ? this.#ropeTable(config.localRope) : this.#cosSin;
+  }
+
+  static widths({ qkv, o }: GqaWeights): BlockWidths { return { wide: qkv.rows, inner: o.cols }; }
+
+  #ropeTable(rope: RopeConfig): DeviceBuffer {
+    const { maxLen } = this.recorder.context;
+    // Contexts are one token shorter: a slot has room for the token that ends one.
+    return this.recorder.constant(maxLen * rope.rotary * F32_BYTES, 'RoPE', memory => fillRopeTable(rope, maxLen, new Float32Array(memory), maxLen - 1));
+  }
+
+  record(weights: GqaWeights, layer: number): void {
+    const { recorder } = this, { normed, wide: qkv, inner, output, positions, capacity } = recorder;
+    const { arena, pages, pageBytes, maxLen } = recorder.context;
+    const { heads, kvHeads, headDim, fullLayers, normEps, rope: { rotary }, attentionScale, attentionSoftcap } = recorder.model.config;
+    const slidingWindow = fullLayers.includes(layer) ? 0 : recorder.model.config.slidingWindow;
+    const cosSin = slidingWindow > 0 ? this.#localCosSin : this.#cosSin;
+    const { type, layerStride, planeStride, headStride } = recorder.model.kv;
+    const qWidth = heads * headDim;
+    recorder.linear(weights.qkv, weights.qkvBias, normed, qkv);
+    recorder.lora(QKV, layer, normed, qkv);
+    const kv = {
+      kvHeads, dim: headDim, nSegments: capacity.segments, tableSize: capacity.pageTable, nPages: pages, pageBytes,
+      layerOffset: layer * layerStride, planeStride, headStride, kvGroup: 0, kvType: DType[type],
+    };
+    recorder.forward.add(ropeKv, {
+      x: ref(qkv), qNorm: weights.qNorm && at(weights.qNorm), kNorm: weights.kNorm && at(weights.kNorm), positions: at(positions), cosSin: at(cosSin),
+      rowSegments: recorder.frame('rowSegments'), segments: recorder.frame('segments'), pages: recorder.frame('pages'), arena: at(arena),
+      count: Header.tokens, rows: capacity.tokens, heads, width: qWidth + 2 * kvHeads * headDim, ldx: qkv.ld, eps: normEps, plusOne: recorder.plusOne,
+      rotary, interleaved: 0, maxPos: maxLen, ...kv,
+    });
+    recorder.forward.add(attention, {
+      q: ref(qkv), out: ref(inner), positions: at(positions), segments: recorder.frame('segments'), pages: recorder.frame('pages'), arena: at(arena),
+      partials: ref(this.#partials), nPartials: this.#nPartials, ldPartials: this.#partials.ld,
+      count: Header.tokens, rows: capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: qkv.ld, ldo: inner.ld, ...kv,
+      window: slidingWindow, scale: attentionScale, softcap: attentionSoftcap, outType: DType[inner.type],
+    });
+    recorder.linear(weights.o, weights.oBias, inner, output);
+    recorder.lora(O, layer, inner, output);
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * What tensors of a checkpoint become on the device. A plan names them all first, so that what they take is known before any
+ * byte is read. Parts are packed in the order in which they stand in it.
+ */
+import type { TensorRef } from '@weft/adapters';
+import type { DeviceBuffer, DType } from '@weft/kernels';
+import type { TensorClaims } from './claims.js';
+
+/** Tensors whose rows follow one another. */
+export type Stack = readonly TensorRef[];
+
+/** For a linear map. */
+export interface MatrixPlan { form: 'matrix'; label: string; stack: Stack }
+/** For reading single rows: an embedding that is not the head's matrix. */
+export interface RowsPlan { form: 'rows'; label: string; stack: Stack }
+/** Norms and biases, f32. */
+export interface VectorPlan { form: 'vector'; label: string; stack: Stack }
+export type Part = MatrixPlan | RowsPlan | VectorPlan;
+
+/** [rows, cols] on the device. layout 0: panels, 1: plain rows (op `linear`). */
+export interface PackedMatrix { buffer: DeviceBuffer; dtype: DType; layout: 0 | 1; rows: number; cols: number }
+
+/** A plan with its parts packed. */
+export type Packed<T> = T extends VectorPlan ? DeviceBuffer : T extends MatrixPlan | RowsPlan ? PackedMatrix : T extends object ? { [K in keyof T]: Packed<T[K]> } : T;
+
+export const isPart = (value: object): value is Part => 'form' in value;
+
+/** All parts of a plan, in the order of packing. */
+export function partsOf(plan: object): Part[] {
+  if (isPart(plan)) return [plan];
+  return Object.values(plan).flatMap((value: unknown) => (typeof value === 'object' && value !== null ? partsOf(value) : []));
+}
+
+/** Claims the tensors of one layer, or of a module in it. A module: its path below the prefix, and its outputs. */
+export class LayerPlanner {
+  constructor(readonly claims: TensorClaims, readonly prefix: string, readonly label: string) {}
+
+  vector(label: string, module: string, size: number): VectorPlan {
+    return { form: 'vector', label: `${this.label} ${label}`, stack: [this.claims.take(`${this.prefix}.${module}.weight`, [size])] };
+  }
+  matrix(label: string, modules: readonly [module: string, dOut: number][], dIn: number): MatrixPlan {
+    return { form: 'matrix', label: `${this.label} ${label}`, stack: modules.map(([module, dOut]) => this.claims.take(`${this.prefix}.${module}.weight`, [dOut, dIn])) };
+  }
+  bias(label: string, modules: readonly [module: string, dOut: number][]): VectorPlan {
+    return { form: 'vector', label: `${this.label} ${label} bias`, stack: modules.map(([module, dOut]) => this.claims.take(`${this.prefix}.${module}.bias`, [dOut])) };
+  }
+}
