@@ -4,7 +4,7 @@ import { encode } from './float.js';
 import { ImageWriter } from './image.js';
 import { executionOrder, layOut, TILE, type RunSource } from './layout.js';
 import { changesOutputs, outputChange, type OutputChange } from './lora-outputs.js';
-import { tensorChunks } from './safetensors.js';
+import { Room, tensorChunks } from './safetensors.js';
 import { DTYPE_BYTES, type BaseGeometry, type BaseTensors, type FloatDtype, type ImageIndex, type ImageRun, type LoraManifest, type PageGeometry, type StoredDtype, type TensorRef } from './types.js';
 import { writeError } from './write-error.js';
 
@@ -12,10 +12,11 @@ export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages
   const layout = layOut(manifest, base, pages);
   const sources = executionOrder(manifest.modules, base);
   const writer = await create(outFile, pages.pageBytes);
+  const rooms: Rooms = { chunk: new Room(), rounded: new Room() };
   try {
     for (const [i, run] of layout.runs.entries()) {
       const source = sources[i]!, { module, site, half } = source;
-      await writeRun(writer, run, source, half === 1 && changesOutputs(module) ? await outputChange(module, site, base, tensors) : null);
+      await writeRun(writer, run, source, half === 1 && changesOutputs(module) ? await outputChange(module, site, base, tensors) : null, rooms);
     }
     return await writer.finish(layout);
   } catch (cause) {
@@ -24,7 +25,9 @@ export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages
   }
 }
 
-async function writeRun(writer: ImageWriter, run: ImageRun, { module, site, half }: RunSource, change: OutputChange | null): Promise<void> {
+interface Rooms { chunk: Room; rounded: Room }
+
+async function writeRun(writer: ImageWriter, run: ImageRun, { module, site, half }: RunSource, change: OutputChange | null, rooms: Rooms): Promise<void> {
   const [tensor, stored] = half === 0 ? [module.a, module.aStored] : [module.b, module.bStored];
   // Rows of the tensor that make one unit, and how they are put into it.
   const rows = half === 0 ? 1 : TILE;
@@ -32,7 +35,7 @@ async function writeRun(writer: ImageWriter, run: ImageRun, { module, site, half
   const put = half === 0 ? putRow : putTile;
   const places = unitPlaces(run);
   let output = 0;
-  for await (const values of storedRows(tensor, stored, rows, columns)) {
+  for await (const values of storedRows(tensor, stored, rows, columns, rooms)) {
     for (let at = 0; at < values.length; at += rows * columns) {
       const place = places.next().value!;
       while (writer.page < place.page) await writer.endPage();
@@ -69,11 +72,9 @@ function* unitPlaces(run: ImageRun): Generator<{ page: number; at: number }, und
 }
 
 /** A matrix's values as stored, in chunks of whole groups of `rows` rows. */
-async function* storedRows(tensor: TensorRef<FloatDtype>, stored: StoredDtype, rows: number, columns: number): AsyncGenerator<Uint16Array, void, void> {
-  let rounded = new Uint16Array(0);
-  for await (const chunk of tensorChunks(tensor, rows * columns * DTYPE_BYTES[tensor.dtype])) {
-    if (tensor.dtype === 'F32' && rounded.length === 0) rounded = new Uint16Array(chunk.byteLength / 4);
-    yield encode(chunk, tensor.dtype, stored, rounded);
+async function* storedRows(tensor: TensorRef<FloatDtype>, stored: StoredDtype, rows: number, columns: number, rooms: Rooms): AsyncGenerator<Uint16Array, void, void> {
+  for await (const chunk of tensorChunks(tensor, rows * columns * DTYPE_BYTES[tensor.dtype], rooms.chunk)) {
+    yield encode(chunk, tensor.dtype, stored, new Uint16Array(rooms.rounded.bytes(tensor.dtype === 'F32' ? chunk.byteLength / 2 : 0).buffer));
   }
 }
 

@@ -2,7 +2,7 @@
 import { bf16Bits, decode, f16Bits, F16_VALUES } from './float.js';
 import type { LoraPair } from './lora-tensors.js';
 import type { Findings } from './refused.js';
-import { tensorChunks } from './safetensors.js';
+import { Room, tensorChunks } from './safetensors.js';
 import { DTYPE_BYTES, type FloatDtype, type LoraModule, type StoredDtype, type TensorRef } from './types.js';
 
 /** A sum that is smaller than this share of its terms is what rounding left of zero. */
@@ -14,15 +14,16 @@ const ROUNDING = 1e-12;
  */
 export async function scanValues(pairs: readonly LoraPair[], findings: Findings): Promise<LoraModule[]> {
   const modules: LoraModule[] = [];
+  const rooms: Rooms = { chunk: new Room(), values: new Room() };
   const idle: string[] = [];
   for (const { layer, site, path, rank, scale, a, b, magnitude, bBias, bias } of pairs) {
     const hidden = new Float64Array(rank);
     const x = probe(site.dIn);
-    const scanA = await scan(a, site.dIn, findings, (row, values) => { hidden[row] = dot(values, x); });
+    const scanA = await scan(a, site.dIn, findings, rooms, (row, values) => { hidden[row] = dot(values, x); });
     const ofOutputs = [magnitude, bBias, bias].filter(tensor => tensor !== null);
     let acts = ofOutputs.length > 0;      // as far as can be said without the base's weights
-    for (const tensor of ofOutputs) await scan(tensor, 1, findings, () => undefined);
-    const scanB = await scan(b, rank, findings, (_, values) => { acts ||= isNonZero(values, hidden); });
+    for (const tensor of ofOutputs) await scan(tensor, 1, findings, rooms, () => undefined);
+    const scanB = await scan(b, rank, findings, rooms, (_, values) => { acts ||= isNonZero(values, hidden); });
     if (!scanA || !scanB) continue;
     if (!acts || (scale === 0 && ofOutputs.length === 0)) idle.push(path);
     modules.push({ layer, site: site.index, rank, scale, a, b, aStored: scanA, bStored: scanB, magnitude, bBias, bias });
@@ -37,16 +38,16 @@ export async function scanValues(pairs: readonly LoraPair[], findings: Findings)
 }
 
 type RowReader = (row: number, values: Float32Array) => void;
+interface Rooms { chunk: Room; values: Room }
 
 /** Gives every row to `read`. Returns the format to store the tensor in, null after a finding. */
-async function scan(tensor: TensorRef<FloatDtype>, columns: number, findings: Findings, read: RowReader): Promise<StoredDtype | null> {
+async function scan(tensor: TensorRef<FloatDtype>, columns: number, findings: Findings, rooms: Rooms, read: RowReader): Promise<StoredDtype | null> {
   const rowBytes = columns * DTYPE_BYTES[tensor.dtype];
   const rounding = tensor.dtype === 'F32' ? new RoundingLoss() : null;
-  let values = new Float32Array(0);
   let row = 0;
-  for await (const chunk of tensorChunks(tensor, rowBytes)) {
-    if (values.length === 0) values = new Float32Array(chunk.byteLength / DTYPE_BYTES[tensor.dtype]);
-    const count = decode(chunk, tensor.dtype, values);
+  for await (const chunk of tensorChunks(tensor, rowBytes, rooms.chunk)) {
+    const count = chunk.byteLength / DTYPE_BYTES[tensor.dtype], values = new Float32Array(rooms.values.bytes(count * 4).buffer, 0, count);
+    decode(chunk, tensor.dtype, values);
     const odd = firstNotFinite(values, count);
     if (odd >= 0) {
       findings.refuse('adapter_tensor_not_finite', `${tensor.name} holds ${values[odd]} at [${row + Math.floor(odd / columns)}, ${odd % columns}]`, { tensor: tensor.name });

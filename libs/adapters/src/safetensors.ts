@@ -124,13 +124,24 @@ function integers(value: Json | undefined): number[] | null {
   return value.every(item => typeof item === 'number' && Number.isSafeInteger(item) && item >= 0) ? (value as number[]) : null;
 }
 
+/** Memory for one array after another: an adapter has hundreds of tensors, and a buffer for each would lie about until the collector runs. */
+export class Room {
+  #buffer = new ArrayBuffer(0);
+
+  /** What was in it is overwritten, by whoever asked before. */
+  bytes(count: number): Uint8Array {
+    if (this.#buffer.byteLength < count) this.#buffer = new ArrayBuffer(count);
+    return new Uint8Array(this.#buffer, 0, count);
+  }
+}
+
 /**
  * A tensor's bytes in chunks, first to last. Each chunk is a multiple of `unitBytes` (a row, a tile of rows), about 256 KiB or
- * one unit where that is larger, and only valid until the next one is asked for.
+ * one unit where that is larger, and only valid until the next one is asked for, in `room` if it is given.
  */
-export async function* tensorChunks(ref: TensorRef, unitBytes: number = DTYPE_BYTES[ref.dtype]): AsyncGenerator<Uint8Array, void, void> {
+export async function* tensorChunks(ref: TensorRef, unitBytes: number = DTYPE_BYTES[ref.dtype], room = new Room()): AsyncGenerator<Uint8Array, void, void> {
   const chunkBytes = Math.max(1, Math.floor(CHUNK_BYTES / unitBytes)) * unitBytes;
-  const buffer = new Uint8Array(Math.min(chunkBytes, ref.bytes));
+  const buffer = room.bytes(Math.min(chunkBytes, ref.bytes));
   const handle = await openFile(ref.file);
   try {
     for (let done = 0; done < ref.bytes; done += chunkBytes) {
