@@ -14,6 +14,15 @@ export interface Site {
   layers?: readonly number[];
 }
 
+/**
+ * `count` MLPs [inner, hidden] (gate, up) and [hidden, inner] (down) in each of `layers`, of which a row goes to topK. module: their
+ * path below the layer, names: how an expert's matrices are called below `module.e`.
+ */
+export interface ExpertGeometry {
+  layers: number[]; count: number; topK: number; hidden: number; inner: number;
+  module: string; names: { gate: string; up: string; down: string };
+}
+
 export const siteExists = ({ layers }: Pick<Site, 'layers'>, layer: number): boolean => layers?.includes(layer) ?? true;
 
 /** What a base model looks like to an adapter: plain data, as JSON too. Made by the architecture's entry in the engine's model table. */
@@ -27,6 +36,8 @@ export interface BaseGeometry {
   sites: readonly Site[];
   /** Path of the list of layers, e.g. `model.layers`: see `modulePath`. */
   layersModule: string;
+  /** What layers with experts have; null where no layer has any. */
+  experts: ExpertGeometry | null;
   /** Every other module of the base that has weights (lm_head, embed_tokens, norms): what `target_modules` may name and Weft refuses by name. */
   otherModules: readonly string[];
 }

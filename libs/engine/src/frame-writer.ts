@@ -8,7 +8,8 @@ export class FrameWriter {
   readonly #i32: Int32Array;
   readonly #f32: Float32Array;
 
-  constructor(readonly layout: FrameLayout, memory: ArrayBuffer) {
+  /** topK: experts that each row goes to. */
+  constructor(readonly layout: FrameLayout, memory: ArrayBuffer, readonly topK = 0) {
     this.#i32 = new Int32Array(memory, 0, layout.words);
     this.#f32 = new Float32Array(memory, 0, layout.words);
   }
@@ -37,6 +38,7 @@ export class FrameWriter {
         i32[at.positions + row] = isKnown ? position : -1;
         i32[at.rowSlots + row] = sequence.slot!;
         i32[at.rowSegments + row] = s;
+        i32[at.rowAdapters + row] = -1;
       }
       const blocks = Math.ceil((start + count) / BLOCK_TOKENS);
       const segment = at.segments + s * SEGMENT_WORDS;
@@ -49,6 +51,7 @@ export class FrameWriter {
       for (let b = 0; b < blocks; b++) i32[at.pages + page++] = sequence.pages[b]!;
     }
     i32[Header.tokens] = row;
+    i32[Header.pairs] = row * this.topK;
     i32[Header.segments] = batch.entries.length;
   }
 

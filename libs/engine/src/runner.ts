@@ -88,7 +88,7 @@ export class DeviceRunner implements StepRunner {
       slots: alloc(shape.slots * SLOT_WORDS * 4, 'slots'), history: alloc(shape.slots * shape.maxLen * 4, 'history'),
       nSlots: shape.slots, maxLen: shape.maxLen,
       tables: this.tables, adapterSlots: shape.adapterSlots, slotWords: shape.slotWords, maxRank: shape.maxRank,
-      maskRows: 0, maskWords: Math.ceil(model.config.vocab / 32),
+      maskRows: 0, maskWords: Math.ceil(model.config.vocab / 32), experts: null,
     };
     this.#lists = model.record(context);
     this.#wholes = this.#lists.buckets.map(({ tokens, forward, sample }) => ({ tokens, list: CommandList.concat(forward, sample) }));
@@ -98,7 +98,7 @@ export class DeviceRunner implements StepRunner {
       const hidden = alloc(capacity.logits * dim * 4, `hidden ${i}`);
       const memory = device.host(results);
       return {
-        frame, results, hidden, writer: new FrameWriter(this.layout, device.host(frame)),
+        frame, results, hidden, writer: new FrameWriter(this.layout, device.host(frame), model.config.moe?.topK),
         reader: new ResultReader(new Int32Array(memory), new Float32Array(memory), new Float32Array(device.host(hidden)), dim),
       };
     });

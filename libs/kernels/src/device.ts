@@ -78,6 +78,11 @@ export interface Device {
    * values' exponents are too many for it.
    */
   packCoded(sources: TensorSource[], label: string): Promise<DeviceBuffer | null>;
+  /**
+   * Matrices of the same shape, [n, k] each, for op `expertLinear`: always in panels, each padded to whole ones, one after another; an
+   * expert's sources are its rows, as in `packLinear`. Null where bf12 is asked for and can't be made.
+   */
+  packExperts(experts: TensorSource[][], target: WeightType, label: string): Promise<DeviceBuffer | null>;
   /** Plain rows (embedding tables of untied models). */
   packRows(source: TensorSource, target: TensorSource['dtype'], label: string): Promise<DeviceBuffer>;
   /** Vectors (norm weights, biases) as f32. */

@@ -6,8 +6,8 @@
  * All sections are 32-bit words at fixed, 64-byte aligned offsets that follow from the capacities.
  */
 
-/** Header words of a frame: how many of each there are in this step. Index 0 stays 0: "no count, all rows". */
-export const Header = { none: 0, tokens: 1, segments: 2, logits: 3, groups: 4, groupRows: 5, pagePairs: 6, step: 7 } as const;
+/** Header words of a frame: how many of each there are in this step. Index 0 stays 0: "no count, all rows". pairs: tokens × experts that each is routed to. */
+export const Header = { none: 0, tokens: 1, segments: 2, logits: 3, groups: 4, groupRows: 5, pagePairs: 6, step: 7, pairs: 8 } as const;
 export const HEADER_WORDS = 16;
 
 /** One sequence's rows in this step. pages[pageOffset …] holds the page of block firstBlock, firstBlock+1, … */
@@ -50,18 +50,18 @@ export interface FrameCapacity {
 }
 
 export type FrameSection = 'tokenIds' | 'positions' | 'rowSlots' | 'rowSegments' | 'segments' | 'pages' | 'logitRows'
-  | 'samples' | 'groups' | 'groupRows' | 'pagePairs' | 'bias';
+  | 'samples' | 'groups' | 'groupRows' | 'pagePairs' | 'bias' | 'rowAdapters';
 
 export interface FrameLayout { words: number; at: Record<FrameSection, number>; capacity: FrameCapacity }
 
-/** Word offsets of a frame's sections. */
+/** Word offsets of a frame's sections. rowAdapters: the adapter slot whose experts a row runs with, or -1 for the base's own. */
 export function frameLayout(capacity: FrameCapacity): FrameLayout {
   const c = capacity;
   const sizes: [FrameSection, number][] = [
     ['tokenIds', c.tokens], ['positions', c.tokens], ['rowSlots', c.tokens], ['rowSegments', c.tokens],
     ['segments', c.segments * SEGMENT_WORDS], ['pages', c.pageTable], ['logitRows', c.logits],
     ['samples', c.logits * SAMPLE_WORDS], ['groups', c.groups * GROUP_WORDS], ['groupRows', c.groupRows],
-    ['pagePairs', c.pagePairs * 2], ['bias', c.biasPairs * 2],
+    ['pagePairs', c.pagePairs * 2], ['bias', c.biasPairs * 2], ['rowAdapters', c.tokens],
   ];
   const at = {} as Record<FrameSection, number>;
   let words = HEADER_WORDS;

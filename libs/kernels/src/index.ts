@@ -2,6 +2,7 @@ export * from './adapter-table.js';
 export { CommandList, at, bound } from './command-list.js';
 export * from './cost.js';
 export * from './device.js';
+export * from './expert-table.js';
 export * from './frame.js';
 export { crc32c, inspectCudaDriver, usableThreads, type CudaDriver } from './native.js';
 export { createCpuDevice, createCudaDevice, CUDA_MODULE, type CpuDeviceOptions, type CudaDeviceOptions } from './native-device.js';

@@ -5,6 +5,7 @@ import type { CommandList } from './command-list.js';
 import {
   Binding, FIRST_BUFFER_ID, type BindingName, type Device, type DeviceBuffer, type DeviceStats, type SubmitOptions, type SubmitResult, type TensorSource, type WeightType,
 } from './device.js';
+import { W_OUTS } from './expert-table.js';
 import { PackLayout, fromNative, native, nativeModule, type NativeDevice, type NativeSource } from './native.js';
 import { DType, panelBytes } from './ops.js';
 import type { Tuning } from './tuning.js';
@@ -118,6 +119,13 @@ class AddonDevice implements Device {
     return this.#tryPack(sources, 'bf12', PackLayout.panels, panelBytes(rows, sources[0]?.cols ?? 0, 'bf12'), label);
   }
 
+  packExperts(experts: TensorSource[][], target: WeightType, label: string): Promise<DeviceBuffer | null> {
+    const rows = (experts[0] ?? []).reduce((sum, source) => sum + source.rows, 0), pad = Math.ceil(rows / W_OUTS) * W_OUTS - rows;
+    const sources = experts.flatMap(parts => parts.map((source, i) => ({ ...source, pad: i === parts.length - 1 ? pad : 0 })));
+    if (target === 'bf12' && this.linearLayout) return Promise.resolve(null);
+    return this.#tryPack(sources, target, PackLayout.panels, panelBytes(experts.length * (rows + pad), experts[0]?.[0]?.cols ?? 0, target), label);
+  }
+
   packRows(source: TensorSource, target: TensorSource['dtype'], label: string): Promise<DeviceBuffer> {
     return this.#pack([source], target, PackLayout.rows, source.rows * source.cols * (target === 'f32' ? 4 : 2), label);
   }
@@ -131,9 +139,9 @@ class AddonDevice implements Device {
     return (await this.#tryPack(sources, target, layout, bytes, label))!;
   }
 
-  async #tryPack(sources: TensorSource[], target: WeightType, layout: number, bytes: number, label: string): Promise<DeviceBuffer | null> {
+  async #tryPack(sources: (TensorSource & { pad?: number })[], target: WeightType, layout: number, bytes: number, label: string): Promise<DeviceBuffer | null> {
     const nativeSources = sources.map((source): NativeSource =>
-      ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols }));
+      ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols, pad: source.pad ?? 0 }));
     const id = await this.#settled(() => this.#native.pack(nativeSources, DType[target], layout, label));
     return id === null ? null : this.#note(id, bytes, label);
   }

@@ -1,6 +1,7 @@
 /** native/core/ops.gen.h: what TypeScript says about ops, frames and adapter tables, for C++. */
 import { Half, OUTS_BYTES, RUN_WORDS, Run, SEG_WORDS, Seg } from './adapter-table.js';
 import { Binding, FIRST_BUFFER_ID } from './device.js';
+import { SPAN_WORDS, Span, W_DEPTH, W_OUTS, W_UNIT_BYTES } from './expert-table.js';
 import {
   ATTENTION_SPAN, BLOCK_TOKENS, GROUP_WORDS, Group, HEADER_WORDS, Header, LOGIT_TILE, MAX_TOP_LOGPROBS, RESULT_WORDS, Result, RowStatus,
   SAMPLE_WORDS, SEGMENT_WORDS, SLOT_WORDS, Sample, Segment, Slot,
@@ -8,10 +9,10 @@ import {
 import type { Dim, Op, Operand, Param } from './op.js';
 import { Activation, DType, INT8_GROUP, OPS } from './ops.js';
 
-const INDICES = { DType, Activation, Binding, Header, Segment, Group, Sample, Result, RowStatus, Slot, Run, Seg, Half };
+const INDICES = { DType, Activation, Binding, Header, Segment, Group, Sample, Result, RowStatus, Slot, Run, Seg, Half, Span };
 const CONSTANTS = {
   FIRST_BUFFER_ID, HEADER_WORDS, SEGMENT_WORDS, GROUP_WORDS, SAMPLE_WORDS, RESULT_WORDS, SLOT_WORDS, RUN_WORDS,
-  OUTS_BYTES, SEG_WORDS, MAX_TOP_LOGPROBS, BLOCK_TOKENS, ATTENTION_SPAN, LOGIT_TILE, INT8_GROUP,
+  OUTS_BYTES, SEG_WORDS, SPAN_WORDS, W_UNIT_BYTES, W_OUTS, W_DEPTH, MAX_TOP_LOGPROBS, BLOCK_TOKENS, ATTENTION_SPAN, LOGIT_TILE, INT8_GROUP,
 };
 
 const capital = (name: string): string => name[0]!.toUpperCase() + name.slice(1);
@@ -58,7 +59,7 @@ export function opsHeader(): string {
   const count = Math.max(...ops.map(op => op.code)) + 1;
   const byCode = Array.from({ length: count }, (_, code) => ops.find(op => op.code === code));
   const lines = [
-    '// Generated from src/ops.ts, src/frame.ts, src/adapter-table.ts and src/device.ts by `npm run generate`.',
+    '// Generated from src/ops.ts, src/frame.ts, src/adapter-table.ts, src/expert-table.ts and src/device.ts by `npm run generate`.',
     '#pragma once',
     '#include "op_info.h"',
     '',

@@ -16,6 +16,7 @@
  * - A row's result never depends on which other rows run, how many threads run, or how a prompt was cut into chunks.
  */
 import { arena, counts, f32, inout, mat, op, optional, out, packed, scratch, table, typed, u32, vec } from './op.js';
+import { SPAN_WORDS } from './expert-table.js';
 import { GROUP_WORDS, RESULT_WORDS, SAMPLE_WORDS, SEGMENT_WORDS, SLOT_WORDS } from './frame.js';
 
 /**
@@ -277,8 +278,62 @@ export const softcap = op(19, 'softcap', {
   x: inout(mat('f32', 'rows', 'dim', 'ldx')),
 }, { count: counts('rows', 'countFrom'), countFrom: u32, rows: u32, dim: u32, ldx: u32, cap: f32 });
 
+/**
+ * Which experts each row goes to, and with what weights: p = softmax(logits[t]) in f32, the topK largest in descending order (ties:
+ * lower id first).
+ *
+ * nGroups > 1: only experts of the topGroups groups with the largest p are looked at (DeepSeek's group-limited routing); a
+ * group's p is that of its best expert. normalize: the weights of a row are divided by their sum; then all are multiplied by `scale`.
+ * A row with a NaN or infinity gets weights of NaN.
+ *
+ * keys[t][c]: expert e, or experts + s where the map of the row's adapter sends e to expert slot s (expert-table.ts). map: the
+ * part of this layer; without it, and for rows whose adapter is -1, all is the base's.
+ */
+export const routeExperts = op(20, 'routeExperts', {
+  logits: mat('f32', 'rows', 'experts', 'ldl'), rowAdapters: optional(vec('i32', 'rows')), map: optional(mat('i32', 'adapterSlots', 'experts')),
+  keys: out(mat('i32', 'rows', 'topK')), weights: out(mat('f32', 'rows', 'topK')),
+}, {
+  count: counts('rows'), rows: u32, experts: u32, topK: u32, ldl: u32, nGroups: u32, topGroups: u32, normalize: u32, scale: f32,
+  adapterSlots: u32, expertSlots: u32,
+});
+
+/**
+ * Sorts pairs (row, choice) by key, and inside a key by pair: order[i] is the pair at place i, inverse[p] the place of pair p.
+ * spans: SPAN (expert-table.ts) of each key that there is, ascending; behind the last, spans of no rows. Keys are below nKeys.
+ */
+export const groupExperts = op(21, 'groupExperts', {
+  keys: vec('i32', 'pairs'), order: out(vec('i32', 'pairs')), inverse: out(vec('i32', 'pairs')), spans: out(mat('i32', 'maxSpans', SPAN_WORDS)),
+}, { count: counts('pairs'), pairs: u32, nKeys: u32, maxSpans: u32 });
+
+/**
+ * y[i] = W_key x[order[i] / topK], or W_key x[i] without `order`, for the rows i of every span and its key.
+ *
+ * base: the experts' matrices [n, k] in panels (op `linear`), one after another, each padded to whole panels: outs = experts ·
+ * 32·ceil(n/32). Expert slots: W units from `firstUnit` of the expert on, in arena pages (expert-table.ts). K runs as in `linear`: a
+ * row's bits depend on its x and its weights alone, not on who shares the expert.
+ * Bytes: n·k·size for each distinct key.  Flops: 2·pairs·n·k.   Source: ExpertWeave (arXiv 2508.17624), MegaBlocks.
+ */
+export const expertLinear = op(22, 'expertLinear', {
+  x: typed('xRows', 'k', 'ldx', 'xType'), base: packed('outs', 'k', 'dtype'), spans: mat('i32', 'maxSpans', SPAN_WORDS), order: optional(vec('i32', 'pairs')),
+  types: optional(vec('i32', 'expertSlots')), pages: optional(mat('i32', 'expertSlots', 'slotPages')), arena: optional(arena('nPages', 'pageBytes')),
+  y: out(mat('f32', 'pairs', 'n', 'ldy')),
+}, {
+  count: counts('pairs'), pairs: u32, xRows: u32, topK: u32, experts: u32, n: u32, k: u32, outs: u32, ldx: u32, ldy: u32, dtype: u32, xType: u32,
+  maxSpans: u32, expertSlots: u32, slotPages: u32, firstUnit: u32, nPages: u32, pageBytes: u32,
+});
+
+/**
+ * out[t] = Σ over choices c in order of weights[t][c] · y[inverse[t·topK + c]], on top of what `out` holds with `accumulate`; of
+ * that, sigmoid(gate[t]) times where there is a gate (Qwen2-MoE's shared expert).
+ */
+export const combineExperts = op(23, 'combineExperts', {
+  y: mat('f32', 'pairs', 'dim', 'ldy'), inverse: vec('i32', 'pairs'), weights: mat('f32', 'rows', 'topK'), gate: optional(mat('f32', 'rows', 1, 'ldg')),
+  out: inout(mat('f32', 'rows', 'dim', 'ldo')),
+}, { count: counts('rows'), rows: u32, topK: u32, pairs: u32, dim: u32, ldy: u32, ldg: u32, ldo: u32, accumulate: u32 });
+
 /** Adding an op: write it above, add it here, give it a reference, a kernel, a cost. */
 export const OPS = {
   resolve, embed, rmsNorm, headNorm, linear, rope, kvWrite, attention, gatedAct, loraShrink, loraExpand, sample,
   copyRows, copyPages, allReduce, quantizeRows, linearInt8, ropeKv, softcap,
+  routeExperts, groupExperts, expertLinear, combineExperts,
 } as const;

@@ -23,7 +23,7 @@ export function llama({ layers, hidden, q, kv, intermediate }: Dims, name = 'Hug
   ] as const).map(([siteName, module, dIn, dOut], index): Site => ({ index, name: siteName, module, dIn, dOut }));
   return {
     digest: 'b'.repeat(64), names: [name], architecture: 'LlamaForCausalLM', layers, sites,
-    layersModule: 'model.layers',
+    layersModule: 'model.layers', experts: null,
     otherModules: ['model.embed_tokens', 'model.norm', 'lm_head', ...Array.from({ length: layers }, (_, i) => `model.layers.${i}.input_layernorm`)],
   };
 }

@@ -1,7 +1,7 @@
 /** For every op a small call that is right, and what can be wrong with the indices inside its buffers. */
 import {
-  BLOCK_TOKENS, DType, GROUP_WORDS, Group, Half, OPS, RESULT_WORDS, Run, SAMPLE_WORDS, SEGMENT_WORDS, SEG_WORDS, SLOT_WORDS, Sample, Seg,
-  Segment, Slot, quantizedWords, runAt, segsAt, type Op,
+  BLOCK_TOKENS, DType, GROUP_WORDS, Group, Half, OPS, RESULT_WORDS, Run, SAMPLE_WORDS, SEGMENT_WORDS, SEG_WORDS, SLOT_WORDS, SPAN_WORDS, Sample, Seg,
+  Segment, Slot, Span, quantizedWords, runAt, segsAt, type Op,
 } from '@weft/kernels';
 import type { HeaderValues, Values } from './harness.js';
 import { packInt8, quantizeRowsReference } from './reference/int8.js';
@@ -69,6 +69,13 @@ const lora = {
 };
 /** As f16 they are values between 1 and 2, of either sign. */
 const arena = bf16(N_PAGES * PAGE_BYTES / 2);
+
+/** Six pairs of three rows: two of the base's expert 1, three of expert slot 1, one of slot 0. */
+const EXPERTS = 4, EXPERT_SLOTS = 2, TOP_K = 2;
+const spans = records(SPAN_WORDS, [
+  { [Span.key]: 1, [Span.start]: 0, [Span.count]: 2 }, { [Span.key]: 4, [Span.start]: 2, [Span.count]: 1 }, { [Span.key]: 5, [Span.start]: 3, [Span.count]: 2 },
+  { [Span.key]: 5, [Span.start]: 5, [Span.count]: 1 },
+]);
 
 const wrongGroups: Case['wrong'] = [
   ['groups', Group.adapterSlot, 2, /groups\.adapterSlot.* nSlots = 2/], ['groups', Group.adapterSlot, -1, /groups\.adapterSlot.*negative/],
@@ -261,6 +268,48 @@ export const CASES: Case[] = [
     op: OPS.softcap,
     args: { x: f32(2 * 20 + DIM), count: 0, countFrom: 0, rows: 3, dim: DIM, ldx: 20, cap: 30 },
     wrong: [],
+  },
+  {
+    op: OPS.routeExperts,
+    args: {
+      logits: f32(2 * 7 + EXPERTS), rowAdapters: i32(-1, 1, 0), map: i32(-1, -1, -1, -1, 1, -1, 0, -1), keys: new Int32Array(3 * TOP_K), weights: f32(3 * TOP_K),
+      count: 0, rows: 3, experts: EXPERTS, topK: TOP_K, ldl: 7, nGroups: 2, topGroups: 2, normalize: 1, scale: 1, adapterSlots: 2, expertSlots: EXPERT_SLOTS,
+    },
+    wrong: [
+      ['rowAdapters', 1, 2, /rowAdapters\[1\] = 2 is not below adapterSlots = 2/], ['rowAdapters', 0, -2, /rowAdapters\[0\] = -2/],
+      ['map', 4, EXPERT_SLOTS, /map\[0\] = 2 is not below expertSlots = 2/], ['map', 6, -2, /map\[2\] = -2/],
+    ],
+  },
+  {
+    op: OPS.groupExperts,
+    args: {
+      keys: i32(5, 0, 3, 0, 1, 5), order: new Int32Array(6), inverse: new Int32Array(6), spans: new Int32Array(6 * SPAN_WORDS),
+      count: 0, pairs: 6, nKeys: EXPERTS + EXPERT_SLOTS, maxSpans: 6,
+    },
+    wrong: [['keys', 2, 6, /keys\[2\] = 6 is not below nKeys = 6/], ['keys', 5, -1, /keys\[5\] = -1 is negative/]],
+  },
+  {
+    op: OPS.expertLinear,
+    args: {
+      x: f32(2 * 72 + D_IN), base: bf16(EXPERTS * 64 * D_IN), spans, order: i32(1, 3, 2, 4, 0, 5), types: i32(1, 2), pages: i32(5, 2, 1, 3, 4, 2), arena: bf16(N_PAGES * PAGE_BYTES), y: f32(5 * 44 + VOCAB),
+      count: 0, pairs: 6, xRows: 3, topK: TOP_K, experts: EXPERTS, n: VOCAB, k: D_IN, outs: EXPERTS * 64, ldx: 72, ldy: 44, dtype: 1, xType: 0, maxSpans: 4,
+      expertSlots: EXPERT_SLOTS, slotPages: 3, firstUnit: 1, nPages: N_PAGES, pageBytes: 2 * PAGE_BYTES,
+    },
+    wrong: [
+      ['spans', Span.start, 1, /spans\[0\]: start = 1 with count = 2 does not follow row 0 of 6/], ['spans', Span.count, 7, /spans\[0\]: start = 0 with count = 7/],
+      ['spans', Span.count, 0, /spans\[0\]/], ['spans', SPAN_WORDS + Span.key, -1, /spans\[1\]: key = -1 is not below 6/],
+      ['spans', SPAN_WORDS + Span.key, 6, /spans\[1\]: key = 6/], ['spans', 3 * SPAN_WORDS + Span.count, 2, /spans\[3\]/], ['spans', 3 * SPAN_WORDS + Span.start, 0x7fffffff, /spans\[3\]/],
+      ['order', 2, 6, /order\[2\] = 6 is not below pairs = 6/], ['order', 0, -1, /order\[0\] = -1/],
+      ['types', 1, 0, /types\[1\] = 0 is neither bf16 nor f16/], ['pages', 3, N_PAGES, /pages\[0\] = 6 is not below nPages = 6/], ['pages', 5, -1, /pages\[2\] = -1/],
+    ],
+  },
+  {
+    op: OPS.combineExperts,
+    args: {
+      y: f32(5 * 18 + DIM), inverse: i32(3, 1, 0, 5, 2, 4), weights: f32(6), gate: f32(2 * 7 + 1), out: f32(2 * 20 + DIM),
+      count: 0, rows: 3, topK: TOP_K, pairs: 6, dim: DIM, ldy: 18, ldg: 7, ldo: 20, accumulate: 1,
+    },
+    wrong: [['inverse', 4, 6, /inverse\[4\] = 6 is not below pairs = 6/], ['inverse', 0, -1, /inverse\[0\] = -1/]],
   },
 ];
 

@@ -33,14 +33,14 @@ describe('what config.json says becomes', () => {
   test.each<[string, Kind, Json, Partial<ModelConfig>]>([
     ['defaults of Llama', 'llama', {}, {
       architecture: 'LlamaForCausalLM', headDim: 16, kvHeads: 2, normEps: 1e-6, tiedHead: false, activation: 'silu', maxPositions: 2048, slidingWindow: 0,
-      qkvBias: false, outBias: false, mlpBias: false, qkNorm: false, bosId: null, eosIds: [], rope: { type: 'default', theta: 10_000, rotary: 16 },
+      qkvBias: false, outBias: false, mlpBias: false, qkNorm: null, bosId: null, eosIds: [], rope: { type: 'default', theta: 10_000, rotary: 16 },
     }],
     ['an architecture from the model type alone', 'qwen2', { architectures: undefined }, { architecture: 'Qwen2ForCausalLM' }],
     ['Llama: as many KV heads as heads', 'llama', { num_key_value_heads: undefined }, { kvHeads: 4 }],
     ['Llama: null KV heads likewise', 'llama', { num_key_value_heads: null }, { kvHeads: 4 }],
     ['Mistral: 8 KV heads', 'mistral', { num_attention_heads: 16, num_key_value_heads: undefined }, { kvHeads: 8 }],
     ['an explicit head_dim', 'llama', { head_dim: 24 }, { headDim: 24, rope: { type: 'default', theta: 10_000, rotary: 24 } }],
-    ['Qwen 3: heads of 128', 'qwen3', {}, { headDim: 128, qkNorm: true }],
+    ['Qwen 3: heads of 128', 'qwen3', {}, { headDim: 128, qkNorm: 'heads' }],
     ['Qwen 3: a given head_dim', 'qwen3', { head_dim: 32 }, { headDim: 32 }],
     ['a head_dim that does not divide hidden', 'llama', { num_attention_heads: 6, num_key_value_heads: 3, head_dim: 32 }, { headDim: 32, heads: 6 }],
     ['Llama: attention_bias for q, k, v and o', 'llama', { attention_bias: true }, { qkvBias: true, outBias: true, mlpBias: false }],
@@ -93,7 +93,7 @@ describe('what config.json says becomes', () => {
     ['Phi: part of a head turned (transformers 5)', 'phi3', { rope_parameters: { rope_type: 'default', rope_theta: 1e4, partial_rotary_factor: 0.5 } }, { rope: { type: 'default', theta: 1e4, rotary: 8 } }],
     ['defaults of Gemma 2', 'gemma2', { num_key_value_heads: undefined }, {
       architecture: 'Gemma2ForCausalLM', headDim: 256, kvHeads: 4, normEps: 1e-6, tiedHead: true, activation: 'geluTanh', maxPositions: 8192, slidingWindow: 4096, fullLayers: [1],
-      qkvBias: false, outBias: false, qkNorm: false, fused: false, outputNorms: true, normPlusOne: true, embedScale: 8, attentionScale: 1 / 16, attentionSoftcap: 50, logitSoftcap: 30,
+      qkvBias: false, outBias: false, qkNorm: null, fused: false, outputNorms: true, normPlusOne: true, embedScale: 8, attentionScale: 1 / 16, attentionSoftcap: 50, logitSoftcap: 30,
       rope: { type: 'default', theta: 10_000, rotary: 256 }, localRope: null,
     }],
     ['Gemma 2: what it says', 'gemma2', {
@@ -103,7 +103,7 @@ describe('what config.json says becomes', () => {
     ['Gemma 2: full layers alone', 'gemma2', { layer_types: FULL, sliding_window: null }, { slidingWindow: 0, fullLayers: [0, 1, 2] }],
     ['defaults of Gemma 3', 'gemma3', { num_hidden_layers: 13 }, {
       architecture: 'Gemma3ForCausalLM', headDim: 256, normEps: 1e-6, tiedHead: true, activation: 'geluTanh', maxPositions: 131_072, slidingWindow: 4096, fullLayers: [5, 11],
-      qkNorm: true, outputNorms: true, normPlusOne: true, attentionScale: 1 / 16, attentionSoftcap: 0, logitSoftcap: 0,
+      qkNorm: 'heads', outputNorms: true, normPlusOne: true, attentionScale: 1 / 16, attentionSoftcap: 0, logitSoftcap: 0,
       rope: { type: 'default', theta: 1e6, rotary: 256 }, localRope: { type: 'default', theta: 1e4, rotary: 256 },
     }],
     ['Gemma 3 (transformers 4)', 'gemma3', { rope_theta: 5e5, rope_local_base_freq: 2e4, rope_scaling: { rope_type: 'linear', factor: 8 }, sliding_window: 512, sliding_window_pattern: 2, attn_logit_softcapping: null, final_logit_softcapping: 20 },
@@ -131,7 +131,8 @@ describe('what config.json says becomes', () => {
     const read = (file: string): Json => JSON.parse(readFileSync(`${models}/${name}/base/${file}`, 'utf8')) as Json;
     const { config, architecture } = parseConfig(read('config.json'), read('generation_config.json'), ARCHITECTURES);
     expect(config.eosIds).toContain(2);
-    expect(architecture.sites(config).map(site => site.name)).toEqual(config.fused ? ['qkv', 'o', 'gateUp', 'down'] : ['q', 'k', 'v', 'o', 'gate', 'up', 'down']);
+    const dense = config.moe?.layers.length === config.layers ? [] : ['gate', 'up', 'down'], shared = config.moe?.shared ? ['sharedGate', 'sharedUp', 'sharedDown'] : [];
+    expect(architecture.sites(config).map(site => site.name)).toEqual(config.fused ? ['qkv', 'o', 'gateUp', 'down'] : ['q', 'k', 'v', 'o', ...dense, ...shared]);
   });
 });
 

@@ -31,7 +31,7 @@ export class OneSequence {
     };
     this.#lists = model.record({
       frame: this.#layout, arena: this.#buffers.arena, pages, pageBytes: model.kv.pageBytes, slots: this.#buffers.slots, history: this.#buffers.history,
-      nSlots: 1, maxLen: TOKENS, tables: this.#buffers.tables, adapterSlots: 1, slotWords: SLOT_TABLE_WORDS, maxRank: 256, maskRows: 0, maskWords: 0,
+      nSlots: 1, maxLen: TOKENS, tables: this.#buffers.tables, adapterSlots: 1, slotWords: SLOT_TABLE_WORDS, maxRank: 256, maskRows: 0, maskWords: 0, experts: null,
     });
   }
 
@@ -91,8 +91,9 @@ export class OneSequence {
     const scored = tokens.length - 1;
     i32[Header.tokens] = tokens.length;
     i32[Header.segments] = 1;
+    i32[Header.pairs] = tokens.length * (this.model.config.moe?.topK ?? 0);
     i32[Header.logits] = scored;
-    tokens.forEach((token, i) => { i32[at.tokenIds + i] = token; i32[at.positions + i] = i; });
+    tokens.forEach((token, i) => { i32[at.tokenIds + i] = token; i32[at.positions + i] = i; i32[at.rowAdapters + i] = -1; });
     i32[at.segments + Segment.rowCount] = tokens.length;
     // Backwards: a model that counted pages up by itself would be found out.
     const pages = Math.ceil(tokens.length / BLOCK_TOKENS);

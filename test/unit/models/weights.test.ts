@@ -12,6 +12,11 @@ const plan = async (tensors: Tensors, config: Json = TINY): Promise<WeightPlan> 
 };
 const refused = (code: string, tensor: string, message = tensor): unknown =>
   expect.objectContaining({ code, details: expect.objectContaining({ tensor }), message: expect.stringContaining(message) });
+/** A layer's MLP, if it is dense. */
+const dense = <L extends { mlp: { kind: string } }>({ mlp }: L): Extract<L['mlp'], { kind: 'dense' }> => {
+  expect(mlp.kind).toBe('dense');
+  return mlp as Extract<L['mlp'], { kind: 'dense' }>;
+};
 const namesOf = (part: { stack: readonly { name: string }[] } | null): string[] | null => part && part.stack.map(({ name }) => name);
 
 describe('a checkpoint', () => {
@@ -24,8 +29,8 @@ describe('a checkpoint', () => {
     expect(namesOf(weights.head)).toEqual(['lm_head.weight']);
     expect(namesOf(layer!.attention.qkv)).toEqual(inLayer('self_attn.q_proj.weight', 'self_attn.k_proj.weight', 'self_attn.v_proj.weight'));
     expect(namesOf(layer!.attention.qkvBias)).toEqual(inLayer('self_attn.q_proj.bias', 'self_attn.k_proj.bias', 'self_attn.v_proj.bias'));
-    expect(namesOf(layer!.mlp.gateUp)).toEqual(inLayer('mlp.gate_proj.weight', 'mlp.up_proj.weight'));
-    expect(namesOf(layer!.mlp.downBias)).toEqual(inLayer('mlp.down_proj.bias'));
+    expect(namesOf(dense(layer!).gateUp)).toEqual(inLayer('mlp.gate_proj.weight', 'mlp.up_proj.weight'));
+    expect(namesOf(dense(layer!).downBias)).toEqual(inLayer('mlp.down_proj.bias'));
     expect(layer!.attention.qNorm).toBeNull();
   });
 
@@ -42,7 +47,7 @@ describe('a checkpoint', () => {
     const config = { ...PLAIN, architectures: ['Phi3ForCausalLM'], model_type: 'phi3' };
     const { weights: { layers: [layer] } } = await plan(tensors, config);
     expect(namesOf(layer!.attention.qkv)).toEqual(['model.layers.0.self_attn.qkv_proj.weight']);
-    expect(namesOf(layer!.mlp.gateUp)).toEqual(['model.layers.0.mlp.gate_up_proj.weight']);
+    expect(namesOf(dense(layer!).gateUp)).toEqual(['model.layers.0.mlp.gate_up_proj.weight']);
     expect([layer!.attention.qkvBias, layer!.attentionOutNorm, layer!.mlpOutNorm]).toEqual([null, null, null]);
     await expect(plan(tinyTensors(), config)).rejects.toThrow(refused('checkpoint_tensor_missing', 'model.layers.0.self_attn.qkv_proj.weight'));
   });

@@ -1,6 +1,6 @@
 /** Grouped-query attention over keys and values in pages: qkv → RoPE, KV → attention → o. */
 import type { Site } from '@weft/adapters';
-import { ATTENTION_SPAN, BLOCK_TOKENS, DType, Header, at, attention, ropeKv, type DeviceBuffer } from '@weft/kernels';
+import { ATTENTION_SPAN, BLOCK_TOKENS, DType, Header, at, attention, copyRows, rmsNorm, ropeKv, type DeviceBuffer, type Ref } from '@weft/kernels';
 import type { LayerPlanner, MatrixPlan, PackedMatrix, VectorPlan } from './plan.js';
 import { F32_BYTES, ref, roundUp, type Recorder, type Rows } from './recorder.js';
 import { fillRopeTable } from './rope.js';
@@ -14,7 +14,7 @@ export interface GqaWeights<M = PackedMatrix, V = DeviceBuffer> {
   kind: 'gqa';
   /** [q | k | v] rows × hidden: one pass over the input. */
   qkv: M; qkvBias: V | null;
-  /** Over each head (QK-norm). */
+  /** Over each head, or over all of them (`qkNorm`). */
   qNorm: V | null; kNorm: V | null;
   o: M; oBias: V | null;
 }
@@ -27,8 +27,8 @@ export function planGqa(config: ModelConfig, planner: LayerPlanner): GqaWeights<
   return {
     kind: 'gqa',
     qkv: planner.matrix('qkv', qkv, hidden), qkvBias: config.qkvBias ? planner.bias('qkv', qkv) : null,
-    qNorm: config.qkNorm ? planner.vector('q norm', 'self_attn.q_norm', headDim) : null,
-    kNorm: config.qkNorm ? planner.vector('k norm', 'self_attn.k_norm', headDim) : null,
+    qNorm: config.qkNorm && planner.vector('q norm', 'self_attn.q_norm', config.qkNorm === 'heads' ? headDim : q),
+    kNorm: config.qkNorm && planner.vector('k norm', 'self_attn.k_norm', config.qkNorm === 'heads' ? headDim : kv),
     o: planner.matrix('o', o, q), oBias: config.outBias ? planner.bias('o', o) : null,
   };
 }
@@ -50,6 +50,7 @@ export function kvView({ layers, kvHeads, headDim }: ModelConfig, type: KvType):
   return { type, headStride, planeStride, layerStride, pageBytes: roundUp(layers * layerStride, 4096) };
 }
 
+const NO_NORMS = { qNorm: null, kNorm: null } as const;
 const QKV: readonly Site['name'][] = ['q', 'k', 'v', 'qkv'], O: readonly Site['name'][] = ['o'];
 
 export class Gqa implements Block<GqaWeights> {
@@ -59,6 +60,8 @@ export class Gqa implements Block<GqaWeights> {
   readonly #cosSin: DeviceBuffer;
   /** Of layers with a window. */
   readonly #localCosSin: DeviceBuffer;
+  /** [q | k | v], q and k normed as wholes. */
+  readonly #normed: Rows | null;
 
   constructor(readonly recorder: Recorder) {
     const { model: { config }, context, capacity } = recorder;
@@ -66,6 +69,7 @@ export class Gqa implements Block<GqaWeights> {
     this.#partials = recorder.rows(this.#nPartials, roundUp(config.headDim, 16) + 2, 'attention, spans');
     this.#cosSin = this.#ropeTable(config.rope);
     this.#localCosSin = config.localRope ? this.#ropeTable(config.localRope) : this.#cosSin;
+    this.#normed = config.qkNorm === 'whole' ? recorder.rows(capacity.tokens, (config.heads + 2 * config.kvHeads) * config.headDim, 'qkv, normed') : null;
   }
 
   static widths({ qkv, o }: GqaWeights): BlockWidths { return { wide: qkv.rows, inner: o.cols }; }
@@ -77,21 +81,22 @@ export class Gqa implements Block<GqaWeights> {
   }
 
   record(weights: GqaWeights, layer: number): void {
-    const { recorder } = this, { normed, wide: qkv, inner, output, positions, capacity } = recorder;
+    const { recorder } = this, { normed, wide, inner, output, positions, capacity } = recorder;
     const { arena, pages, pageBytes, maxLen } = recorder.context;
     const { heads, kvHeads, headDim, fullLayers, normEps, rope: { rotary }, attentionScale, attentionSoftcap } = recorder.model.config;
     const slidingWindow = fullLayers.includes(layer) ? 0 : recorder.model.config.slidingWindow;
     const cosSin = slidingWindow > 0 ? this.#localCosSin : this.#cosSin;
     const { type, layerStride, planeStride, headStride } = recorder.model.kv;
     const qWidth = heads * headDim;
-    recorder.linear(weights.qkv, weights.qkvBias, normed, qkv);
-    recorder.lora(QKV, layer, normed, qkv);
+    recorder.linear(weights.qkv, weights.qkvBias, normed, wide);
+    recorder.lora(QKV, layer, normed, wide);
+    const qkv = this.#normed ? this.#normWholes(weights, wide, this.#normed) : wide, { qNorm, kNorm } = this.#normed ? NO_NORMS : weights;
     const kv = {
       kvHeads, dim: headDim, nSegments: capacity.segments, tableSize: capacity.pageTable, nPages: pages, pageBytes,
       layerOffset: layer * layerStride, planeStride, headStride, kvGroup: 0, kvType: DType[type],
     };
     recorder.forward.add(ropeKv, {
-      x: ref(qkv), qNorm: weights.qNorm && at(weights.qNorm), kNorm: weights.kNorm && at(weights.kNorm), positions: at(positions), cosSin: at(cosSin),
+      x: ref(qkv), qNorm: qNorm && at(qNorm), kNorm: kNorm && at(kNorm), positions: at(positions), cosSin: at(cosSin),
       rowSegments: recorder.frame('rowSegments'), segments: recorder.frame('segments'), pages: recorder.frame('pages'), arena: at(arena),
       count: Header.tokens, rows: capacity.tokens, heads, width: qWidth + 2 * kvHeads * headDim, ldx: qkv.ld, eps: normEps, plusOne: recorder.plusOne,
       rotary, interleaved: 0, maxPos: maxLen, ...kv,
@@ -104,5 +109,21 @@ export class Gqa implements Block<GqaWeights> {
     });
     recorder.linear(weights.o, weights.oBias, inner, output);
     recorder.lora(O, layer, inner, output);
+  }
+
+  #normWholes(weights: GqaWeights, from: Rows, to: Rows): Rows {
+    const { forward, capacity: { tokens }, model: { config: { heads, kvHeads, headDim, normEps } }, plusOne } = this.recorder;
+    const q = heads * headDim, kv = kvHeads * headDim;
+    const part = (rows: Rows, column: number): Ref => at(rows.buffer, column * F32_BYTES);
+    for (const [w, column, dim] of [[weights.qNorm!, 0, q], [weights.kNorm!, q, kv]] as const) {
+      forward.add(rmsNorm, {
+        r: part(from, column), add: null, w: at(w), y: part(to, column), index: null,
+        count: Header.tokens, rows: tokens, srcRows: tokens, dim, ldr: from.ld, ldAdd: 0, ldy: to.ld, eps: normEps, plusOne, yType: DType.f32,
+      });
+    }
+    forward.add(copyRows, {
+      from: part(from, q + kv), to: part(to, q + kv), count: Header.tokens, countFrom: 0, rows: tokens, dim: kv, ldFrom: from.ld, ldTo: to.ld, toType: DType.f32,
+    });
+    return to;
   }
 }

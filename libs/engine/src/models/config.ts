@@ -26,7 +26,7 @@ const WITHOUT_EFFECT: ReadonlySet<string> = new Set([
   '_name_or_path', 'name_or_path', '_commit_hash', 'transformers_version', 'dtype', 'torch_dtype', 'transformers.js_config',
   'unsloth_fixed', 'unsloth_version', 'is_llama_config', 'tokenizer_class', 'model_max_length', 'max_sequence_length', 'pad_token_id', 'unk_token_id',
   // training
-  'initializer_range', 'attention_dropout', 'embd_pdrop', 'resid_pdrop', 'use_cache', 'cache_implementation', 'id2label', 'label2id', 'num_labels', 'problem_type', 'finetuning_task', 'task_specific_params',
+  'initializer_range', 'router_aux_loss_coef', 'router_jitter_noise', 'output_router_logits', 'attention_dropout', 'embd_pdrop', 'resid_pdrop', 'use_cache', 'cache_implementation', 'id2label', 'label2id', 'num_labels', 'problem_type', 'finetuning_task', 'task_specific_params',
   // execution inside transformers
   'attn_implementation', '_attn_implementation', '_attn_implementation_autoset', '_flash_attn_2_enabled', 'return_dict', 'output_attentions',
   'output_hidden_states', 'torchscript', 'use_bfloat16', 'chunk_size_feed_forward', 'use_return_dict',
@@ -54,18 +54,19 @@ export function parseConfig(config: Record<string, unknown>, generation: Record<
   const vocab = fields.required('vocab_size', fields.integer('vocab_size', VOCAB));
   const maxPositions = fields.integer('max_position_embeddings', POSITIONS) ?? architecture.defaults.maxPositions;
   const headDim = readHeadDim(fields, architecture, hidden, heads);
+  const intermediate = fields.required('intermediate_size', fields.integer('intermediate_size', WIDTH));
   const { defaults } = architecture;
   const parsed: ModelConfig = {
     architecture: architecture.name, layers, hidden, heads, kvHeads: readKvHeads(fields, architecture, heads), headDim,
-    intermediate: fields.required('intermediate_size', fields.integer('intermediate_size', WIDTH)), vocab,
+    intermediate, vocab,
     normEps: fields.number('rms_norm_eps', EPS) ?? defaults.normEps ?? 1e-6,
     tiedHead: fields.boolean('tie_word_embeddings') ?? defaults.tiedHead ?? false,
     activation: readActivation(fields, architecture),
-    ...(architecture.rope?.(fields, headDim, maxPositions) ?? { rope: readRope(fields, headDim, maxPositions), localRope: null }),
+    ...(architecture.rope?.(fields, headDim, maxPositions) ?? { rope: readRope(fields, headDim, maxPositions, { theta: defaults.ropeTheta }), localRope: null }),
     maxPositions,
     bosId: fields.integer('bos_token_id', { min: 0, max: vocab - 1 }) ?? null,
     eosIds: readEos(fields, generation, vocab),
-    ...plain(headDim), ...architecture.traits(fields, { layers, hidden, headDim, maxPositions }),
+    ...plain(headDim), ...architecture.traits(fields, { layers, hidden, headDim, intermediate, maxPositions }),
   };
   if ((fields.integer('pretraining_tp', { min: 1, max: 1024 }) ?? 1) !== 1) {
     throw fields.unsupported('pretraining_tp', 'only 1 is supported: other values add up partial products in another order');
@@ -79,8 +80,8 @@ export function parseConfig(config: Record<string, unknown>, generation: Record<
 
 /** Llama. */
 const plain = (headDim: number): Traits => ({
-  qkvBias: false, outBias: false, mlpBias: false, qkNorm: false, fused: false, outputNorms: false, normPlusOne: false, embedScale: 1,
-  attentionScale: headDim ** -0.5, attentionSoftcap: 0, logitSoftcap: 0, slidingWindow: 0, fullLayers: [],
+  qkvBias: false, outBias: false, mlpBias: false, qkNorm: null, fused: false, outputNorms: false, normPlusOne: false, embedScale: 1,
+  attentionScale: headDim ** -0.5, attentionSoftcap: 0, logitSoftcap: 0, slidingWindow: 0, fullLayers: [], moe: null,
 });
 
 /** Code that comes with a checkpoint; a repository may stand before its name. */

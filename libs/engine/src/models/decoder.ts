@@ -1,7 +1,7 @@
 /**
  * A decoder, recorded once per capacity.
  *
- *   forward   resolve · embed · per layer: norm → attention (attention.ts), norm → MLP (mlp.ts) · final norm
+ *   forward   resolve · embed · per layer: norm → attention (attention.ts), norm → MLP (mlp.ts, moe.ts) · final norm
  *   sample    per tile of 64 logit rows: head · soft-cap · sample (head.ts)
  */
 import type { BaseGeometry, BaseTensors } from '@weft/adapters';
@@ -9,6 +9,7 @@ import { Header, at, copyPages, embed, resolve, type Device, type DeviceBuffer }
 import { Gqa } from './attention.js';
 import { Head } from './head.js';
 import { Mlp } from './mlp.js';
+import { Moe } from './moe.js';
 import type { PackedMatrix } from './plan.js';
 import { Recorder, ref } from './recorder.js';
 import type { Activations, Block, BlockWidths, Bucket, KvView, Model, ModelConfig, StepContext, StepLists } from './types.js';
@@ -29,7 +30,7 @@ export class Decoder implements Model {
 /** Who records a layer's attention and its MLP: a line for each kind. */
 type Kinds<W extends { kind: string }> = { [K in W['kind']]: { new (recorder: Recorder): Block<Extract<W, { kind: K }>>; widths(weights: Extract<W, { kind: K }>): BlockWidths } };
 const ATTENTION: Kinds<AttentionWeights> = { gqa: Gqa };
-const FEED_FORWARD: Kinds<FeedForwardWeights> = { dense: Mlp };
+const FEED_FORWARD: Kinds<FeedForwardWeights> = { dense: Mlp, moe: Moe };
 
 /** The blocks of one sublayer, one for each kind that the model has. */
 class Blocks<W extends { kind: string }> {

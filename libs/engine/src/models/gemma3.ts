@@ -18,7 +18,7 @@ export const gemma3: Architecture = {
   traits(fields, shape) {
     const period = fields.integer('sliding_window_pattern', PERIOD) ?? 6;
     fields.raw('_sliding_window_pattern');      // transformers 5 writes it beside layer_types and does not read it
-    return { ...gemmaTraits(fields, shape), qkNorm: true, ...gemmaLayers(fields, shape.layers, period), logitSoftcap: readCap(fields, 'final_logit_softcapping', 0) };
+    return { ...gemmaTraits(fields, shape), qkNorm: 'heads', ...gemmaLayers(fields, shape.layers, period), logitSoftcap: readCap(fields, 'final_logit_softcapping', 0) };
   },
   sites: denseSites,
 };

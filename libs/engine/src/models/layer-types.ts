@@ -50,6 +50,24 @@ export function qwenWindow(fields: Fields, layers: number): number {
   return sliding > 0 ? window : 0;
 }
 
+/** Qwen 3 MoE: for every layer, if `use_sliding_window`. */
+export function switchedWindow(fields: Fields, layers: number): number {
+  const configured = readWindow(fields), window = fields.boolean('use_sliding_window') ? configured : 0;
+  fields.raw('max_window_layers');                 // written by conversion scripts; the architecture does not read it
+  const expected = window > 0 ? SLIDING : FULL;
+  if (readLayerTypes(fields, layers)?.some(type => type !== expected)) throw fields.unsupported('layer_types', `with use_sliding_window ${window > 0} every layer must be ${expected}`);
+  return window;
+}
+
+/** Qwen 2 MoE: as `layer_types` says; else, if `use_sliding_window`, in every other layer below `max_window_layers`, from the first on. */
+export function alternatingWindow(fields: Fields, layers: number): { slidingWindow: number; fullLayers: number[] } {
+  const configured = readWindow(fields), slidingWindow = fields.boolean('use_sliding_window') ? configured : 0;
+  const below = fields.integer('max_window_layers', { min: 0, max: 2 ** 16 }) ?? DEFAULT_MAX_WINDOW_LAYERS;
+  const types = readLayerTypes(fields, layers) ?? Array.from({ length: layers }, (_, layer) => (slidingWindow > 0 && layer % 2 === 0 && layer < below ? SLIDING : FULL));
+  if (slidingWindow === 0 && types.includes(SLIDING)) throw fields.invalid('layer_types', `names ${SLIDING}, but use_sliding_window or sliding_window is off`);
+  return { slidingWindow, fullLayers: types.flatMap((type, layer) => (type === FULL ? [layer] : [])) };
+}
+
 /** Phi: for every layer; none where it is missing. */
 export const phiWindow = (fields: Fields): number => fields.integer('sliding_window', WINDOW) ?? 0;
 

@@ -1,7 +1,7 @@
 /** Checkpoint → model: claims every tensor, checks that there is memory for it, packs it on the device. */
 import type { TensorRef } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, DType, panelBytes, type Device, type DeviceBuffer, type TensorSource, type WeightType } from '@weft/kernels';
+import { BLOCK_TOKENS, DType, W_OUTS, panelBytes, type Device, type DeviceBuffer, type TensorSource, type WeightType } from '@weft/kernels';
 import type { Checkpoint } from '../checkpoint/index.js';
 import { availableMemoryBytes } from '../memory.js';
 import { ARCHITECTURES } from './architectures.js';
@@ -10,7 +10,7 @@ import { parseConfig } from './config.js';
 import { Decoder } from './decoder.js';
 import type { PackedCache } from './packed-cache.js';
 import { PackedRecord, type PackedKey, type Packer } from './packed-file.js';
-import { isPart, partsOf, type Packed, type PackedMatrix, type Part, type Stack } from './plan.js';
+import { colsOf, isPart, partsOf, rowsOf, type ExpertsPlan, type MatrixPlan, type Packed, type PackedExperts, type PackedMatrix, type Part, type Stack } from './plan.js';
 import { baseGeometry } from './sites.js';
 import type { Activations, KvType, KvView, Model, ModelConfig } from './types.js';
 import { planWeights, type DecoderWeights, type WeightPlan } from './weights.js';
@@ -20,7 +20,8 @@ type StoredDtype = TensorSource['dtype'];
 export interface LoadOptions {
   /**
    * What matrices are stored as; what the checkpoint stores if it is not given, and bf16 in 12 bits. Norms and biases are
-   * f32. int8 leaves an embedding that is not the head's matrix as it is: a step reads only rows of it.
+   * f32. int8 leaves as they are an embedding that is not the head's matrix, of which a step reads only rows, and experts with their
+   * routers.
    */
   weights?: WeightType;
   /** What linear maps read; f32 if it is not given. */
@@ -51,6 +52,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   checkOptions(config, options);
   const { weights: plan, tied } = await planWeights(config, checkpoint.tensors);
   if (config.tiedHead && !tied) options.log?.('lm_head.weight differs from the embedding although tie_word_embeddings is true: both are kept, as transformers does');
+  if (config.moe && options.weights === 'int8') options.log?.('the weights of experts and of their routers stay as the checkpoint stores them; int8 is for all others');
   const kv = kvView(config, options.kv ?? 'f16');
   checkMemory(config, kv, new Packing(device, options).bytesOf(plan), options);
 
@@ -144,7 +146,6 @@ function checkMemory(config: ModelConfig, kv: KvView, weightBytes: number, optio
 const DTYPE_BYTES: Readonly<Record<StoredDtype, number>> = { bf16: 2, f16: 2, f32: 4 };
 
 const dtypeOf = (tensor: TensorRef): StoredDtype => tensor.dtype.toLowerCase() as StoredDtype;
-const rowsOf = (stack: Stack): number => stack.reduce((sum, { shape }) => sum + shape[0]!, 0);
 
 /** A matrix [rows, cols] or a vector [rows] where it lies. */
 const sourceOf = (tensor: TensorRef): TensorSource =>
@@ -165,12 +166,12 @@ class Packing {
   dtypes(): string { return [...this.#dtypes].join(', '); }
   free(): void { for (const buffer of this.#buffers.splice(0)) this.device.free(buffer); }
 
-  /** The stored format: as asked for, else the tensors' own; where they differ among themselves, the one that holds both. */
-  #dtype(stack: Stack): Exclude<WeightType, 'bf12'> {
-    const own = new Set(stack.map(dtypeOf));
-    return this.target === 'bf12' ? 'bf16' : this.target ?? (own.size === 1 ? [...own][0]! : 'f32');
+  /** The stored format: as asked for, else the tensors' own; where they differ among themselves, the one that holds both. exact: never int8. */
+  #dtype(stack: Stack, exact: boolean): Exclude<WeightType, 'bf12'> {
+    const own = new Set(stack.map(dtypeOf)), target = exact && this.target === 'int8' ? undefined : this.target;
+    return target === 'bf12' ? 'bf16' : target ?? (own.size === 1 ? [...own][0]! : 'f32');
   }
-  #coded(stack: Stack): boolean { return this.#dtype(stack) === 'bf16' && this.#codes; }
+  #coded(dtype: WeightType): boolean { return dtype === 'bf16' && this.#codes; }
   #rowsDtype(tensor: TensorRef): StoredDtype {
     if (this.target === 'bf12') return 'bf16';
     return this.target === undefined || this.target === 'int8' ? dtypeOf(tensor) : this.target;
@@ -178,10 +179,16 @@ class Packing {
 
   bytesOf(plan: Plan): number { return partsOf(plan).reduce((sum, part) => sum + this.#bytesOf(part), 0); }
 
-  #bytesOf({ form, stack }: Part): number {
-    const rows = rowsOf(stack), cols = stack[0]!.shape[1]!;
+  #bytesOf(part: Part): number {
+    if (part.form === 'experts') {
+      const [first] = part.experts, dtype = this.#dtype(part.experts.flat(), true);
+      return panelBytes(part.experts.length * Math.ceil(rowsOf(first!) / W_OUTS) * W_OUTS, colsOf(first!), this.#coded(dtype) ? 'bf12' : dtype);
+    }
+    const { form, stack } = part, rows = rowsOf(stack);
     if (form === 'vector') return rows * 4;
-    return form === 'rows' ? rows * cols * DTYPE_BYTES[this.#rowsDtype(stack[0]!)] : panelBytes(rows, cols, this.#coded(stack) ? 'bf12' : this.#dtype(stack));
+    if (form === 'rows') return rows * colsOf(stack) * DTYPE_BYTES[this.#rowsDtype(stack[0]!)];
+    const dtype = this.#dtype(stack, part.exact ?? false);
+    return panelBytes(rows, colsOf(stack), this.#coded(dtype) ? 'bf12' : dtype);
   }
 
   /** Part after part, in the plan's order. */
@@ -192,16 +199,25 @@ class Packing {
     return (Array.isArray(plan) ? Object.values(packed) : packed) as Packed<T>;
   }
 
-  #part({ form, stack, label }: Part): Promise<PackedMatrix | DeviceBuffer> {
-    if (form === 'vector') return this.#vector(stack, label);
-    return form === 'rows' ? this.#rows(stack[0]!, label) : this.#matrix(stack, label);
+  #part(part: Part): Promise<PackedMatrix | PackedExperts | DeviceBuffer> {
+    if (part.form === 'vector') return this.#vector(part.stack, part.label);
+    if (part.form === 'experts') return this.#experts(part);
+    return part.form === 'rows' ? this.#rows(part.stack[0]!, part.label) : this.#matrix(part);
   }
 
-  async #matrix(stack: Stack, label: string): Promise<PackedMatrix> {
-    const dtype = this.#dtype(stack), sources = stack.map(sourceOf), rows = rowsOf(stack), cols = stack[0]!.shape[1]!;
-    const coded = this.#coded(stack) ? await this.packer.packCoded(sources, label) : null;
+  async #matrix({ stack, label, exact = false }: MatrixPlan): Promise<PackedMatrix> {
+    const dtype = this.#dtype(stack, exact), sources = stack.map(sourceOf), rows = rowsOf(stack), cols = colsOf(stack);
+    const coded = this.#coded(dtype) ? await this.packer.packCoded(sources, label) : null;
     return coded ? this.#keep(coded, 'bf12', 0, rows, cols)
       : this.#keep(await this.packer.packLinear(sources, dtype, label), dtype, dtype === 'int8' ? 0 : this.device.linearLayout, rows, cols);
+  }
+  async #experts({ experts, label }: ExpertsPlan): Promise<PackedExperts> {
+    const dtype = this.#dtype(experts.flat(), true), sources = experts.map(stack => stack.map(sourceOf));
+    const coded = this.#coded(dtype) ? await this.packer.packExperts(sources, 'bf12', label) : null;
+    const buffer = coded ?? (await this.packer.packExperts(sources, dtype, label))!;
+    this.#buffers.push(buffer);
+    this.#dtypes.add(coded ? 'bf12' : dtype);
+    return { buffer, dtype: DType[coded ? 'bf12' : dtype], count: experts.length, n: rowsOf(experts[0]!), k: colsOf(experts[0]!) };
   }
   async #rows(tensor: TensorRef, label: string): Promise<PackedMatrix> {
     const dtype = this.#rowsDtype(tensor);

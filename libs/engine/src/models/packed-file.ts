@@ -11,7 +11,7 @@ import { crc32c, type Device, type DeviceBuffer, type TensorSource } from '@weft
 import { isObject } from '../checkpoint/fields.js';
 
 /** What makes buffers of tensors. */
-export type Packer = Pick<Device, 'packLinear' | 'packCoded' | 'packRows' | 'packVector'>;
+export type Packer = Pick<Device, 'packLinear' | 'packCoded' | 'packExperts' | 'packRows' | 'packVector'>;
 
 /** Everything that decides the bytes. */
 export interface PackedKey {
@@ -43,6 +43,8 @@ const hex = (crc: number): string => crc.toString(16).padStart(8, '0');
 const formOf = (layout: string, sources: readonly TensorSource[], target: string): string =>
   `${layout} ${sources.map(({ dtype, rows, cols }) => `${dtype} ${rows}x${cols}`).join(' + ')} → ${target}`;
 
+const expertsForm = (experts: readonly (readonly TensorSource[])[], target: string): string => formOf(`${experts.length} experts`, experts[0] ?? [], target);
+
 /** Packs on the device and remembers what. */
 export class PackedRecord implements Packer {
   readonly buffers: PackedBuffer[] = [];
@@ -52,6 +54,11 @@ export class PackedRecord implements Packer {
   packCoded: Packer['packCoded'] = async (sources, label) => {
     const buffer = await this.device.packCoded(sources, label);
     if (buffer) this.buffers.push({ buffer, form: formOf('linear', sources, 'bf12') });
+    return buffer;
+  };
+  packExperts: Packer['packExperts'] = async (experts, target, label) => {
+    const buffer = await this.device.packExperts(experts, target, label);
+    if (buffer) this.buffers.push({ buffer, form: expertsForm(experts, target) });
     return buffer;
   };
   packRows: Packer['packRows'] = (source, target, label) => this.#noted(this.device.packRows(source, target, label), formOf('rows', [source], target));
@@ -87,6 +94,10 @@ export class PackedReader implements Packer {
   packCoded: Packer['packCoded'] = async (sources, label) => {
     const form = formOf('linear', sources, 'bf12');
     return this.#entries.get(label)?.form === form ? this.#load(form, label) : null;
+  };
+  packExperts: Packer['packExperts'] = async (experts, target, label) => {
+    const form = expertsForm(experts, target);
+    return target !== 'bf12' || this.#entries.get(label)?.form === form ? this.#load(form, label) : null;
   };
   packRows: Packer['packRows'] = (source, target, label) => this.#load(formOf('rows', [source], target), label);
   packVector: Packer['packVector'] = (sources, label) => this.#load(formOf('vector', sources, 'f32'), label);

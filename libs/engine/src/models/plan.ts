@@ -9,19 +9,24 @@ import type { TensorClaims } from './claims.js';
 /** Tensors whose rows follow one another. */
 export type Stack = readonly TensorRef[];
 
-/** For a linear map. */
-export interface MatrixPlan { form: 'matrix'; label: string; stack: Stack }
+/** For a linear map. exact: never in int8. */
+export interface MatrixPlan { form: 'matrix'; label: string; stack: Stack; exact?: boolean }
+/** For `expertLinear`: matrices of the same shape, each of its own stack. */
+export interface ExpertsPlan { form: 'experts'; label: string; experts: readonly Stack[] }
 /** For reading single rows: an embedding that is not the head's matrix. */
 export interface RowsPlan { form: 'rows'; label: string; stack: Stack }
 /** Norms and biases, f32. */
 export interface VectorPlan { form: 'vector'; label: string; stack: Stack }
-export type Part = MatrixPlan | RowsPlan | VectorPlan;
+export type Part = MatrixPlan | ExpertsPlan | RowsPlan | VectorPlan;
 
 /** [rows, cols] on the device. layout 0: panels, 1: plain rows (op `linear`). */
 export interface PackedMatrix { buffer: DeviceBuffer; dtype: DType; layout: 0 | 1; rows: number; cols: number }
 
+/** `count` matrices [n, k] in panels, each padded to whole ones (op `expertLinear`). */
+export interface PackedExperts { buffer: DeviceBuffer; dtype: DType; count: number; n: number; k: number }
+
 /** A plan with its parts packed. */
-export type Packed<T> = T extends VectorPlan ? DeviceBuffer : T extends MatrixPlan | RowsPlan ? PackedMatrix : T extends object ? { [K in keyof T]: Packed<T[K]> } : T;
+export type Packed<T> = T extends VectorPlan ? DeviceBuffer : T extends ExpertsPlan ? PackedExperts : T extends MatrixPlan | RowsPlan ? PackedMatrix : T extends object ? { [K in keyof T]: Packed<T[K]> } : T;
 
 export const isPart = (value: object): value is Part => 'form' in value;
 
@@ -31,9 +36,22 @@ export function partsOf(plan: object): Part[] {
   return Object.values(plan).flatMap((value: unknown) => (typeof value === 'object' && value !== null ? partsOf(value) : []));
 }
 
+const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+export const rowsOf = (stack: Stack): number => sum(stack.map(({ shape }) => shape[0]!));
+export const colsOf = (stack: Stack): number => stack[0]!.shape[1]!;
+
+/** The matrices of a tensor [count, n, k], one after another. */
+export function slices(tensor: TensorRef): TensorRef[] {
+  const [count, ...shape] = tensor.shape as [number, ...number[]], bytes = tensor.bytes / count;
+  return Array.from({ length: count }, (_, i) => ({ ...tensor, shape, offset: tensor.offset + i * bytes, bytes }));
+}
+
 /** Claims the tensors of one layer, or of a module in it. A module: its path below the prefix, and its outputs. */
 export class LayerPlanner {
   constructor(readonly claims: TensorClaims, readonly prefix: string, readonly label: string) {}
+
+  has(name: string): boolean { return this.claims.has(`${this.prefix}.${name}`); }
+  tensor(name: string, shape: readonly number[]): TensorRef { return this.claims.take(`${this.prefix}.${name}`, shape); }
 
   vector(label: string, module: string, size: number): VectorPlan {
     return { form: 'vector', label: `${this.label} ${label}`, stack: [this.claims.take(`${this.prefix}.${module}.weight`, [size])] };

@@ -109,9 +109,9 @@ export class Recorder {
   }
 
   /** `dim`: values of y. */
-  gatedAct(x: Rows, y: Rows, dim: number): void {
+  gatedAct(x: Rows, y: Rows, dim: number, { count, rows } = this.allRows): void {
     this.forward.add(gatedAct, {
-      x: ref(x), y: ref(y), count: Header.tokens, rows: this.capacity.tokens,
+      x: ref(x), y: ref(y), count, rows,
       dim, dim2: 2 * dim, ldx: x.ld, ldy: y.ld, act: Activation[this.model.config.activation], yType: DType[y.type],
     });
   }

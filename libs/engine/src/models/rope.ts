@@ -27,7 +27,7 @@ export interface RopeRules {
   aliases?: Readonly<Record<string, RopeConfig['type']>>;
   /** Positions before scaling, where the config's own `original_max_position_embeddings` is missing: no section is asked. */
   originalMaxPositions?: number;
-  theta?: number;
+  theta?: number | undefined;
 }
 
 /** `original`: positions before scaling, where it stands outside of the section: transformers prefers it. `max`: after. */

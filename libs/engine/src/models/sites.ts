@@ -2,7 +2,8 @@
 import type { BaseGeometry, Site } from '@weft/adapters';
 import { gqaSites } from './attention.js';
 import { mlpSites } from './mlp.js';
-import type { ModelConfig, SiteShape } from './types.js';
+import { sharedSites } from './moe.js';
+import type { ModelConfig, MoeConfig, SiteShape } from './types.js';
 
 const LAYERS = 'model.layers';
 
@@ -12,16 +13,29 @@ export const siteTable = (...blocks: readonly SiteShape[][]): Site[] => blocks.f
 /** Of a dense decoder. */
 export const denseSites = (config: ModelConfig): Site[] => siteTable(gqaSites(config), mlpSites(config));
 
+/** Of a decoder with experts: its dense layers' MLPs, where it has any, and shared ones. */
+export function moeSites(config: ModelConfig): Site[] {
+  const { layers, moe } = config, dense = Array.from({ length: layers }, (_, layer) => layer).filter(layer => !moe?.layers.includes(layer));
+  return siteTable(gqaSites(config), dense.length ? mlpSites(config).map(site => ({ ...site, layers: dense })) : [], moe ? sharedSites(config, moe) : []);
+}
+
+/** Modules of a layer with experts that have weights and are no sites. */
+const expertModules = ({ shared, modules: [module] }: MoeConfig): string[] => [`${module}.gate`, `${module}.experts`, ...(shared?.gated ? [`${shared.module}_gate`] : [])];
+
 /** How the base looks to adapters. */
 export function baseGeometry(config: ModelConfig, sites: Site[], names: readonly string[], digest: string): BaseGeometry {
   const inLayer = ['input_layernorm', 'post_attention_layernorm', ...(config.outputNorms ? ['pre_feedforward_layernorm', 'post_feedforward_layernorm'] : []),
     ...(config.qkNorm ? ['self_attn.q_norm', 'self_attn.k_norm'] : [])];
   return {
     digest, names: [...names], architecture: config.architecture, layers: config.layers, sites,
-    layersModule: LAYERS,
+    layersModule: LAYERS, experts: expertGeometry(config),
     otherModules: [
       'lm_head', 'model.embed_tokens', 'model.norm',
-      ...Array.from({ length: config.layers }, (_, layer) => inLayer.map(module => `${LAYERS}.${layer}.${module}`)).flat(),
+      ...Array.from({ length: config.layers }, (_, layer) => [...inLayer, ...(config.moe?.layers.includes(layer) ? expertModules(config.moe) : [])].map(module => `${LAYERS}.${layer}.${module}`)).flat(),
     ],
   };
+}
+
+function expertGeometry({ hidden, moe }: ModelConfig): BaseGeometry['experts'] {
+  return moe && { layers: [...moe.layers], count: moe.experts, topK: moe.topK, hidden, inner: moe.inner, module: `${moe.modules[0]}.experts`, names: { ...moe.names } };
 }

@@ -1,6 +1,6 @@
 /** What the engine knows of a model, and what a model knows of a step. */
 import type { BaseGeometry, BaseTensors, Site } from '@weft/adapters';
-import type { CommandList, Device, DeviceBuffer, FrameLayout } from '@weft/kernels';
+import type { CommandList, Device, DeviceBuffer, ExpertTables, FrameLayout } from '@weft/kernels';
 import type { Fields } from '../checkpoint/fields.js';
 
 /** An architecture's numbers, checked: every field of config.json that changes the result is in here or was refused. */
@@ -21,7 +21,9 @@ export interface ModelConfig extends Traits {
 
 /** What sets one dense decoder apart from another. */
 export interface Traits {
-  qkvBias: boolean; outBias: boolean; mlpBias: boolean; qkNorm: boolean;
+  qkvBias: boolean; outBias: boolean; mlpBias: boolean;
+  /** RMSNorm over each head of q and k, or over all heads of each together (OLMoE). */
+  qkNorm: 'heads' | 'whole' | null;
   /** One module `qkv_proj` for q, k and v, one `gate_up_proj` for gate and up (Phi). */
   fused: boolean;
   /** What attention and the MLP give is normed too, before it is added (Gemma). */
@@ -36,6 +38,22 @@ export interface Traits {
   slidingWindow: number;
   /** Layers that see all although others have a window. */
   fullLayers: readonly number[];
+  /** Mixture of experts, in the layers that have it. */
+  moe: MoeConfig | null;
+}
+
+/** Layers where each row goes to `topK` of `experts` MLPs, and what it gets from them is added up by weight (op `routeExperts`). */
+export interface MoeConfig {
+  layers: readonly number[];
+  experts: number; topK: number;
+  /** Values between gate|up and down of an expert. */
+  inner: number;
+  nGroups: number; topGroups: number; normalize: boolean; scale: number;
+  /** An MLP beside them that every row goes to. gated: what it gives is weighed by the sigmoid of a row of its own (Qwen 2). */
+  shared: { module: string; inner: number; gated: boolean } | null;
+  /** Where experts stand in a layer: the path of router and experts' list, and how an expert's three matrices are called. */
+  modules: readonly string[];
+  names: { gate: string; up: string; down: string };
 }
 
 /** `rotary`: how many values of a head turn, the first. */
@@ -55,7 +73,7 @@ export interface BlockWidths { wide: number; inner: number }
 /** Records one sublayer: from the normed residual to what is added to it. */
 export interface Block<W> { record(weights: W, layer: number): void }
 
-export interface Shape { layers: number; hidden: number; headDim: number; maxPositions: number }
+export interface Shape { layers: number; hidden: number; headDim: number; intermediate: number; maxPositions: number }
 
 /** An architecture: one file, and one line in ARCHITECTURES (index.ts). */
 export interface Architecture {
@@ -64,9 +82,9 @@ export interface Architecture {
   modelType: string;
   /**
    * What transformers assumes where config.json is silent. `kvHeads` null: as many as heads; `headDim` null: hidden / heads;
-   * `normEps`: 1e-6; `tiedHead`: false.
+   * `normEps`: 1e-6; `tiedHead`: false; `ropeTheta`: 10,000.
    */
-  defaults: { kvHeads: number | null; headDim: number | null; maxPositions: number; normEps?: number; tiedHead?: boolean };
+  defaults: { kvHeads: number | null; headDim: number | null; maxPositions: number; normEps?: number; tiedHead?: boolean; ropeTheta?: number };
   /** The field that names the activation, and what it is where nothing names it; `hidden_act` and silu if not given. */
   activation?: { field: string; otherwise: ModelConfig['activation'] };
   /** Reads RoPE where `readRope` does not do. */
@@ -105,6 +123,8 @@ export interface StepContext {
   /** Rank up to which LoRA scratch is laid out. */
   maxRank: number;
   maskRows: number; maskWords: number;
+  /** Expert tables: see expert-table.ts in @weft/kernels; null where no adapter brings experts. */
+  experts: { buffer: DeviceBuffer; tables: ExpertTables } | null;
 }
 
 /**

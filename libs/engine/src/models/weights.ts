@@ -4,39 +4,40 @@ import type { DeviceBuffer } from '@weft/kernels';
 import { planGqa, type GqaWeights } from './attention.js';
 import { TensorClaims } from './claims.js';
 import { planMlp, type MlpWeights } from './mlp.js';
-import { LayerPlanner, type MatrixPlan, type PackedMatrix, type RowsPlan, type VectorPlan } from './plan.js';
+import { planMoe, type MoeWeights } from './moe.js';
+import { LayerPlanner, type ExpertsPlan, type MatrixPlan, type PackedExperts, type PackedMatrix, type RowsPlan, type VectorPlan } from './plan.js';
 import type { ModelConfig } from './types.js';
 
 /** What a layer may have as attention, and as MLP: `kind` tells which. */
 export type AttentionWeights<M = PackedMatrix, V = DeviceBuffer> = GqaWeights<M, V>;
-export type FeedForwardWeights<M = PackedMatrix, V = DeviceBuffer> = MlpWeights<M, V>;
+export type FeedForwardWeights<M = PackedMatrix, V = DeviceBuffer, E = PackedExperts> = MlpWeights<M, V> | MoeWeights<M, E>;
 
-/** M: a matrix, V: a vector; first their plans, then their packed form. */
-export interface LayerWeights<M = PackedMatrix, V = DeviceBuffer> {
+/** M: a matrix, V: a vector, E: matrices of experts; first their plans, then their packed form. */
+export interface LayerWeights<M = PackedMatrix, V = DeviceBuffer, E = PackedExperts> {
   inputNorm: V;
   attention: AttentionWeights<M, V>;
   /** Over what attention gives, and over what the MLP gives. */
   attentionOutNorm: V | null; mlpOutNorm: V | null;
   /** Before the MLP. */
   postNorm: V;
-  mlp: FeedForwardWeights<M, V>;
+  mlp: FeedForwardWeights<M, V, E>;
 }
 /** R: a table of plain rows. */
-export interface DecoderWeights<M = PackedMatrix, V = DeviceBuffer, R = PackedMatrix> {
+export interface DecoderWeights<M = PackedMatrix, V = DeviceBuffer, R = PackedMatrix, E = PackedExperts> {
   head: M;
   /** vocab × hidden; null: the head's matrix, read as an embedding. */
   embed: R | null;
-  layers: LayerWeights<M, V>[];
+  layers: LayerWeights<M, V, E>[];
   norm: V;
 }
 
-export interface WeightPlan { weights: DecoderWeights<MatrixPlan, VectorPlan, RowsPlan>; tied: boolean }
+export interface WeightPlan { weights: DecoderWeights<MatrixPlan, VectorPlan, RowsPlan, ExpertsPlan>; tied: boolean }
 
 /** Claims every tensor. Throws checkpoint_tensor_missing, _shape, _dtype or _extra, with the tensor. */
 export async function planWeights(config: ModelConfig, tensors: ReadonlyMap<string, TensorRef>): Promise<WeightPlan> {
   const claims = new TensorClaims(tensors);
   const { embed, head } = await planEnds(config, claims);
-  const layers = Array.from({ length: config.layers }, (_, layer) => planLayer(config, new LayerPlanner(claims, `model.layers.${layer}`, `layer ${layer}`)));
+  const layers = Array.from({ length: config.layers }, (_, layer) => planLayer(config, new LayerPlanner(claims, `model.layers.${layer}`, `layer ${layer}`), layer));
   const norm: VectorPlan = { form: 'vector', label: 'norm', stack: [claims.take('model.norm.weight', [config.hidden])] };
   claims.finish();
   return {
@@ -58,15 +59,15 @@ async function planEnds(config: ModelConfig, claims: TensorClaims): Promise<{ em
   return config.tiedHead && await sameBytes(embed, head) ? { embed: null, head } : { embed, head };
 }
 
-function planLayer(config: ModelConfig, planner: LayerPlanner): LayerWeights<MatrixPlan, VectorPlan> {
-  const { hidden, outputNorms } = config;
+function planLayer(config: ModelConfig, planner: LayerPlanner, layer: number): LayerWeights<MatrixPlan, VectorPlan, ExpertsPlan> {
+  const { hidden, outputNorms, moe } = config;
   return {
     inputNorm: planner.vector('input norm', 'input_layernorm', hidden),
     attention: planGqa(config, planner),
     attentionOutNorm: outputNorms ? planner.vector('attention output norm', 'post_attention_layernorm', hidden) : null,
     mlpOutNorm: outputNorms ? planner.vector('MLP output norm', 'post_feedforward_layernorm', hidden) : null,
     postNorm: planner.vector('post norm', outputNorms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm', hidden),
-    mlp: planMlp(config, planner),
+    mlp: moe?.layers.includes(layer) ? planMoe(config, moe, planner) : planMlp(config, planner),
   };
 }
 

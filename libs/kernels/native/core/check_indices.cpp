@@ -142,6 +142,24 @@ void check(const AttentionArgs& a, const OpSite& site, Verified& verified) {
   }
 }
 
+void check(const RouteExpertsArgs& a, const OpSite& site, Verified& verified) {
+  if (!a.map || !a.rowAdapters) return;
+  if (!verified.ask({kOpRouteExperts, id(a.rowAdapters), a.count, a.adapterSlots})) {
+    requireBelow(site, "rowAdapters", a.rowAdapters, a.count, a.adapterSlots, "adapterSlots", -1);
+  }
+  // The rows of the map that the op follows; rows of one adapter mostly stand together.
+  for (uint32_t t = 0; t < a.count; t++) {
+    if (a.rowAdapters[t] < 0 || (t > 0 && a.rowAdapters[t] == a.rowAdapters[t - 1])) continue;
+    requireBelow(site, "map", a.map + uint64_t(a.rowAdapters[t]) * a.experts, a.experts, a.expertSlots, "expertSlots", -1);
+  }
+}
+
+void check(const GroupExpertsArgs& a, const OpSite& site, Verified&) { requireBelow(site, "keys", a.keys, a.count, a.nKeys, "nKeys"); }
+
+void check(const CombineExpertsArgs& a, const OpSite& site, Verified&) {
+  requireBelow(site, "inverse", a.inverse, uint64_t{a.count} * a.topK, a.pairs, "pairs");
+}
+
 template <typename Args>
 uint64_t checkAs(const void* args, const OpSite& site, Verified& verified) {
   check(*static_cast<const Args*>(args), site, verified);
@@ -162,6 +180,10 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
     case kOpCopyPages: return checkAs<CopyPagesArgs>(args, site, verified);
     case kOpLoraShrink: return checkAdapters(*static_cast<const LoraShrinkArgs*>(args), site, verified);
     case kOpLoraExpand: return checkAdapters(*static_cast<const LoraExpandArgs*>(args), site, verified);
+    case kOpRouteExperts: return checkAs<RouteExpertsArgs>(args, site, verified);
+    case kOpGroupExperts: return checkAs<GroupExpertsArgs>(args, site, verified);
+    case kOpExpertLinear: return checkExperts(*static_cast<const ExpertLinearArgs*>(args), site);
+    case kOpCombineExperts: return checkAs<CombineExpertsArgs>(args, site, verified);
     case kOpSample:
       checkSampling(*static_cast<const SampleArgs*>(args), site);
       return 0;

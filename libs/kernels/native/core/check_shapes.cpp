@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "checks.h"
 #include "error.h"
 #include "int8_format.h"
@@ -10,6 +12,11 @@ namespace {
 constexpr uint32_t kMaxHeadDim = 1024;
 // q, k and v: no fused site has more.
 constexpr uint32_t kMaxParts = 3;
+// Kernels keep a row's experts on their stack; DeepSeek-V3 has 256.
+constexpr uint32_t kMaxExperts = 1024;
+// Counters of a sort; more than any pool has room for experts.
+constexpr uint32_t kMaxKeys = 1 << 20;
+constexpr uint32_t kPanel = 32;
 constexpr uint32_t kKvGroups = (kSegmentWords - kSegmentFirstBlock) / 3;
 
 uint64_t product(uint32_t a, uint32_t b) { return uint64_t{a} * b; }
@@ -141,6 +148,42 @@ void check(const LoraExpandArgs& a, const OpSite& site) {
   }
 }
 
+void check(const RouteExpertsArgs& a, const OpSite& site) {
+  site.require(!a.map == !a.rowAdapters, "map and rowAdapters belong together");
+  if (a.nGroups == 0 || a.experts % a.nGroups) site.fail(format("experts = %u is no multiple of nGroups = %u", a.experts, a.nGroups));
+  if (a.topGroups == 0 || a.topGroups > a.nGroups) site.fail(format("topGroups = %u is not between 1 and nGroups = %u", a.topGroups, a.nGroups));
+  const uint32_t seen = a.experts / a.nGroups * a.topGroups;
+  if (a.topK > seen) site.fail(format("topK = %u is more than the %u experts of topGroups = %u", a.topK, seen, a.topGroups));
+  if (a.experts > kMaxExperts) site.fail(format("experts = %u is above %u", a.experts, kMaxExperts));
+  if (product(a.experts, 1) + a.expertSlots > INT32_MAX) site.fail("experts and expertSlots are above 2^31 - 1");
+}
+
+void check(const GroupExpertsArgs& a, const OpSite& site) {
+  if (a.nKeys == 0 || a.nKeys > kMaxKeys) site.fail(format("nKeys = %u is not between 1 and %u", a.nKeys, kMaxKeys));
+  if (a.maxSpans < std::min(a.pairs, a.nKeys)) site.fail(format("maxSpans = %u is less than pairs = %u and nKeys = %u", a.maxSpans, a.pairs, a.nKeys));
+}
+
+void check(const ExpertLinearArgs& a, const OpSite& site) {
+  site.require(a.dtype != kDTypeInt8, "dtype is int8");
+  const uint64_t outs = product(a.experts, (a.n + kPanel - 1) / kPanel * kPanel);
+  if (a.outs != outs) site.fail(format("outs = %u is not the %llu of experts = %u and n = %u", a.outs, (unsigned long long)outs, a.experts, a.n));
+  if (a.topK == 0) site.fail("topK is 0");
+  const uint64_t rows = a.order ? (uint64_t{a.pairs} + a.topK - 1) / a.topK : a.pairs;
+  if (a.xRows < rows) site.fail(format("xRows = %u is less than the %llu of pairs = %u", a.xRows, (unsigned long long)rows, a.pairs));
+  site.require(!a.pages == !a.types && !a.pages == !a.arena, "types, pages and arena belong together");
+  if (!a.pages) return;
+  if (a.pageBytes % kWUnitBytes) site.fail(format("pageBytes = %u is no multiple of %u", a.pageBytes, kWUnitBytes));
+  const uint64_t units = uint64_t{a.firstUnit} + product((a.n + kWOuts - 1) / kWOuts, (a.k + kWDepth - 1) / kWDepth);
+  const uint64_t room = product(a.slotPages, a.pageBytes / kWUnitBytes);
+  if (units > room) site.fail(format("firstUnit = %u leads to %llu units; slotPages = %u hold %llu", a.firstUnit, (unsigned long long)units, a.slotPages, (unsigned long long)room));
+}
+
+void check(const CombineExpertsArgs& a, const OpSite& site) {
+  site.require(a.accumulate <= 1, "accumulate is neither 0 nor 1");
+  site.require(!a.gate || a.accumulate, "gate is for what `out` holds, which accumulate = 0 leaves out");
+  if (product(a.rows, a.topK) > a.pairs) site.fail(format("pairs = %u is less than rows = %u of topK = %u", a.pairs, a.rows, a.topK));
+}
+
 void check(const SampleArgs& a, const OpSite& site) {
   if (a.masks && a.maskWords != (a.vocab + 31) / 32) {
     site.fail(format("maskWords = %u does not hold vocab = %u bits", a.maskWords, a.vocab));
@@ -182,6 +225,10 @@ void checkShapes(uint32_t code, const void* args, const OpSite& site) {
     case kOpQuantizeRows: return checkAs<QuantizeRowsArgs>(args, site);
     case kOpLinearInt8: return checkAs<LinearInt8Args>(args, site);
     case kOpSoftcap: return checkAs<SoftcapArgs>(args, site);
+    case kOpRouteExperts: return checkAs<RouteExpertsArgs>(args, site);
+    case kOpGroupExperts: return checkAs<GroupExpertsArgs>(args, site);
+    case kOpExpertLinear: return checkAs<ExpertLinearArgs>(args, site);
+    case kOpCombineExperts: return checkAs<CombineExpertsArgs>(args, site);
     // An op without checks would run on trust: better not at all.
     default: site.fail("has no check of its shapes");
   }

@@ -44,9 +44,11 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
 // Parts of checkIndices, and of checkShapes for LoRA.
 struct LoraShrinkArgs;
 struct LoraExpandArgs;
+struct ExpertLinearArgs;
 struct SampleArgs;
 uint64_t checkAdapters(const LoraShrinkArgs& a, const OpSite& site, Verified& verified);
 uint64_t checkAdapters(const LoraExpandArgs& a, const OpSite& site, Verified& verified);
+uint64_t checkExperts(const ExpertLinearArgs& a, const OpSite& site);
 void checkSampling(const SampleArgs& a, const OpSite& site);
 
 // All of values[0 … count) lie in [lowest, bound), or the op fails: "tokens[3] = 70000 is not below vocab = 49152".

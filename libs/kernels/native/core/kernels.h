@@ -27,6 +27,8 @@ struct Scratch {
   }
   // For lists of rows and the like: memory that can't hold a copy of what a kernel computes with.
   uint32_t* indices(size_t count) { return static_cast<uint32_t*>(reserve(count * sizeof(uint32_t))); }
+  // For rows of activations and the base's own weights, in an op that reads adapters too.
+  void* room(size_t wanted) { return reserve(wanted); }
   ~Scratch();
 
  private:

@@ -1,4 +1,4 @@
-// Generated from src/ops.ts, src/frame.ts, src/adapter-table.ts and src/device.ts by `npm run generate`.
+// Generated from src/ops.ts, src/frame.ts, src/adapter-table.ts, src/expert-table.ts and src/device.ts by `npm run generate`.
 #pragma once
 #include "op_info.h"
 
@@ -24,8 +24,12 @@ enum OpCode : uint32_t {
   kOpLinearInt8 = 17,
   kOpRopeKv = 18,
   kOpSoftcap = 19,
+  kOpRouteExperts = 20,
+  kOpGroupExperts = 21,
+  kOpExpertLinear = 22,
+  kOpCombineExperts = 23,
 };
-constexpr uint32_t kOpCount = 20;
+constexpr uint32_t kOpCount = 24;
 
 constexpr uint32_t kFirstBufferId = 16;
 constexpr uint32_t kHeaderWords = 16;
@@ -37,6 +41,10 @@ constexpr uint32_t kSlotWords = 4;
 constexpr uint32_t kRunWords = 8;
 constexpr uint32_t kOutsBytes = 512;
 constexpr uint32_t kSegWords = 4;
+constexpr uint32_t kSpanWords = 4;
+constexpr uint32_t kWUnitBytes = 4096;
+constexpr uint32_t kWOuts = 32;
+constexpr uint32_t kWDepth = 64;
 constexpr uint32_t kMaxTopLogprobs = 20;
 constexpr uint32_t kBlockTokens = 16;
 constexpr uint32_t kAttentionSpan = 256;
@@ -66,6 +74,7 @@ constexpr uint32_t kHeaderGroups = 4;
 constexpr uint32_t kHeaderGroupRows = 5;
 constexpr uint32_t kHeaderPagePairs = 6;
 constexpr uint32_t kHeaderStep = 7;
+constexpr uint32_t kHeaderPairs = 8;
 
 constexpr uint32_t kSegmentSlot = 0;
 constexpr uint32_t kSegmentRowStart = 1;
@@ -128,6 +137,10 @@ constexpr uint32_t kSegUnits = 2;
 
 constexpr uint32_t kHalfA = 0;
 constexpr uint32_t kHalfB = 1;
+
+constexpr uint32_t kSpanKey = 0;
+constexpr uint32_t kSpanStart = 1;
+constexpr uint32_t kSpanCount = 2;
 
 // Arguments of kernels: pointers in the order of the operands, then words in the order of the params.
 struct ResolveArgs {
@@ -478,6 +491,82 @@ struct SoftcapArgs {
   uint32_t dim;
   uint32_t ldx;
   float cap;
+};
+
+struct RouteExpertsArgs {
+  float* logits;
+  int32_t* rowAdapters;  // or nullptr
+  int32_t* map;  // or nullptr
+  int32_t* keys;
+  float* weights;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t experts;
+  uint32_t topK;
+  uint32_t ldl;
+  uint32_t nGroups;
+  uint32_t topGroups;
+  uint32_t normalize;
+  float scale;
+  uint32_t adapterSlots;
+  uint32_t expertSlots;
+};
+
+struct GroupExpertsArgs {
+  int32_t* keys;
+  int32_t* order;
+  int32_t* inverse;
+  int32_t* spans;
+  uint32_t count;
+  uint32_t pairs;
+  uint32_t nKeys;
+  uint32_t maxSpans;
+};
+
+struct ExpertLinearArgs {
+  uint8_t* x;
+  uint8_t* base;
+  int32_t* spans;
+  int32_t* order;  // or nullptr
+  int32_t* types;  // or nullptr
+  int32_t* pages;  // or nullptr
+  uint8_t* arena;  // or nullptr
+  float* y;
+  uint32_t count;
+  uint32_t pairs;
+  uint32_t xRows;
+  uint32_t topK;
+  uint32_t experts;
+  uint32_t n;
+  uint32_t k;
+  uint32_t outs;
+  uint32_t ldx;
+  uint32_t ldy;
+  uint32_t dtype;
+  uint32_t xType;
+  uint32_t maxSpans;
+  uint32_t expertSlots;
+  uint32_t slotPages;
+  uint32_t firstUnit;
+  uint32_t nPages;
+  uint32_t pageBytes;
+};
+
+struct CombineExpertsArgs {
+  float* y;
+  int32_t* inverse;
+  float* weights;
+  float* gate;  // or nullptr
+  float* out;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t topK;
+  uint32_t pairs;
+  uint32_t dim;
+  uint32_t ldy;
+  uint32_t ldg;
+  uint32_t ldo;
+  uint32_t accumulate;
 };
 
 inline constexpr OperandInfo kResolveOperands[] = {
@@ -868,6 +957,90 @@ inline constexpr ParamInfo kSoftcapParams[] = {
     {"cap", ParamKind::kF32, kNoParam, kNoParam},
 };
 
+inline constexpr OperandInfo kRouteExpertsOperands[] = {
+    {"logits", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {2, 0}, {4, 0}, kNoParam, kNoParam},
+    {"rowAdapters", OperandKind::kRows, Elem::kI32, Access::kIn, true, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"map", OperandKind::kRows, Elem::kI32, Access::kIn, true, {9, 0}, {2, 0}, {2, 0}, kNoParam, kNoParam},
+    {"keys", OperandKind::kRows, Elem::kI32, Access::kOut, false, {1, 0}, {3, 0}, {3, 0}, kNoParam, kNoParam},
+    {"weights", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {3, 0}, {3, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kRouteExpertsParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"experts", ParamKind::kU32, kNoParam, kNoParam},
+    {"topK", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldl", ParamKind::kU32, kNoParam, kNoParam},
+    {"nGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"topGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"normalize", ParamKind::kU32, kNoParam, kNoParam},
+    {"scale", ParamKind::kF32, kNoParam, kNoParam},
+    {"adapterSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"expertSlots", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kGroupExpertsOperands[] = {
+    {"keys", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"order", OperandKind::kRows, Elem::kI32, Access::kOut, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"inverse", OperandKind::kRows, Elem::kI32, Access::kOut, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"spans", OperandKind::kRows, Elem::kI32, Access::kOut, false, {3, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kGroupExpertsParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"pairs", ParamKind::kU32, kNoParam, kNoParam},
+    {"nKeys", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxSpans", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kExpertLinearOperands[] = {
+    {"x", OperandKind::kRows, Elem::kByte, Access::kIn, false, {2, 0}, {6, 0}, {8, 0}, 11, kNoParam},
+    {"base", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {7, 0}, {6, 0}, {6, 0}, 10, kNoParam},
+    {"spans", OperandKind::kRows, Elem::kI32, Access::kIn, false, {12, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"order", OperandKind::kRows, Elem::kI32, Access::kIn, true, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"types", OperandKind::kRows, Elem::kI32, Access::kIn, true, {13, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, true, {13, 0}, {14, 0}, {14, 0}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, true, {16, 0}, {17, 0}, {17, 0}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {5, 0}, {9, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kExpertLinearParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"pairs", ParamKind::kU32, kNoParam, kNoParam},
+    {"xRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"topK", ParamKind::kU32, kNoParam, kNoParam},
+    {"experts", ParamKind::kU32, kNoParam, kNoParam},
+    {"n", ParamKind::kU32, kNoParam, kNoParam},
+    {"k", ParamKind::kU32, kNoParam, kNoParam},
+    {"outs", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"dtype", ParamKind::kU32, kNoParam, kNoParam},
+    {"xType", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxSpans", ParamKind::kU32, kNoParam, kNoParam},
+    {"expertSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"slotPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"firstUnit", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kCombineExpertsOperands[] = {
+    {"y", OperandKind::kRows, Elem::kF32, Access::kIn, false, {3, 0}, {4, 0}, {5, 0}, kNoParam, kNoParam},
+    {"inverse", OperandKind::kRows, Elem::kI32, Access::kIn, false, {3, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"weights", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {2, 0}, {2, 0}, kNoParam, kNoParam},
+    {"gate", OperandKind::kRows, Elem::kF32, Access::kIn, true, {1, 0}, {kNoParam, 1}, {6, 0}, kNoParam, kNoParam},
+    {"out", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {1, 0}, {4, 0}, {7, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kCombineExpertsParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"topK", ParamKind::kU32, kNoParam, kNoParam},
+    {"pairs", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldg", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldo", ParamKind::kU32, kNoParam, kNoParam},
+    {"accumulate", ParamKind::kU32, kNoParam, kNoParam},
+};
+
 inline constexpr OpInfo kOps[kOpCount] = {
     {nullptr, 0, 0, 0, nullptr, nullptr},
     {"resolve", 7, 5, sizeof(ResolveArgs), kResolveOperands, kResolveParams},
@@ -889,6 +1062,10 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"linearInt8", 4, 10, sizeof(LinearInt8Args), kLinearInt8Operands, kLinearInt8Params},
     {"ropeKv", 9, 21, sizeof(RopeKvArgs), kRopeKvOperands, kRopeKvParams},
     {"softcap", 1, 6, sizeof(SoftcapArgs), kSoftcapOperands, kSoftcapParams},
+    {"routeExperts", 5, 11, sizeof(RouteExpertsArgs), kRouteExpertsOperands, kRouteExpertsParams},
+    {"groupExperts", 4, 4, sizeof(GroupExpertsArgs), kGroupExpertsOperands, kGroupExpertsParams},
+    {"expertLinear", 8, 18, sizeof(ExpertLinearArgs), kExpertLinearOperands, kExpertLinearParams},
+    {"combineExperts", 5, 9, sizeof(CombineExpertsArgs), kCombineExpertsOperands, kCombineExpertsParams},
 };
 
 }  // namespace weft

@@ -100,7 +100,7 @@ void convertTo(uint32_t target, const TensorSource& source, const void* from, ui
 
 struct Job {
   const std::vector<TensorSource>& sources;
-  std::vector<std::unique_ptr<File>> files;
+  std::vector<std::shared_ptr<File>> files;              // of each source; sources of one file share it
   std::vector<uint64_t> firstRows;  // of each source among all rows, and the end
   uint32_t target;
   uint64_t cols, rowsPerTile;
@@ -115,8 +115,11 @@ struct Job {
     size_t s = std::upper_bound(firstRows.begin(), firstRows.end(), begin) - firstRows.begin() - 1;
     for (uint64_t row = begin; row < end; s++) {
       const TensorSource& source = sources[s];
-      const uint64_t last = std::min(end, firstRows[s + 1]), count = (last - row) * cols, first = (row - firstRows[s]) * cols;
+      const uint64_t last = std::min(end, std::max(row, firstRows[s] + source.rows)), count = (last - row) * cols, first = (row - firstRows[s]) * cols;
       uint8_t* place = to + (row - begin) * rowBytes();
+      row = std::min(end, firstRows[s + 1]);
+      std::fill(to + (last - begin) * rowBytes(), to + (row - begin) * rowBytes(), uint8_t{0});      // its padding
+      if (count == 0) continue;
       uint8_t* read = source.dtype == target ? place : raw;
       if (!files[s]->read(read, count * valueBytes(source.dtype), source.offset + first * valueBytes(source.dtype))) {
         fail(source, "io_error", "the file ends inside the tensor.");
@@ -124,7 +127,6 @@ struct Job {
       if (source.dtype == kDTypeF32) convertTo<kDTypeF32>(target, source, read, count, first, place);
       else if (source.dtype == kDTypeBf16) convertTo<kDTypeBf16>(target, source, read, count, first, place);
       else convertTo<kDTypeF16>(target, source, read, count, first, place);
-      row = last;
     }
   }
 };
@@ -224,7 +226,8 @@ uint64_t packedBytes(const std::vector<TensorSource>& sources, uint32_t target, 
     if (source.rows == 0 || source.cols == 0 || source.rows > kMaxValues / source.cols) {
       fail(source, "option_invalid", "it is empty or too large.");
     }
-    rows += source.rows;
+    if (source.pad > kMaxValues / source.cols) fail(source, "option_invalid", "its padding is too large.");
+    rows += source.rows + source.pad;
     if (rows > kMaxValues / source.cols) fail(source, "option_invalid", "with it the matrix becomes too large.");
   }
   const uint64_t cols = sources[0].cols, panels = (rows + kLanes - 1) / kLanes;
@@ -242,9 +245,11 @@ bool pack(ThreadPool& pool, const std::vector<TensorSource>& sources, uint32_t t
   // int8 is made from the exact values, bf12 from bf16.
   const uint32_t read = target == kDTypeInt8 ? kDTypeF32 : target == kDTypeBf12 ? kDTypeBf16 : target;
   Job job{sources, {}, {0}, read, sources[0].cols, 0, out};
-  for (const TensorSource& source : sources) {
-    job.files.push_back(std::make_unique<File>(source.path, "checkpoint_file_missing"));
-    job.firstRows.push_back(job.rows() + source.rows);
+  for (size_t s = 0; s < sources.size(); s++) {
+    const TensorSource& source = sources[s];
+    const bool same = s > 0 && source.path == sources[s - 1].path;
+    job.files.push_back(same ? job.files.back() : std::make_shared<File>(source.path, "checkpoint_file_missing"));
+    job.firstRows.push_back(job.rows() + source.rows + source.pad);
   }
   job.rowsPerTile = layout == PackLayout::kPanels ? kLanes : std::max<uint64_t>(1, kTileValues / job.cols);
   const uint64_t tiles = (job.rows() + job.rowsPerTile - 1) / job.rowsPerTile;

@@ -10,12 +10,13 @@
 
 namespace weft {
 
-// Rows of a matrix in a file: [rows][cols] values of `dtype` from byte `offset` on. name: the tensor's, for errors.
+// Rows of a matrix in a file: [rows][cols] values of `dtype` from byte `offset` on. name: the tensor's, for errors. pad: rows of zeros
+// behind them, so that the next source begins with a panel of its own.
 struct TensorSource {
   std::string path, name;
   uint64_t offset;
   uint32_t dtype;
-  uint64_t rows, cols;
+  uint64_t rows, cols, pad = 0;
 };
 
 // Changes with the bytes that any layout gives for any matrix: packed forms are kept on disk. A test holds it against them.

@@ -295,27 +295,32 @@ static LinearArgs linearChunk(LinearArgs a, size_t begin, uint32_t rows, float* 
   return a;
 }
 
+// Blocks [block, end) for all rows of `a`. panel: room for one in bf16, where they are bf12.
 template <class M>
-static void linearRunAs(const LinearArgs& whole, uint32_t tile, uint32_t threads, Scratch& scratch) {
+static void linearBlocks(const LinearArgs& a, uint32_t block, uint32_t end, uint16_t* panel) {
   using W = typename M::Weights;
-  LinearPlan plan(whole, threads);
-  const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
-  const uint32_t begin = evenBegin(whole.count, plan.chunks, chunk), rows = evenBegin(whole.count, plan.chunks, chunk + 1) - begin;
-  const bool coded = whole.dtype == kDTypeBf12, widened = whole.xType == kDTypeBf16 && std::is_same<typename M::Rows, F32>();
-  const size_t panelBytes = coded ? panelSteps<Bf16>(whole.k) * kOuts * 4 : 0, wideBytes = widened ? rows * wideStride(whole.k) * sizeof(float) : 0;
-  uint8_t* room = panelBytes + wideBytes ? static_cast<uint8_t*>(scratch.take(panelBytes + wideBytes)) : nullptr;
-  const LinearArgs a = linearChunk<M>(whole, begin, rows, widened ? reinterpret_cast<float*>(room + panelBytes) : nullptr);
-  uint32_t block = plan.blocks.begin(run), end = plan.blocks.end(run);
   if constexpr (std::is_same<W, Bf16>()) {
-    if (coded) return bf12Panels<M>(a, block, end, reinterpret_cast<uint16_t*>(room));
+    if (a.dtype == kDTypeBf12) return bf12Panels<M>(a, block, end, panel);
   }
-  const uint32_t passCount = passesOf(rows, vectorsFor), step = rows <= (uint32_t)kRowTile ? blocksFor((int)rows) : 1;
+  const uint32_t passCount = passesOf(a.count, vectorsFor), step = a.count <= (uint32_t)kRowTile ? blocksFor((int)a.count) : 1;
   const size_t rowBytes = kOuts * W::kDepth * sizeof(typename W::Stored), steps = panelSteps<W>(a.k), blockBytes = steps * rowBytes;
   for (; block < end; block += step) {
     const uint8_t* bytes = a.w + block * blockBytes;
     Passes passes(bytes, block + step < end ? bytes + blockBytes : nullptr, steps, rowBytes, passCount);
     linearPanels<M>(a, block, end - block < step ? end - block : step, passes);
   }
+}
+
+template <class M>
+static void linearRunAs(const LinearArgs& whole, uint32_t tile, uint32_t threads, Scratch& scratch) {
+  LinearPlan plan(whole, threads);
+  const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
+  const uint32_t begin = evenBegin(whole.count, plan.chunks, chunk), rows = evenBegin(whole.count, plan.chunks, chunk + 1) - begin;
+  const bool widened = whole.xType == kDTypeBf16 && std::is_same<typename M::Rows, F32>();
+  const size_t panelBytes = whole.dtype == kDTypeBf12 ? panelSteps<Bf16>(whole.k) * kOuts * 4 : 0, wideBytes = widened ? rows * wideStride(whole.k) * sizeof(float) : 0;
+  uint8_t* room = panelBytes + wideBytes ? static_cast<uint8_t*>(scratch.take(panelBytes + wideBytes)) : nullptr;
+  const LinearArgs a = linearChunk<M>(whole, begin, rows, widened ? reinterpret_cast<float*>(room + panelBytes) : nullptr);
+  linearBlocks<M>(a, plan.blocks.begin(run), plan.blocks.end(run), reinterpret_cast<uint16_t*>(room));
 }
 
 }  // namespace WEFT_ISA

@@ -62,24 +62,19 @@ WEFT_INLINE void amxStep(const uint16_t* x, size_t rowBytes, const uint16_t* w) 
   _tile_dpbf16ps(3, 5, 7);
 }
 
-// A block for the rows of a chunk. tail: the last k of x, where they fill no tile, [rows][32] with zeros behind them.
-template <bool kTwo>
-static void amxBlock(const LinearArgs& a, const uint16_t* x, const uint16_t* tail, size_t row, uint32_t rows, uint32_t block) {
-  const size_t pairs = panelSteps<Bf16>(a.k), whole = a.k / kAmxDepth;
-  const auto* w = reinterpret_cast<const uint16_t*>(a.w) + block * pairs * kOuts * 2;
+// A block for at most 32 rows. at(i): weights of the i-th 32 k, at.tail() of the last ones, where they are fewer. tail: these k of x,
+// [rows][32] with zeros behind them.
+template <bool kTwo, class WeightsAt>
+static void amxBlock(const LinearArgs& a, const uint16_t* x, const uint16_t* tail, size_t row, uint32_t rows, uint32_t block, WeightsAt at) {
+  const size_t whole = a.k / kAmxDepth;
   _tile_zero(0);
   _tile_zero(1);
   if (kTwo) {
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (size_t i = 0; i < whole; i++) amxStep<kTwo>(x + i * kAmxDepth, a.ldx * sizeof *x, w + i * kAmxDepth * kOuts);
-  if (a.k % kAmxDepth) {
-    alignas(64) uint16_t last[kAmxDepth * kOuts] = {};   // the panel ends here: what follows is no weight of ours
-    memcpy(last, w + whole * kAmxDepth * kOuts, (pairs - whole * kAmxDepth / 2) * kOuts * 2 * sizeof *w);
-    amxWritten(last);
-    amxStep<kTwo>(tail, kAmxDepth * sizeof *tail, last);
-  }
+  for (size_t i = 0; i < whole; i++) amxStep<kTwo>(x + i * kAmxDepth, a.ldx * sizeof *x, at(i));
+  if (a.k % kAmxDepth) amxStep<kTwo>(tail, kAmxDepth * sizeof *tail, at.tail());
   alignas(64) float sums[2 * kAmxRows][kOuts];
   _tile_stored(0, sums[0], sizeof sums[0]);
   _tile_stored(1, sums[0] + 16, sizeof sums[0]);
@@ -94,10 +89,24 @@ static void amxBlock(const LinearArgs& a, const uint16_t* x, const uint16_t* tai
     }
 }
 
-static void amxRun(const LinearArgs& a, uint32_t tile, uint32_t threads) {
-  const AmxPlan plan(a, threads);
-  const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
-  const uint32_t row = chunk * 2 * kAmxRows, rows = a.count - row < 2 * kAmxRows ? a.count - row : 2 * kAmxRows;
+// Panels one after another.
+struct AmxPanel {
+  const uint16_t* w;
+  size_t whole, pairs;                                   // 32s of k; pairs of k
+  alignas(64) uint16_t last[kAmxDepth * kOuts] = {};
+  AmxPanel(const LinearArgs& a, uint32_t block)
+      : w(reinterpret_cast<const uint16_t*>(a.w) + block * panelSteps<Bf16>(a.k) * kOuts * 2), whole(a.k / kAmxDepth), pairs(panelSteps<Bf16>(a.k)) {}
+  const uint16_t* operator()(size_t i) const { return w + i * kAmxDepth * kOuts; }
+  const uint16_t* tail() {                               // the panel ends here: what follows is no weight of ours
+    memcpy(last, w + whole * kAmxDepth * kOuts, (pairs - whole * kAmxDepth / 2) * kOuts * 2 * sizeof *w);
+    amxWritten(last);
+    return last;
+  }
+};
+
+// Rows [row, row + rows), at most 32, for blocks [block, end); panelOf(block): what amxBlock asks for weights.
+template <class PanelOf>
+static void amxRows(const LinearArgs& a, uint32_t row, uint32_t rows, uint32_t block, uint32_t end, PanelOf panelOf) {
   const uint16_t* x = rowOf<Bf16>(a.x, row, a.ldx);
   alignas(64) uint16_t tail[2 * kAmxRows * kAmxDepth] = {};
   const uint32_t left = a.k % kAmxDepth;
@@ -105,11 +114,18 @@ static void amxRun(const LinearArgs& a, uint32_t tile, uint32_t threads) {
   amxWritten(tail);
   const bool two = rows > kAmxRows;
   amxConfigure(two ? kAmxRows : rows, two ? rows - kAmxRows : 0);
-  for (uint32_t block = plan.blocks.begin(run); block < plan.blocks.end(run); block++) {
-    if (two) amxBlock<true>(a, x, tail, row, rows, block);
-    else amxBlock<false>(a, x, tail, row, rows, block);
+  for (; block < end; block++) {
+    if (two) amxBlock<true>(a, x, tail, row, rows, block, panelOf(block));
+    else amxBlock<false>(a, x, tail, row, rows, block, panelOf(block));
   }
   _tile_release();                                       // a thread without tiles in use is switched faster
+}
+
+static void amxRun(const LinearArgs& a, uint32_t tile, uint32_t threads) {
+  const AmxPlan plan(a, threads);
+  const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
+  const uint32_t row = chunk * 2 * kAmxRows, rows = a.count - row < 2 * kAmxRows ? a.count - row : 2 * kAmxRows;
+  amxRows(a, row, rows, plan.blocks.begin(run), plan.blocks.end(run), [&](uint32_t block) { return AmxPanel(a, block); });
 }
 
 }  // namespace WEFT_ISA

@@ -13,6 +13,8 @@
 #include "linear.h"
 #include "quantize.h"
 #include "linear_int8.h"
+#include "experts.h"
+#include "expert_linear.h"
 #include "rope.h"
 #include "kv.h"
 #include "attention.h"
@@ -40,4 +42,6 @@
         {WEFT_ISA::quantizeRowsTiles, WEFT_ISA::quantizeRowsRun},                                                \
         {WEFT_ISA::linearInt8Tiles, WEFT_ISA::linearInt8Run},                                                    \
         {WEFT_ISA::ropeKvTiles, WEFT_ISA::ropeKvRun}, {WEFT_ISA::softcapTiles, WEFT_ISA::softcapRun},            \
+        {WEFT_ISA::routeExpertsTiles, WEFT_ISA::routeExpertsRun}, {WEFT_ISA::groupExpertsTiles, WEFT_ISA::groupExpertsRun},             \
+        {WEFT_ISA::expertLinearTiles, WEFT_ISA::expertLinearRun}, {WEFT_ISA::combineExpertsTiles, WEFT_ISA::combineExpertsRun},         \
   }

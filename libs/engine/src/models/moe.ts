@@ -1,0 +1,149 @@
+/**
+ * Mixture of experts: router → routeExperts → rows of an expert together → gate|up → act → down → weighed sum; beside them, where there
+ * is one, the MLP that every row goes to. What an adapter's experts replace is told by the tables of the step's context.
+ */
+import type { Site } from '@weft/adapters';
+import {
+  DType, Header, SPAN_WORDS, W_OUTS, at, combineExperts, expertLinear, expertUnits, groupExperts, mapAt, routeExperts, type DeviceBuffer,
+} from '@weft/kernels';
+import { slices, type ExpertsPlan, type LayerPlanner, type MatrixPlan, type PackedExperts, type PackedMatrix } from './plan.js';
+import { F32_BYTES, ref, type Recorder, type Rows } from './recorder.js';
+import type { Block, BlockWidths, ModelConfig, MoeConfig, SiteShape } from './types.js';
+
+export interface MoeWeights<M = PackedMatrix, E = PackedExperts> {
+  kind: 'moe';
+  /** Experts' rows, then that of the shared MLP's gate. */
+  router: M;
+  /** [gate | up] rows × hidden of each expert. */
+  gateUp: E;
+  down: E;
+  shared: { gateUp: M; down: M } | null;
+}
+
+/** Router and experts as transformers writes them: a module for each expert, or all of them in one tensor. */
+export function planMoe({ hidden }: ModelConfig, moe: MoeConfig, planner: LayerPlanner): MoeWeights<MatrixPlan, ExpertsPlan> {
+  const { experts, shared } = moe;
+  const module = moe.modules.find(name => planner.has(`${name}.gate.weight`)) ?? moe.modules[0]!;
+  const router: [string, number][] = [[`${module}.gate`, experts], ...(shared?.gated ? [[`${shared.module}_gate`, 1] as [string, number]] : [])];
+  return {
+    kind: 'moe',
+    router: { ...planner.matrix('router', router, hidden), exact: true },
+    gateUp: { form: 'experts', label: `${planner.label} experts gate|up`, experts: planGateUp(module, moe, hidden, planner) },
+    down: { form: 'experts', label: `${planner.label} experts down`, experts: planDown(module, moe, hidden, planner) },
+    shared: shared && {
+      gateUp: planner.matrix('shared gate|up', [[`${shared.module}.gate_proj`, shared.inner], [`${shared.module}.up_proj`, shared.inner]], hidden),
+      down: planner.matrix('shared down', [[`${shared.module}.down_proj`, hidden]], shared.inner),
+    },
+  };
+}
+
+function planGateUp(module: string, { experts, inner, names }: MoeConfig, hidden: number, planner: LayerPlanner): ExpertsPlan['experts'] {
+  const fused = `${module}.experts.gate_up_proj`;
+  if (planner.has(fused)) return slices(planner.tensor(fused, [experts, 2 * inner, hidden])).map(tensor => [tensor]);
+  return Array.from({ length: experts }, (_, e) => [names.gate, names.up].map(name => planner.tensor(`${module}.experts.${e}.${name}.weight`, [inner, hidden])));
+}
+
+function planDown(module: string, { experts, inner, names }: MoeConfig, hidden: number, planner: LayerPlanner): ExpertsPlan['experts'] {
+  const fused = `${module}.experts.down_proj`;
+  if (planner.has(fused)) return slices(planner.tensor(fused, [experts, hidden, inner])).map(tensor => [tensor]);
+  return Array.from({ length: experts }, (_, e) => [planner.tensor(`${module}.experts.${e}.${names.down}.weight`, [hidden, inner])]);
+}
+
+/** Of the MLP that every row goes to. */
+export function sharedSites({ hidden }: ModelConfig, { shared, layers }: MoeConfig): SiteShape[] {
+  if (!shared) return [];
+  const { module, inner } = shared;
+  return [
+    { name: 'sharedGate', module: `${module}.gate_proj`, dIn: hidden, dOut: inner, layers }, { name: 'sharedUp', module: `${module}.up_proj`, dIn: hidden, dOut: inner, layers },
+    { name: 'sharedDown', module: `${module}.down_proj`, dIn: inner, dOut: hidden, layers },
+  ];
+}
+
+const SHARED_GATE_UP: readonly Site['name'][] = ['sharedGate', 'sharedUp'], SHARED_DOWN: readonly Site['name'][] = ['sharedDown'];
+
+export class Moe implements Block<MoeWeights> {
+  readonly #moe: MoeConfig;
+  readonly #logits: Rows;
+  readonly #keys: DeviceBuffer;
+  readonly #weights: DeviceBuffer;
+  /** Pairs (row, choice) by expert, and back. */
+  readonly #order: DeviceBuffer;
+  readonly #inverse: DeviceBuffer;
+  readonly #spans: DeviceBuffer;
+  readonly #wide: Rows;
+  readonly #inner: Rows;
+  readonly #out: Rows;
+
+  constructor(readonly recorder: Recorder) {
+    const { model: { config, activations }, capacity } = recorder;
+    this.#moe = config.moe!;
+    const { experts, topK, inner, shared } = this.#moe, pairs = capacity.tokens * topK;
+    const words = (count: number, label: string): DeviceBuffer => recorder.alloc(count * 4, label);
+    this.#logits = recorder.rows(capacity.tokens, experts + (shared?.gated ? 1 : 0), 'router logits');
+    this.#keys = words(pairs, 'experts of rows');
+    this.#weights = words(pairs, 'weights of experts');
+    this.#order = words(pairs, 'pairs by expert');
+    this.#inverse = words(pairs, 'places of pairs');
+    this.#spans = words(this.#maxSpans(pairs) * SPAN_WORDS, 'spans of experts');
+    this.#wide = recorder.rows(pairs, 2 * inner, 'experts, gate|up');
+    this.#inner = recorder.rows(pairs, inner, 'experts, activation', activations);
+    this.#out = recorder.rows(pairs, config.hidden, 'experts, output');
+  }
+
+  static widths({ shared }: MoeWeights): BlockWidths { return { wide: shared?.gateUp.rows ?? 0, inner: shared?.down.cols ?? 0 }; }
+
+  get #nKeys(): number { return this.#moe.experts + (this.recorder.context.experts?.tables.slots ?? 0); }
+  #maxSpans(pairs: number): number { return Math.min(pairs, this.#nKeys); }
+
+  record(weights: MoeWeights, layer: number): void {
+    const { recorder } = this, { normed, wide, inner, output } = recorder, { hidden } = recorder.model.config;
+    const pairs = recorder.capacity.tokens * this.#moe.topK;
+    recorder.linear(weights.router, null, normed, this.#logits);
+    this.#route(layer, pairs);
+    this.#linear(weights.gateUp, normed, this.#wide, pairs, true);
+    recorder.gatedAct(this.#wide, this.#inner, this.#moe.inner, { count: Header.pairs, countFrom: 0, rows: pairs });
+    this.#linear(weights.down, this.#inner, this.#out, pairs, false);
+    if (weights.shared) {
+      recorder.linear(weights.shared.gateUp, null, normed, wide);
+      recorder.lora(SHARED_GATE_UP, layer, normed, wide);
+      recorder.gatedAct(wide, inner, weights.shared.down.cols);
+      recorder.linear(weights.shared.down, null, inner, output);
+      recorder.lora(SHARED_DOWN, layer, inner, output);
+    }
+    recorder.forward.add(combineExperts, {
+      y: ref(this.#out), inverse: at(this.#inverse), weights: at(this.#weights), out: ref(output),
+      gate: this.#moe.shared?.gated ? at(this.#logits.buffer, this.#moe.experts * F32_BYTES) : null,
+      count: Header.tokens, rows: recorder.capacity.tokens, topK: this.#moe.topK, pairs, dim: hidden,
+      ldy: this.#out.ld, ldg: this.#logits.ld, ldo: output.ld, accumulate: weights.shared ? 1 : 0,
+    });
+  }
+
+  #route(layer: number, pairs: number): void {
+    const { forward, capacity: { tokens }, context: { experts: adapters } } = this.recorder;
+    const { layers, experts, topK, nGroups, topGroups, normalize, scale } = this.#moe;
+    forward.add(routeExperts, {
+      logits: ref(this.#logits), keys: at(this.#keys), weights: at(this.#weights),
+      rowAdapters: adapters && this.recorder.frame('rowAdapters'), map: adapters && at(adapters.buffer, 4 * (adapters.tables.at.map + mapAt(adapters.tables, layers.indexOf(layer)))),
+      count: Header.tokens, rows: tokens, experts, topK, ldl: this.#logits.ld, nGroups, topGroups, normalize: normalize ? 1 : 0, scale,
+      adapterSlots: adapters?.tables.adapterSlots ?? 0, expertSlots: adapters?.tables.slots ?? 0,
+    });
+    forward.add(groupExperts, {
+      keys: at(this.#keys), order: at(this.#order), inverse: at(this.#inverse), spans: at(this.#spans),
+      count: Header.pairs, pairs, nKeys: this.#nKeys, maxSpans: this.#maxSpans(pairs),
+    });
+  }
+
+  /** gathers: x has a row for each token, else one for each pair, in their order. */
+  #linear(w: PackedExperts, x: Rows, y: Rows, pairs: number, gathers: boolean): void {
+    const { forward, capacity: { tokens }, model: { config: { hidden } }, context: { experts: adapters, arena, pages, pageBytes } } = this.recorder;
+    const { experts, topK, inner } = this.#moe;
+    forward.add(expertLinear, {
+      x: ref(x), base: at(w.buffer), spans: at(this.#spans), order: gathers ? at(this.#order) : null, y: ref(y),
+      types: adapters && at(adapters.buffer, 4 * adapters.tables.at.types), pages: adapters && at(adapters.buffer, 4 * adapters.tables.at.pages), arena: adapters && at(arena),
+      count: Header.pairs, pairs, xRows: gathers ? tokens : pairs, topK, experts, n: w.n, k: w.k, outs: experts * Math.ceil(w.n / W_OUTS) * W_OUTS,
+      ldx: x.ld, ldy: y.ld, dtype: w.dtype, xType: DType[x.type], maxSpans: this.#maxSpans(pairs),
+      expertSlots: adapters?.tables.slots ?? 0, slotPages: adapters?.tables.slotPages ?? 0, firstUnit: gathers ? 0 : expertUnits({ hidden, inner }).gateUp,
+      nPages: pages, pageBytes,
+    });
+  }
+}
