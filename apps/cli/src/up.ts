@@ -69,7 +69,7 @@ export async function up(options: UpOptions, env: NodeJS.ProcessEnv): Promise<nu
 const GPU_FILES = ['WEFT_CUDA_DRIVER', 'WEFT_CUDA_MODULE', 'WEFT_CUBLASLT'] as const;
 
 /** Services and files of the user's own that are to be used. */
-interface GivenServices { databaseUrl: string | undefined; redisUrl: string | undefined; gpuFiles: Record<string, string | undefined> }
+interface GivenServices { databaseUrl: string | undefined; redisUrl: string | undefined; s3: Record<string, string>; gpuFiles: Record<string, string | undefined> }
 
 /** Throws option_invalid. */
 function readServices(variables: NodeJS.ProcessEnv, { dataDir }: UpOptions): GivenServices {
@@ -78,11 +78,13 @@ function readServices(variables: NodeJS.ProcessEnv, { dataDir }: UpOptions): Giv
   if (databaseUrl !== undefined && dataDir === undefined) {
     throw new WeftError('option_invalid', 'the database of WEFT_DATABASE_URL would outlive a temporary data directory, whose files belong to it: give --data-dir too', { field: 'data-dir' });
   }
-  return { databaseUrl, redisUrl: env.optional('WEFT_REDIS_URL'), gpuFiles: Object.fromEntries(GPU_FILES.map(name => [name, env.optional(name)])) };
+  // The registry knows what they are.
+  const s3 = Object.fromEntries(Object.entries(variables).filter((entry): entry is [string, string] => entry[0].startsWith('WEFT_S3_') && entry[1] !== undefined));
+  return { databaseUrl, redisUrl: env.optional('WEFT_REDIS_URL'), s3, gpuFiles: Object.fromEntries(GPU_FILES.map(name => [name, env.optional(name)])) };
 }
 
 /** Everything starts at once: the model is loaded while the database is made. */
-async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, model: ModelFolder, { databaseUrl, redisUrl, gpuFiles }: GivenServices): Promise<Credentials> {
+async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, model: ModelFolder, { databaseUrl, redisUrl, s3, gpuFiles }: GivenServices): Promise<Credentials> {
   const keys = dir.keys(options);
   const secrets = dir.secrets();
   const link = { WEFT_LINK_TOKEN: randomBytes(32).toString('base64url'), WEFT_DRAIN_TIMEOUT: options.drainTimeout };
@@ -102,7 +104,7 @@ async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, m
     await supervisor.start({
       name: 'registry', level: LEVEL.registry,
       start: say => forkService(programOf('registry'), {
-        ...link, ...database, WEFT_REGISTRY_LISTEN: registryAddress, WEFT_ARTIFACTS_DIR: join(dir.path, 'artifacts'),
+        ...link, ...database, ...s3, WEFT_REGISTRY_LISTEN: registryAddress, WEFT_ARTIFACTS_DIR: join(dir.path, 'artifacts'),
         WEFT_KEY_PEPPER: secrets.pepper, WEFT_API_KEY: keys.tenantKey, WEFT_ADMIN_KEY: keys.adminKey,
       }, say),
     });
@@ -111,7 +113,7 @@ async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, m
     name: 'executor', level: LEVEL.executor,
     start: say => forkService(programOf('executor'), {
       ...serves, WEFT_EXECUTOR_LISTEN: executorAddress, WEFT_REGISTRY_ADDRESS: registryAddress, WEFT_DATA_DIR: dir.path, WEFT_THREADS: options.threads, WEFT_ISA: options.isa,
-      ...gpuFiles, WEFT_DEVICE: options.device, WEFT_DETERMINISTIC: options.deterministic ? 'on' : undefined,      WEFT_POOL_BYTES: options.poolBytes, WEFT_MAX_MODEL_LEN: options.maxModelLen, WEFT_WEIGHTS: options.weights, WEFT_KV: options.kv,
+      ...gpuFiles, WEFT_DEVICE: options.device, WEFT_DETERMINISTIC: options.deterministic ? 'on' : undefined, WEFT_POOL_BYTES: options.poolBytes, WEFT_MAX_MODEL_LEN: options.maxModelLen, WEFT_WEIGHTS: options.weights, WEFT_KV: options.kv,
       WEFT_ACTIVATIONS: options.activations, WEFT_PACKED_CACHE: options.packedCache, WEFT_TUNING: options.tuning, WEFT_TRACE: options.trace,
     }, say, at => { executorAddress = at; }),
   });

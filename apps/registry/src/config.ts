@@ -1,4 +1,6 @@
+import { tmpdir } from 'node:os';
 import { Env, WeftError } from '@weft/contracts';
+import { readS3Config, type S3Config } from './artifacts/s3-config.js';
 
 export interface RegistryConfig {
   /** Where gateways and executors reach it; port 0 takes a free one. */
@@ -10,8 +12,10 @@ export interface RegistryConfig {
   databaseUrl: string;
   /** Where jobs wait; without one, in the same database. */
   redisUrl: string | undefined;
-  /** Blobs and uploads under way are kept below it. */
+  /** Blobs and uploads under way are kept below it; with a bucket, only files that are being checked. */
   artifactsDir: string;
+  /** Where blobs are instead. */
+  s3: S3Config | undefined;
   /** Keys are stored as HMACs under it: whoever reads the database alone learns no key. */
   keyPepper: string;
   /** Keys of tenant `default` that the environment sets. */
@@ -29,12 +33,14 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<RegistryConfi
   const apiKey = env.optional('WEFT_API_KEY');
   const adminKey = env.optional('WEFT_ADMIN_KEY');
   if (apiKey !== undefined && apiKey === adminKey) throw new WeftError('option_invalid', 'WEFT_ADMIN_KEY equals WEFT_API_KEY; choose another one', { field: 'WEFT_ADMIN_KEY' });
+  const s3 = readS3Config(env);
   return Object.freeze({
     listenHost, listenPort,
     linkToken: env.string('WEFT_LINK_TOKEN'),
     databaseUrl: databaseUrl(env, 'WEFT_DATABASE_URL'),
     redisUrl: env.optional('WEFT_REDIS_URL'),
-    artifactsDir: env.string('WEFT_ARTIFACTS_DIR'),
+    artifactsDir: s3 === undefined ? env.string('WEFT_ARTIFACTS_DIR') : env.optional('WEFT_ARTIFACTS_DIR') ?? tmpdir(),
+    s3,
     keyPepper: env.string('WEFT_KEY_PEPPER'),
     apiKey, adminKey,
     drainTimeoutMs: (env.integer('WEFT_DRAIN_TIMEOUT', { min: 0, max: 86_400 }) ?? DEFAULT_DRAIN_S) * 1000,

@@ -37,10 +37,17 @@ export class RegistryModule {
       imports: [TypeOrmModule.forRoot({ ...dataSourceOptions(config.databaseUrl, POOL_OPTIONS), retryAttempts: 1 }), queueModule(config)],
       providers: [
         { provide: REGISTRY_CONFIG, useValue: config },
-        { provide: ArtifactStore, useFactory: () => FolderStore.open(config.artifactsDir) },
+        { provide: ArtifactStore, useFactory: () => openStore(config) },
         Database, AuditLog, Outbox, Members, Adapters, Tenants, Keys, Bootstrap, Aliases, Shares, Ledger, Sweeper, Watch, RegistryServer,
         ArtifactCollector, ExecutorPool, ExecutorsService, IngestionRepository, IngestionWorker, IngestionService, UploadService,
       ],
     };
   }
+}
+
+/** The client of S3 is large: it is loaded where it is used. */
+async function openStore({ s3, artifactsDir }: RegistryConfig): Promise<ArtifactStore> {
+  if (s3 === undefined) return FolderStore.open(artifactsDir);
+  const { S3Store } = await import('./artifacts/s3-store.js');
+  return S3Store.open(s3, artifactsDir);
 }

@@ -1,13 +1,13 @@
-/** Where uploaded bytes live, under their sha256: in a folder here, and as easily in an object store. */
+/** Where uploaded bytes live, under their sha256: in a folder (folder-store.ts) or a bucket (s3-store.ts). */
 
 /** Bytes that are known by their sha256, 64 letters of hex. */
 export interface Blob { sha256: string; size: number }
 
 /** A blob being written. Nobody sees it before its commit. */
 export interface StagedBlob {
-  /** Resolves when the next chunk may come; the chunk must not change afterwards. Throws insufficient_storage or io_error. */
+  /** Resolves when the next chunk may come; the chunk must not change afterwards. Throws insufficient_storage, io_error, or registry_lost for a bucket that is away. */
   write(chunk: Uint8Array): Promise<void>;
-  /** Ends the writing: all of it is on disk. Throws as `write`. */
+  /** Ends the writing: all of it is stored. Throws as `write`. */
   finish(): Promise<Blob>;
   /** Makes a finished blob visible under its sha256. The caller holds the collector's shared lock. */
   commit(): Promise<void>;
@@ -20,7 +20,7 @@ export interface LaidOut { path: string; remove(): Promise<void> }
 
 export abstract class ArtifactStore {
   abstract stage(): Promise<StagedBlob>;
-  /** Chunks of at most 256 KiB. Throws not_found, or io_error for one that has another size than it was stored with. */
+  /** Chunks of at most 256 KiB. Throws not_found, io_error for one that has another size than it was stored with, registry_lost. */
   abstract read(blob: Blob): AsyncIterable<Buffer>;
   /** Throws not_found. */
   abstract layOut(files: readonly (Blob & { name: string })[]): Promise<LaidOut>;
