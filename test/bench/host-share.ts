@@ -1,5 +1,5 @@
 /** `npm run bench -- host`: what the host does for a step, without a device: schedule, write the frame, commit. */
-import { Engine, FrameWriter, PagePool, ResultReader, systemClock, type Batch, type EngineRequest, type Step, type StepRunner } from '@weft/engine';
+import { Engine, FrameWriter, KvLayout, ONE_GROUP, PagePool, ResultReader, systemClock, type Batch, type EngineRequest, type Step, type StepRunner } from '@weft/engine';
 import { RESULT_WORDS, frameLayout } from '@weft/kernels';
 import { median } from './workloads.js';
 
@@ -28,7 +28,7 @@ export async function hostShare(): Promise<{ medianMs: number; p99Ms: number }> 
   const done = new Promise<void>(resolve => { ended = resolve; });
   let left = ROWS;
   const engine = new Engine({
-    runner: new NoDevice(), loader: { load: () => Promise.resolve() }, pool: new PagePool(PAGES, 4096), adapterSlots: 64, clock: systemClock, depth: 2,
+    runner: new NoDevice(), loader: { load: () => Promise.resolve() }, pool: new PagePool(PAGES, 4096), kv: new KvLayout(ONE_GROUP, 512), adapterSlots: 64, clock: systemClock, depth: 2,
     limits: {
       stepTokens: 512, chunkTokens: 128, maxSequences: 128, lookaheadTokens: 256, examined: 64, pageTable: PAGES, vocab: 32000, maxModelLen: MAX_LEN,
       maxWaiting: 4096, maxAdaptersPerRequest: 4, maxChoices: 8, maxBiases: 16,

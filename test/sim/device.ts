@@ -7,12 +7,16 @@
  */
 import { WeftError } from '@weft/contracts';
 import { RESULT_WORDS, Result, SAMPLE_WORDS, Sample, SEGMENT_WORDS, Segment, Header, Group, GROUP_WORDS, frameLayout, type FrameCapacity, type FrameLayout } from '@weft/kernels';
-import { FrameWriter, ResultReader, blocksFor, type AdapterEntry, type AdapterLoader, type AdapterSlot, type AdapterUse, type Batch, type PageId, type Step, type StepRunner } from '@weft/engine';
+import { FrameWriter, KvLayout, ResultReader, type AdapterEntry, type AdapterLoader, type AdapterSlot, type AdapterUse, type Batch, type PageId, type Step, type StepRunner } from '@weft/engine';
 import { mix, type Random, type VirtualClock } from './clock.js';
 
 export const VOCAB = 4096;
 /** Limits of a request that the frame is made for. */
 export const MAX_ADAPTERS = 2, MAX_BIASES = 16;
+
+/** Blocks of 16 positions in a page at most. */
+export const MAX_BLOCKS = 3;
+const PAGE_CELLS = MAX_BLOCKS * 16;
 
 export interface Faults { slowLoads: boolean; failingLoads: number; failingSteps: number; badRows: number }
 
@@ -33,21 +37,22 @@ export class FactDevice implements StepRunner, AdapterLoader {
 
   constructor(
     readonly clock: VirtualClock, readonly random: Random, readonly faults: Faults,
+    readonly kv: KvLayout,
     shape: { pages: number; slots: number; adapterSlots: number; maxLen: number; stepTokens: number; segments: number },
   ) {
     this.#capacity = {
       tokens: shape.stepTokens, segments: shape.segments, logits: shape.stepTokens, groups: shape.segments * MAX_ADAPTERS,
-      groupRows: shape.stepTokens * MAX_ADAPTERS, pageTable: shape.pages, pagePairs: 1, biasPairs: shape.segments * 2 * MAX_BIASES,
+      groupRows: shape.stepTokens * MAX_ADAPTERS, pageTable: shape.pages * MAX_BLOCKS, pagePairs: 1, biasPairs: shape.segments * 2 * MAX_BIASES,
     };
     this.layout = frameLayout(this.#capacity);
-    this.#cells = new Float64Array(shape.pages * 16).fill(-1);
+    this.#cells = new Float64Array(shape.pages * PAGE_CELLS).fill(-1);
     this.#adapterPages = new Array<string | null>(shape.pages).fill(null);
     this.#adapterSlots = new Array<AdapterEntry | null>(shape.adapterSlots).fill(null);
     this.#history = Array.from({ length: shape.slots }, () => new Int32Array(shape.maxLen));
     this.#length = new Int32Array(shape.slots);
     this.#frames = [0, 1].map(() => {
       const memory = new ArrayBuffer(this.layout.words * 4);
-      return { memory, writer: new FrameWriter(this.layout, memory), results: new ArrayBuffer(shape.stepTokens * RESULT_WORDS * 4), hidden: new Float32Array(shape.stepTokens), busy: false };
+      return { memory, writer: new FrameWriter(this.layout, memory, kv.groups), results: new ArrayBuffer(shape.stepTokens * RESULT_WORDS * 4), hidden: new Float32Array(shape.stepTokens), busy: false };
     });
   }
 
@@ -90,7 +95,7 @@ export class FactDevice implements StepRunner, AdapterLoader {
     const counts: Record<keyof FrameCapacity, number> = {
       tokens: rows, segments: entries.length, logits: logits.length, groups: groups.length, pagePairs: copies.length,
       groupRows: groups.reduce((sum, g) => sum + g.rows.length, 0),
-      pageTable: entries.reduce((sum, e) => sum + blocksFor(e.start + e.count), 0),
+      pageTable: entries.reduce((sum, e) => sum + this.kv.tableEntries(e.sequence.kv, e.start + e.count), 0),
       biasPairs: logits.reduce((sum, { purpose, sequence: { request } }) =>
         sum + (purpose === 'sample' ? request.sampling.logitBias.length + (request.minTokens > 0 ? request.stopIds.length : 0) : 0), 0),
     };
@@ -112,9 +117,13 @@ export class FactDevice implements StepRunner, AdapterLoader {
       if (token < 0) { position = this.#length[slot]! - 1; token = history[position]!; }
       else { history[position] = token; this.#length[slot] = position + 1; }
       const segment = at.segments + i32[at.rowSegments + row]! * SEGMENT_WORDS;
-      const page = (block: number): number => {
-        if (block >= i32[segment + Segment.pageCount]!) throw new Error(`row at position ${position} has no page for block ${block}`);
-        return i32[at.pages + i32[segment + Segment.pageOffset]! + block]!;
+      /** Where position p lies for KV group g. */
+      const cellOf = (g: number, p: number): number => {
+        const words = segment + 3 * g, { blocks } = this.kv.groups[g]!;
+        const block = (p >> 4) - i32[words + Segment.firstBlock]!;
+        if (block < 0 || block >= i32[words + Segment.pageCount]!) throw new Error(`row at position ${position} has no page for position ${p} in group ${g}`);
+        const entry = i32[at.pages + i32[words + Segment.pageOffset]! + block]!;
+        return Math.floor(entry / blocks) * PAGE_CELLS + (entry % blocks) * 16 + (p & 15);
       };
       // Attention: my past must lie in my pages, cell by cell. Behind a row of this very step its word is enough.
       const behind = row > i32[segment + Segment.rowStart]!;
@@ -122,11 +131,12 @@ export class FactDevice implements StepRunner, AdapterLoader {
       let past = behind ? pasts[row - 1]! : 0;
       for (let p = behind ? position : 0; p < position; p++) {
         past = FactDevice.extend(past, history[p]!);
-        const cell = this.#cells[page(p >> 4) * 16 + (p & 15)]!;
-        if (cell !== past) throw new Error(`page ${page(p >> 4)}: position ${p} of slot ${slot} was overwritten`);
+        for (const [g, { window }] of this.kv.groups.entries()) {
+          if ((window === 0 || p > position - window) && this.#cells[cellOf(g, p)] !== past) throw new Error(`position ${p} of slot ${slot} was overwritten in group ${g}`);
+        }
       }
       past = FactDevice.extend(past, token);
-      this.#cells[page(position >> 4) * 16 + (position & 15)] = past;
+      for (let g = 0; g < this.kv.groups.length; g++) this.#cells[cellOf(g, position)] = past;
       pasts[row] = past;
     }
     const adapters = this.#adaptersOf(i32);
@@ -157,7 +167,7 @@ export class FactDevice implements StepRunner, AdapterLoader {
       const slot = i32[group + Group.adapterSlot]!, entry = this.#adapterSlots[slot];
       if (!entry) throw new Error(`adapter slot ${slot} is empty`);
       for (let page = 0; page < this.#adapterPages.length; page++) {
-        if (this.#adapterPages[page] !== null && this.#cells[page * 16] !== -2) this.#adapterPages[page] = null;
+        if (this.#adapterPages[page] !== null && this.#cells[page * PAGE_CELLS] !== -2) this.#adapterPages[page] = null;
       }
       if (this.#adapterPages.filter(d => d === entry.digest).length !== entry.pageCount) throw new Error(`pages of adapter ${entry.digest} were overwritten`);
       const start = i32[group + Group.rowStart]!, weight = new Float32Array(i32.buffer)[group + Group.weight]!;
@@ -168,13 +178,13 @@ export class FactDevice implements StepRunner, AdapterLoader {
 
   async load(entry: AdapterEntry, pages: readonly PageId[], slot: AdapterSlot): Promise<void> {
     // From the first moment on the pages hold neither what they held nor what they will hold.
-    for (const page of pages) this.#cells.fill(-3, page * 16, page * 16 + 16);
+    for (const page of pages) this.#cells.fill(-3, page * PAGE_CELLS, (page + 1) * PAGE_CELLS);
     await this.clock.sleep(this.faults.slowLoads ? this.random.int(1, 400) : 2);
     if (this.random.chance(this.faults.failingLoads)) throw new WeftError('image_corrupt', 'the image is corrupt (injected)');
     for (let page = 0; page < this.#adapterPages.length; page++) if (this.#adapterPages[page] === entry.digest) this.#adapterPages[page] = null;
     for (const page of pages) {
       this.#adapterPages[page] = entry.digest;
-      this.#cells.fill(-2, page * 16, page * 16 + 16);
+      this.#cells.fill(-2, page * PAGE_CELLS, (page + 1) * PAGE_CELLS);
     }
     this.#adapterSlots[slot] = entry;
   }

@@ -1,8 +1,8 @@
 /** One seeded world: a pool, adapters, requests that come, burst, are cancelled, run late; and what must hold of it. */
-import { Engine, PagePool, before, blocksFor, type AdapterEntry, type EngineRequest, type Plan, type Terminal, type TokenEvent } from '@weft/engine';
+import { Engine, KvLayout, PagePool, before, type AdapterEntry, type EngineRequest, type Plan, type Terminal, type TokenEvent } from '@weft/engine';
 import { WeftError } from '@weft/contracts';
 import { Random, VirtualClock } from './clock.js';
-import { FactDevice, MAX_ADAPTERS, MAX_BIASES, VOCAB, type Faults } from './device.js';
+import { FactDevice, MAX_ADAPTERS, MAX_BIASES, MAX_BLOCKS, VOCAB, type Faults } from './device.js';
 
 export interface WorldReport {
   seed: number; requests: number; done: number; cancelled: number; failed: number; refused: number;
@@ -29,23 +29,28 @@ export async function runWorld(seed: number): Promise<WorldReport> {
   const maxLen = random.pick([64, 256, 512]);
   // The largest request there can be, with as many adapters as it may have, and a little more or a lot.
   const largest = [...adapterPages].sort((a, b) => b - a).slice(0, MAX_ADAPTERS).reduce((sum, n) => sum + n, 0);
-  const pages = blocksFor(maxLen) + largest + random.pick([0, 1, 4, 30, 120]);
+  const spare = random.pick([0, 1, 4, 30, 120]);
   const maxSequences = random.pick([1, 4, 16, 16, 48]);
   const stepTokens = Math.max(random.pick([16, 64, 256]), maxSequences + 4);
+  const kv = new KvLayout(random.pick([
+    [{ window: 0, blocks: 1 }], [{ window: random.int(1, 80), blocks: random.int(1, MAX_BLOCKS) }],
+    [{ window: 0, blocks: random.int(1, MAX_BLOCKS) }, { window: random.int(1, 80), blocks: random.int(1, MAX_BLOCKS) }],
+  ]), stepTokens);
+  const pages = kv.peak(maxLen) + largest + spare;
   const adapterSlots = random.int(2, 12);
   const depth = random.pick([1, 2] as const);
   const nature: Nature = { adapters: adapterPages.length, maxLen, longest: random.pick([20, 80, maxLen]), impatient: random.chance(0.3) };
   const gapMs = random.pick([0, 4, 30]);
 
-  const device = new FactDevice(clock, random, faults, { pages, slots: maxSequences * 2, adapterSlots, maxLen, stepTokens, segments: maxSequences });
+  const device = new FactDevice(clock, random, faults, kv, { pages, slots: maxSequences * 2, adapterSlots, maxLen, stepTokens, segments: maxSequences });
   const pool = new PagePool(pages, 4096);
   const expected = new Map<string, Expected>();
   const cancelNow = (id: string): void => { engine.cancel(id); engine.checkInvariants(); };
   const engine = new Engine({
-    runner: device, loader: device, pool, adapterSlots, clock, depth,
+    runner: device, loader: device, pool, kv, adapterSlots, clock, depth,
     limits: {
       stepTokens, chunkTokens: Math.max(4, stepTokens >> 2), maxSequences, lookaheadTokens: random.pick([1, 1, 16, 1024]), examined: 32,
-      pageTable: pages, vocab: VOCAB, maxModelLen: maxLen, maxWaiting: 10_000, maxAdaptersPerRequest: MAX_ADAPTERS, maxChoices: 4, maxBiases: MAX_BIASES,
+      pageTable: pages * MAX_BLOCKS, vocab: VOCAB, maxModelLen: maxLen, maxWaiting: 10_000, maxAdaptersPerRequest: MAX_ADAPTERS, maxChoices: 4, maxBiases: MAX_BIASES,
     },
     listener: {
       onStep: (_step, events) => { for (const event of events) note(expected, event); },

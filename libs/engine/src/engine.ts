@@ -15,11 +15,12 @@ import { answerOf, samples } from './answer.js';
 import { makeBatch, type Batch, type BatchEntry } from './batch.js';
 import type { Clock } from './clock.js';
 import { checkInvariants } from './invariants.js';
+import type { KvLayout } from './kv-groups.js';
 import { Owner, type PagePool } from './page-pool.js';
 import type { EngineListener, EngineRequest, Terminal, TokenEvent } from './request.js';
 import type { Step, StepResults, StepRunner } from './runner.js';
 import { compare, schedule, type Plan, type SchedulerLimits } from './scheduler.js';
-import { RequestState, Sequence, blocksFor, type SlotId } from './sequence.js';
+import { RequestState, Sequence, type SlotId } from './sequence.js';
 import { SlotPool } from './slot-pool.js';
 import { admissible, type RequestLimits } from './validate.js';
 import { COST_INPUT, COST_OUTPUT, WaitingQueue } from './waiting-queue.js';
@@ -28,6 +29,7 @@ export interface EngineParts {
   runner: StepRunner;
   loader: AdapterLoader;
   pool: PagePool;
+  kv: KvLayout;
   adapterSlots: number;
   clock: Clock;
   listener: EngineListener;
@@ -83,7 +85,7 @@ export class Engine {
       if (!entry) throw new WeftError('adapter_not_ready', `adapter ${digest} is not on this executor`, { retryAfterMs: 1000 });
       return entry;
     });
-    const maxTokens = admissible(request, entries, this.pool.total, this.#waiting.size, this.#parts.limits);
+    const maxTokens = admissible(request, entries, this.pool.total, this.#parts.kv, this.#waiting.size, this.#parts.limits);
     const now = this.#parts.clock.now();
     const state = new RequestState(request, entries, maxTokens, now, this.#arrivals++);
     if (entries.every(e => e.state === 'resident')) state.adaptersReadyMs = now;
@@ -165,7 +167,7 @@ export class Engine {
     this.adapters.letGo();
     this.#reclaim();
     return schedule({
-      nowMs: this.#parts.clock.now(), completedStep: this.#completedStep, limits: this.#parts.limits,
+      nowMs: this.#parts.clock.now(), completedStep: this.#completedStep, limits: this.#parts.limits, kv: this.#parts.kv,
       running: this.#running, waiting: this.#waiting, deadlines: this.#deadlines,
       freePages: this.pool.free, retiredPages: this.pool.retired, totalPages: this.pool.total,
       freeSlots: this.#slots.free, freeAdapterSlots: this.adapters.slots.free,
@@ -193,8 +195,7 @@ export class Engine {
 
     const batch = makeBatch(++this.#step, rows);
     for (const { sequence, start, count } of rows) {
-      const missing = blocksFor(start + count) - sequence.pages.length;
-      if (missing > 0) this.pool.take(missing, Owner.sequence, sequence.id, sequence.pages);
+      this.#parts.kv.grow(sequence.kv, start + count, (missing, into) => this.pool.take(missing, Owner.sequence, sequence.id, into));
     }
     const step = this.#parts.runner.submit(batch);
     step.done.catch(() => undefined);          // handled where it is committed
@@ -207,6 +208,7 @@ export class Engine {
   #advance({ sequence, start, count, firstLogit, logitCount }: BatchEntry, batch: Batch): void {
     sequence.computed = start + count;
     sequence.lastStep = batch.step;
+    this.pool.retire(this.#parts.kv.leaveBehind(sequence.kv, sequence.computed), Owner.sequence, sequence.id, batch.step);
     for (const adapter of sequence.state.adapters) adapter.lastStep = batch.step;
     for (let i = firstLogit; i < firstLogit + logitCount; i++) {
       if (batch.logits[i]!.purpose === 'sample') sequence.pending++;
@@ -266,6 +268,7 @@ export class Engine {
     this.#chargeLoads(sequence.state);
     sequence.status = 'running';
     sequence.slot = this.#slots.take();
+    sequence.kv = this.#parts.kv.empty();
     for (const adapter of sequence.state.adapters) { adapter.wanted--; adapter.pins++; }
     let at = this.#running.length;
     while (at > 0 && compare(sequence, this.#running[at - 1]!) < 0) at--;
@@ -304,9 +307,9 @@ export class Engine {
   }
 
   #leaveDevice(sequence: Sequence): void {
-    this.pool.retire(sequence.pages, Owner.sequence, sequence.id, sequence.lastStep);
+    for (const { pages } of sequence.kv) this.pool.retire(pages, Owner.sequence, sequence.id, sequence.lastStep);
     this.#slots.retire(sequence.slot!, sequence.lastStep);
-    sequence.pages = [];
+    sequence.kv = [];
     sequence.slot = null;
     for (const adapter of sequence.state.adapters) adapter.pins--;
     this.#running.splice(this.#running.indexOf(sequence), 1);

@@ -1,15 +1,17 @@
 /** Writes a batch into a frame: the only place that knows both. */
 import {
-  BLOCK_TOKENS, GROUP_WORDS, Group, HEADER_WORDS, Header, SAMPLE_WORDS, SEGMENT_WORDS, Sample, Segment, type FrameLayout,
+  GROUP_WORDS, Group, HEADER_WORDS, Header, SAMPLE_WORDS, SEGMENT_WORDS, Sample, Segment, type FrameLayout,
 } from '@weft/kernels';
 import type { Batch, LogitRow } from './batch.js';
+import { blocksFor, ONE_GROUP, type KvGroup } from './kv-groups.js';
+import type { Sequence } from './sequence.js';
 
 export class FrameWriter {
   readonly #i32: Int32Array;
   readonly #f32: Float32Array;
 
   /** topK: experts that each row goes to. */
-  constructor(readonly layout: FrameLayout, memory: ArrayBuffer, readonly topK = 0) {
+  constructor(readonly layout: FrameLayout, memory: ArrayBuffer, readonly kvGroups: readonly KvGroup[] = ONE_GROUP, readonly topK = 0) {
     this.#i32 = new Int32Array(memory, 0, layout.words);
     this.#f32 = new Float32Array(memory, 0, layout.words);
   }
@@ -40,19 +42,28 @@ export class FrameWriter {
         i32[at.rowSegments + row] = s;
         i32[at.rowAdapters + row] = -1;
       }
-      const blocks = Math.ceil((start + count) / BLOCK_TOKENS);
       const segment = at.segments + s * SEGMENT_WORDS;
       i32[segment + Segment.slot] = sequence.slot!;
       i32[segment + Segment.rowStart] = row - count;
       i32[segment + Segment.rowCount] = count;
-      i32[segment + Segment.firstBlock] = 0;
-      i32[segment + Segment.pageOffset] = page;
-      i32[segment + Segment.pageCount] = blocks;
-      for (let b = 0; b < blocks; b++) i32[at.pages + page++] = sequence.pages[b]!;
+      page = this.#pages(sequence, segment, page, blocksFor(start + count));
     }
     i32[Header.tokens] = row;
     i32[Header.pairs] = row * this.topK;
     i32[Header.segments] = batch.entries.length;
+  }
+
+  /** The page table of each KV group, by blocks: block b of page p is p · blocks + b. Returns where the next begins. */
+  #pages(sequence: Sequence, segment: number, next: number, end: number): number {
+    const { at } = this.layout;
+    for (const [g, { blocks }] of this.kvGroups.entries()) {
+      const { firstPage, pages } = sequence.kv[g]!, first = firstPage * blocks, count = Math.max(end - first, 0), words = segment + 3 * g;
+      this.#i32[words + Segment.firstBlock] = first;
+      this.#i32[words + Segment.pageOffset] = next;
+      this.#i32[words + Segment.pageCount] = count;
+      for (let b = 0; b < count; b++) this.#i32[at.pages + next++] = pages[Math.floor(b / blocks)]! * blocks + b % blocks;
+    }
+    return next;
   }
 
   #groups(batch: Batch): void {

@@ -1,12 +1,13 @@
 /** Puts an engine together on a real device: model, pool, runner, loader. The executor and plain scripts start here. */
 import { readBaseText, type BaseGeometry, type BaseText } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, createCpuDevice, createCudaDevice, readTuning, type CudaDeviceOptions, type Device, type WeightType } from '@weft/kernels';
+import { createCpuDevice, createCudaDevice, readTuning, type CudaDeviceOptions, type Device, type WeightType } from '@weft/kernels';
 import { AdapterLibrary } from './adapter-library.js';
 import { slotWords } from './adapter-slots.js';
 import { openCheckpoint } from './checkpoint/index.js';
 import { systemClock } from './clock.js';
 import { Engine } from './engine.js';
+import { KvLayout } from './kv-groups.js';
 import { ImageLoader } from './loader.js';
 import { availableMemoryBytes, planPool } from './memory.js';
 import { loadModel, PackedCache } from './models/index.js';
@@ -14,7 +15,6 @@ import type { Activations, KvType, Model } from './models/types.js';
 import { PagePool } from './page-pool.js';
 import type { EngineListener } from './request.js';
 import { DeviceRunner } from './runner.js';
-import { blocksFor } from './sequence.js';
 import { StepTracer } from './trace.js';
 
 /** A GPU. */
@@ -119,9 +119,10 @@ async function assemble(
   const ownBytes = device.freeBytes();
   const pages = planPool(model.kv.pageBytes, options.poolBytes, ownBytes || availableMemoryBytes(), log, ownBytes > 0);
   // A sequence must fit into the pool with one page to spare for the block that is being written.
-  const maxModelLen = Math.min(options.maxModelLen ?? model.config.maxPositions, model.config.maxPositions, pages * BLOCK_TOKENS);
+  const kv = new KvLayout(model.kv.groups, stepTokens);
+  const maxModelLen = Math.min(options.maxModelLen ?? model.config.maxPositions, model.config.maxPositions, kv.positionsIn(pages));
   if (maxModelLen < (options.maxModelLen ?? 0)) {
-    throw new WeftError('option_invalid', `a context of ${options.maxModelLen} tokens needs ${blocksFor(options.maxModelLen!)} pages of ${model.kv.pageBytes} bytes; the pool has ${pages}`, { field: 'max-model-len', limit: maxModelLen });
+    throw new WeftError('option_invalid', `a context of ${options.maxModelLen} tokens needs ${kv.peak(options.maxModelLen!)} pages of ${model.kv.pageBytes} bytes; the pool has ${pages}`, { field: 'max-model-len', limit: maxModelLen });
   }
   if (maxModelLen < model.config.maxPositions) log(`context: ${maxModelLen} of the model's ${model.config.maxPositions} tokens`);
   const { rope } = model.config;
@@ -131,7 +132,7 @@ async function assemble(
 
   const words = slotWords(model.geometry, model.kv.pageBytes, MAX_RANK);
   const adapterSlots = Math.min(MAX_ADAPTER_SLOTS, Math.max(maxSequences * 2, 64));
-  const pageTable = Math.min(pages, maxSequences * blocksFor(maxModelLen)) + maxSequences;
+  const pageTable = Math.min(pages * Math.max(...kv.groups.map(({ blocks }) => blocks)), maxSequences * kv.tableEntries(kv.empty(), maxModelLen)) + maxSequences;
   const tracer = options.traceFile ? new StepTracer(options.traceFile, device) : null;
   const runner = new DeviceRunner(device, model, {
     capacity: {
@@ -143,7 +144,7 @@ async function assemble(
   const pool = new PagePool(pages, model.kv.pageBytes);
   const base = { ...model.geometry, names: [...new Set([...(options.modelNames ?? []), ...model.geometry.names])] };
   const engine: Engine = new Engine({
-    runner, loader: new ImageLoader(device, model, runner, digest => library.repack(digest)), pool, adapterSlots, clock: systemClock, listener: options.listener,
+    runner, loader: new ImageLoader(device, model, runner, digest => library.repack(digest)), pool, kv, adapterSlots, clock: systemClock, listener: options.listener,
     depth: options.depth ?? 2,
     limits: {
       stepTokens, chunkTokens: Math.min(CHUNK_TOKENS, stepTokens), maxSequences, lookaheadTokens: options.lookaheadTokens ?? DEFAULT_LOOKAHEAD_TOKENS, examined: 64, pageTable,

@@ -5,6 +5,7 @@ export * from './clock.js';
 export * from './engine.js';
 export * from './frame-writer.js';
 export * from './host.js';
+export * from './kv-groups.js';
 export * from './page-pool.js';
 export * from './request.js';
 export * from './runner.js';

@@ -16,7 +16,7 @@ export interface EngineState {
 export function checkInvariants({ pool, slots, adapters, running, waiting }: EngineState): void {
   const entries = [...adapters.entries()];
   pool.checkInvariants([
-    ...running.map(s => ({ kind: Owner.sequence, owner: s.id, pages: s.pages })),
+    ...running.flatMap(s => s.kv.map(({ pages }) => ({ kind: Owner.sequence, owner: s.id, pages }))),
     ...entries.map(e => ({ kind: Owner.adapter, owner: e.id, pages: e.pages })),
   ]);
   slots.checkInvariants(running.map(s => s.slot!));

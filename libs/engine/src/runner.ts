@@ -98,7 +98,7 @@ export class DeviceRunner implements StepRunner {
       const hidden = alloc(capacity.logits * dim * 4, `hidden ${i}`);
       const memory = device.host(results);
       return {
-        frame, results, hidden, writer: new FrameWriter(this.layout, device.host(frame), model.config.moe?.topK),
+        frame, results, hidden, writer: new FrameWriter(this.layout, device.host(frame), model.kv.groups, model.config.moe?.topK),
         reader: new ResultReader(new Int32Array(memory), new Float32Array(memory), new Float32Array(device.host(hidden)), dim),
       };
     });

@@ -7,9 +7,9 @@
  * Memory. Short of pages: idle adapters go first, then the running sequence behind whose return costs least per page.
  * Prompts. Decode rows run every step; prompts share a budget beside them, so neither starves the other.
  */
-import { BLOCK_TOKENS } from '@weft/kernels';
 import type { AdapterEntry } from './adapter-cache.js';
-import { blocksFor, type RequestState, type Sequence } from './sequence.js';
+import type { GroupPages, KvLayout } from './kv-groups.js';
+import type { RequestState, Sequence } from './sequence.js';
 
 export interface SchedulerLimits {
   /** Rows of a step. */
@@ -32,6 +32,7 @@ export interface Snapshot {
   /** The last step that has completed: what later ones name can't be reused yet. */
   completedStep: number;
   limits: SchedulerLimits;
+  kv: KvLayout;
   /** In order. */
   running: readonly Sequence[];
   /** Requests with a deadline, the next first. */
@@ -75,23 +76,23 @@ export function compare(a: Sequence, b: Sequence): number {
 
 /** Milliseconds don't matter here, only proportions: bringing a sequence back costs a forward pass over its positions. */
 export function restoreCost(sequence: Sequence): number {
-  return sequence.computed / Math.max(sequence.pages.length, 1);
+  return sequence.computed / Math.max(sequence.pageCount, 1);
 }
 
 /** The running sequence behind `needy` whose return costs least per page it gives. */
 export function cheapestToRestore(running: readonly Sequence[], needy: Sequence, taken: ReadonlySet<Sequence>): Sequence | undefined {
   let best: Sequence | undefined;
   for (const candidate of running) {
-    if (!before(needy, candidate) || taken.has(candidate) || candidate.pages.length === 0) continue;
+    if (!before(needy, candidate) || taken.has(candidate) || candidate.pageCount === 0) continue;
     if (!best || restoreCost(candidate) < restoreCost(best) || (restoreCost(candidate) === restoreCost(best) && before(best, candidate))) best = candidate;
   }
   return best;
 }
 
-/** Pages that a sequence will hold at the end of what it is expected to generate. */
-export function expectedPages(sequence: Sequence, lookaheadTokens: number): number {
+/** Pages that a sequence will hold at most, up to the end of what it is expected to generate. */
+export function expectedPages(sequence: Sequence, kv: KvLayout, lookaheadTokens: number): number {
   const ahead = sequence.preemptions > 0 ? sequence.tokensLeft : Math.min(sequence.tokensLeft, lookaheadTokens);
-  return blocksFor(Math.max(sequence.needed, sequence.length + Math.max(ahead, 0)));
+  return kv.peak(Math.max(sequence.needed, sequence.length + Math.max(ahead, 0)));
 }
 
 export function schedule(view: Snapshot): Plan {
@@ -150,6 +151,9 @@ export function schedule(view: Snapshot): Plan {
   return plan;
 }
 
+/** A waiting sequence holds nothing. */
+const heldBy = (sequence: Sequence, kv: KvLayout): readonly GroupPages[] => (sequence.kv.length > 0 ? sequence.kv : kv.empty());
+
 /** Counts pages while a plan is made: free ones, those that evictions would give, those promised to running sequences. */
 class PageBudget {
   #free: number;
@@ -167,18 +171,19 @@ class PageBudget {
 
   isPreempted(sequence: Sequence): boolean { return this.#preempted.has(sequence); }
 
+  #expected(sequence: Sequence): number { return expectedPages(sequence, this.view.kv, this.view.limits.lookaheadTokens); }
+  #missing(sequence: Sequence, positions: number): number { return this.view.kv.missing(heldBy(sequence, this.view.kv), positions); }
+
   /** Pages for up to `rows` more positions; answers for how many there are pages now. */
   grow(sequence: Sequence, rows: number): number {
-    const held = sequence.pages.length;
-    const wanted = blocksFor(sequence.computed + rows);
+    const { kv } = this.view, { computed } = sequence, held = heldBy(sequence, kv);
+    const wanted = kv.missing(held, computed + rows);
     for (const adapter of sequence.state.adapters) this.#kept.add(adapter);
-    while (wanted - held > this.#free && this.#makeRoom(sequence, wanted - held - this.#free)) { /* until it fits or nothing gives */ }
-    const granted = Math.min(wanted - held, this.#free);
-    const count = Math.min(rows, (held + granted) * BLOCK_TOKENS - sequence.computed);
-    const used = Math.max(blocksFor(sequence.computed + count) - held, 0);
-    if (count <= 0 || held + used > this.#tableLeft) return 0;
-    this.#free -= used;
-    this.#tableLeft -= held + used;
+    while (wanted > this.#free && this.#makeRoom(sequence, wanted - this.#free)) { /* until it fits or nothing gives */ }
+    const count = kv.rowsWithin(held, computed, rows, this.#free), entries = kv.tableEntries(held, computed + count);
+    if (count <= 0 || entries > this.#tableLeft) return 0;
+    this.#free -= kv.missing(held, computed + count);
+    this.#tableLeft -= entries;
     return count;
   }
 
@@ -191,14 +196,14 @@ class PageBudget {
     if (!victim) return false;
     this.#preempted.add(victim);
     this.plan.preempt.push({ sequence: victim, by: needy });
-    if (victim.lastStep <= this.view.completedStep) { this.#free += victim.pages.length; return true; }
+    if (victim.lastStep <= this.view.completedStep) { this.#free += victim.pageCount; return true; }
     return this.#pendingPages() < shortage;
   }
 
   /** Pages that this plan's preemptions give only once the step in flight has ended. */
   #pendingPages(): number {
     let pages = this.view.retiredPages;
-    for (const victim of this.#preempted) if (victim.lastStep > this.view.completedStep) pages += victim.pages.length;
+    for (const victim of this.#preempted) if (victim.lastStep > this.view.completedStep) pages += victim.pageCount;
     return pages;
   }
 
@@ -232,28 +237,28 @@ class PageBudget {
   /** What running sequences are expected to need still is not for newcomers. */
   reserveFor(running: readonly Sequence[]): void {
     for (const s of running) {
-      if (!this.#preempted.has(s)) this.#reserved += Math.max(expectedPages(s, this.view.limits.lookaheadTokens) - s.pages.length, 0);
+      if (!this.#preempted.has(s)) this.#reserved += Math.max(this.#expected(s) - s.pageCount, 0);
     }
     // Rows planned above have taken their pages out of #free already.
-    for (const r of this.plan.rows) this.#reserved -= Math.max(blocksFor(r.start + r.count) - r.sequence.pages.length, 0);
+    for (const r of this.plan.rows) this.#reserved -= this.#missing(r.sequence, r.start + r.count);
     this.#reserved = Math.max(this.#reserved, 0);
   }
 
   /** Nor is what a newcomer will need still behind the `rows` positions that it gets now. */
   promise(sequence: Sequence, rows: number): void {
-    this.#reserved += Math.max(expectedPages(sequence, this.view.limits.lookaheadTokens) - blocksFor(rows), 0);
+    this.#reserved += Math.max(this.#expected(sequence) - this.#missing(sequence, rows), 0);
   }
 
   /** May this sequence start? */
   admits(sequence: Sequence, head: boolean): boolean {
     for (const adapter of sequence.state.adapters) this.#kept.add(adapter);
-    return this.#clear(expectedPages(sequence, this.view.limits.lookaheadTokens), 0, head);
+    return this.#clear(this.#expected(sequence), 0, head);
   }
 
   /** Starts bringing in an adapter if its sequence could start beside what is promised. */
   load(adapter: AdapterEntry, sequence: Sequence, head: boolean): boolean {
     for (const other of sequence.state.adapters) this.#kept.add(other);
-    if (!this.#clear(adapter.pageCount + expectedPages(sequence, this.view.limits.lookaheadTokens), 1, head)) return false;
+    if (!this.#clear(adapter.pageCount + this.#expected(sequence), 1, head)) return false;
     this.plan.load.push({ adapter, sequence });
     this.#free -= adapter.pageCount;
     this.#adapterSlots--;

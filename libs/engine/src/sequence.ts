@@ -1,7 +1,6 @@
 /** One choice of one request: its tokens, its pages, and how far it has been computed. */
-import { BLOCK_TOKENS } from '@weft/kernels';
 import type { AdapterEntry } from './adapter-cache.js';
-import type { PageId } from './page-pool.js';
+import type { GroupPages } from './kv-groups.js';
 import type { EngineRequest } from './request.js';
 
 export type SlotId = number & { readonly __brand: 'SlotId' };
@@ -45,7 +44,8 @@ export class Sequence {
   pending = 0;
   /** Prompt positions whose score was emitted; position 0 has none. */
   scored = 1;
-  pages: PageId[] = [];
+  /** Of each KV group; none while it does not run. */
+  kv: readonly GroupPages[] = [];
   slot: SlotId | null = null;
   /** The last submitted step that names its pages and its slot. */
   lastStep = -1;
@@ -56,6 +56,11 @@ export class Sequence {
     this.output = [...state.request.emitted];
   }
 
+  get pageCount(): number {
+    let count = 0;
+    for (const { pages } of this.kv) count += pages.length;
+    return count;
+  }
   get request(): EngineRequest { return this.state.request; }
   get promptLength(): number { return this.state.prompt.length; }
   get generated(): number { return this.output.length; }
@@ -84,9 +89,4 @@ export class Sequence {
   get exhausted(): boolean {
     return this.request.task === 'generate' ? this.tokensLeft <= 0 && this.pending > 0 : this.computed >= this.needed;
   }
-}
-
-/** Blocks of 16 positions that `positions` positions take. */
-export function blocksFor(positions: number): number {
-  return Math.ceil(positions / BLOCK_TOKENS);
 }

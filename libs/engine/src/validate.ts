@@ -1,7 +1,8 @@
 /** Whether a request can be served here at all: told at once, with the limit by name. */
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, MAX_TOP_LOGPROBS } from '@weft/kernels';
+import { MAX_TOP_LOGPROBS } from '@weft/kernels';
 import type { AdapterEntry } from './adapter-cache.js';
+import type { KvLayout } from './kv-groups.js';
 import type { EngineRequest } from './request.js';
 
 export interface RequestLimits {
@@ -18,7 +19,7 @@ export interface RequestLimits {
 const refuse = (param: string, message: string): never => { throw new WeftError('invalid_value', message, { param }); };
 
 /** Checks every field and resolves maxTokens 0 to what fits. Throws WeftError. */
-export function admissible(r: EngineRequest, adapters: readonly AdapterEntry[], poolPages: number, waiting: number, limits: RequestLimits): number {
+export function admissible(r: EngineRequest, adapters: readonly AdapterEntry[], poolPages: number, kv: KvLayout, waiting: number, limits: RequestLimits): number {
   const length = r.prompt.length + r.emitted.length;
   if (!Number.isInteger(r.n) || r.n < 1 || r.n > limits.maxChoices) refuse('n', `n must be an integer from 1 to ${limits.maxChoices}`);
   if (waiting + r.n > limits.maxWaiting) throw new WeftError('overloaded', `${waiting} sequences are waiting already`, { retryAfterMs: 2000, limit: limits.maxWaiting });
@@ -37,7 +38,7 @@ export function admissible(r: EngineRequest, adapters: readonly AdapterEntry[], 
   checkSampling(r, limits);
 
   const adapterPages = adapters.reduce((sum, a) => sum + a.pageCount, 0);
-  const fits = Math.min(limits.maxModelLen, (poolPages - adapterPages) * BLOCK_TOKENS);
+  const fits = Math.min(limits.maxModelLen, kv.positionsIn(Math.max(poolPages - adapterPages, 0)));
   const tooLong = (wanted: number): never => {
     throw new WeftError('context_length_exceeded', `maximum context length is ${Math.max(fits, 0)} tokens${fits < limits.maxModelLen
       ? ` (${poolPages} pages in the pool, ${adapterPages} of them for the adapter)` : ''}; the request asks for ${wanted}`, { param: 'max_tokens', limit: fits });

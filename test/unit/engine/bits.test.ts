@@ -4,7 +4,7 @@
  * every prompt position and every generated token, the log-probability of the token and of the 20 best: bit by bit;
  * and, where steps run one at a time, all bytes of every row of logits.
  */
-import { blocksFor, type EngineRequest } from '@weft/engine';
+import { KvLayout, blocksFor, type EngineRequest } from '@weft/engine';
 import { expect, test } from 'vitest';
 import { Random } from '../../sim/clock.js';
 import { isas } from '../kernels/harness.js';
@@ -39,7 +39,8 @@ test.each(cases)('$model, $isa, weights $weights, activations $activations, KV $
   const alone = await new Subject().open(model, { ...mode, threads: 1, depth: 1, stepTokens: 64 });
   // The largest request, its two adapters, and one page.
   const largest = [...alone.host.engine.adapters.entries()].map(a => a.pageCount).sort((a, b) => b - a);
-  const poolBytes = (largest[0]! + (largest[1] ?? 0) + blocksFor(120 + 40) + 1) * alone.host.pool.pageBytes;
+  const { groups } = alone.host.model.kv;
+  const poolBytes = (largest[0]! + (largest[1] ?? 0) + new KvLayout(groups, 96).peak(120 + 40) + 1) * alone.host.pool.pageBytes;
   const settings: Setting[] = [
     { threads: 2, depth: 2, stepTokens: 512 }, { threads: 1, depth: 2, stepTokens: 24 }, { threads: 2, depth: 1, stepTokens: 64 },
     { threads: 2, depth: 2, stepTokens: 96, poolBytes }, { threads: 1, depth: 1, stepTokens: 17, poolBytes },
@@ -58,7 +59,8 @@ test.each(cases)('$model, $isa, weights $weights, activations $activations, KV $
     compared += rows.length;
   }
   expect(compared, 'rows of logits').toBeGreaterThan(1000);
-  expect(subjects.reduce((sum, s) => sum + s.host.engine.preemptions, 0), 'preemptions in the small pools').toBeGreaterThan(0);
+  // Who sees a window only needs no more than was counted when it was admitted.
+  if (groups.some(({ window }) => window === 0)) expect(subjects.reduce((sum, s) => sum + s.host.engine.preemptions, 0), 'preemptions in the small pools').toBeGreaterThan(0);
   for (const s of [alone, ...subjects]) await s.host.close();
 });
 

@@ -1,11 +1,12 @@
 /** An engine on a device made of facts, stepping in virtual time: what the engine's own tests drive. */
-import { Engine, PagePool, blocksFor, type EngineRequest, type Terminal, type TokenEvent } from '@weft/engine';
+import { Engine, KvLayout, ONE_GROUP, PagePool, blocksFor, type KvGroup, type EngineRequest, type Terminal, type TokenEvent } from '@weft/engine';
 import { Random, VirtualClock } from '../../sim/clock.js';
-import { FactDevice, MAX_ADAPTERS, MAX_BIASES, VOCAB, type Faults } from '../../sim/device.js';
+import { FactDevice, MAX_ADAPTERS, MAX_BIASES, MAX_BLOCKS, VOCAB, type Faults } from '../../sim/device.js';
 
 export interface HarnessOptions {
   pages?: number; maxSequences?: number; stepTokens?: number; maxLen?: number; depth?: 1 | 2; adapters?: number[]; adapterSlots?: number;
   lookaheadTokens?: number; chunkTokens?: number; maxWaiting?: number; faults?: Partial<Faults>; onTerminal?: (terminal: Terminal) => void;
+  kvGroups?: readonly KvGroup[];
   /** Invariants after every step; on. */
   checked?: boolean;
 }
@@ -24,12 +25,13 @@ export class Harness {
     const { pages = 64, maxSequences = 8, stepTokens = 64, maxLen = 256, depth = 2, adapters = [], adapterSlots = 8 } = options;
     this.onTerminal = options.onTerminal ?? (() => undefined);
     const faults: Faults = { slowLoads: false, failingLoads: 0, failingSteps: 0, badRows: 0, ...options.faults };
-    this.device = new FactDevice(this.clock, new Random(7), faults, { pages, slots: maxSequences * 2, adapterSlots, maxLen, stepTokens, segments: maxSequences });
+    const kv = new KvLayout(options.kvGroups ?? ONE_GROUP, stepTokens);
+    this.device = new FactDevice(this.clock, new Random(7), faults, kv, { pages, slots: maxSequences * 2, adapterSlots, maxLen, stepTokens, segments: maxSequences });
     this.pool = new PagePool(pages, 4096);
     this.engine = new Engine({
-      runner: this.device, loader: this.device, pool: this.pool, adapterSlots, clock: this.clock, depth,
+      runner: this.device, loader: this.device, pool: this.pool, kv, adapterSlots, clock: this.clock, depth,
       limits: {
-        stepTokens, chunkTokens: options.chunkTokens ?? 16, maxSequences, lookaheadTokens: options.lookaheadTokens ?? 32, examined: 16, pageTable: pages,
+        stepTokens, chunkTokens: options.chunkTokens ?? 16, maxSequences, lookaheadTokens: options.lookaheadTokens ?? 32, examined: 16, pageTable: pages * MAX_BLOCKS,
         vocab: VOCAB, maxModelLen: maxLen, maxWaiting: options.maxWaiting ?? 1000, maxAdaptersPerRequest: MAX_ADAPTERS, maxChoices: 4, maxBiases: MAX_BIASES,
       },
       listener: {

@@ -8,13 +8,14 @@ import type { Model } from '../../../libs/engine/src/models/index.js';
 
 const TOKENS = 256;
 const ADAPTER_PAGES = 64;
-const KV_PAGES = TOKENS / BLOCK_TOKENS;
+/** Of one KV group, and of all that there can be. */
+const KV_PAGES = TOKENS / BLOCK_TOKENS, KV_GROUPS = 2;
 const SLOT_TABLE_WORDS = 16_384;
 
 export interface Scored { logprobs: number[]; statuses: number[] }
 
 export class OneSequence {
-  readonly #layout = frameLayout({ tokens: TOKENS, segments: 1, logits: TOKENS, groups: 1, groupRows: TOKENS, pageTable: KV_PAGES, pagePairs: 0, biasPairs: 1 });
+  readonly #layout = frameLayout({ tokens: TOKENS, segments: 1, logits: TOKENS, groups: 1, groupRows: TOKENS, pageTable: KV_GROUPS * KV_PAGES, pagePairs: 0, biasPairs: 1 });
   readonly #device: Device;
   readonly #buffers: Record<'arena' | 'slots' | 'history' | 'tables' | 'frame' | 'results' | 'hidden', DeviceBuffer>;
   readonly #lists;
@@ -23,7 +24,7 @@ export class OneSequence {
   constructor(readonly model: Model) {
     this.#device = model.device;
     const alloc = (bytes: number, label: string): DeviceBuffer => model.device.alloc(bytes, label);
-    const pages = KV_PAGES + ADAPTER_PAGES;
+    const pages = KV_GROUPS * KV_PAGES + ADAPTER_PAGES;
     this.#buffers = {
       arena: alloc(pages * model.kv.pageBytes, 'arena'), slots: alloc(SLOT_WORDS * 4, 'slots'), history: alloc(TOKENS * 4, 'history'),
       tables: alloc(SLOT_TABLE_WORDS * 4, 'tables'), frame: alloc(this.#layout.words * 4, 'frame'),
@@ -39,7 +40,7 @@ export class OneSequence {
   async adapt(folder: string, cacheDir: string): Promise<void> {
     const { geometry, kv, tensors } = this.model;
     const { index, imageFile } = await prepareAdapter(folder, geometry, { pageBytes: kv.pageBytes, partition: { rank: 0, size: 1 } }, cacheDir, { baseTensors: tensors });
-    const places = Int32Array.from({ length: index.pages }, (_, i) => KV_PAGES + i);
+    const places = Int32Array.from({ length: index.pages }, (_, i) => KV_GROUPS * KV_PAGES + i);
     await this.#device.loadPages(imageFile, 0, index.pages * index.pageBytes, this.#buffers.arena, index.pageBytes, places, Uint32Array.from(index.crc32c));
     const table = adapterTables(index, places, { layers: geometry.layers, nSites: geometry.sites.length, slotWords: SLOT_TABLE_WORDS });
     new Int32Array(this.#device.host(this.#buffers.tables)).set(table);
@@ -96,9 +97,12 @@ export class OneSequence {
     tokens.forEach((token, i) => { i32[at.tokenIds + i] = token; i32[at.positions + i] = i; i32[at.rowAdapters + i] = -1; });
     i32[at.segments + Segment.rowCount] = tokens.length;
     // Backwards: a model that counted pages up by itself would be found out.
-    const pages = Math.ceil(tokens.length / BLOCK_TOKENS);
-    i32[at.segments + Segment.pageCount] = pages;
-    for (let block = 0; block < pages; block++) i32[at.pages + block] = KV_PAGES - 1 - block;
+    const count = Math.ceil(tokens.length / BLOCK_TOKENS);
+    for (const [group, { blocks }] of this.model.kv.groups.entries()) {
+      i32[at.segments + 3 * group + Segment.pageOffset] = group * KV_PAGES;
+      i32[at.segments + 3 * group + Segment.pageCount] = count;
+      for (let block = 0; block < count; block++) i32[at.pages + group * KV_PAGES + block] = ((group + 1) * KV_PAGES - 1 - Math.floor(block / blocks)) * blocks + block % blocks;
+    }
     for (let row = 0; row < scored; row++) {
       i32[at.logitRows + row] = row;
       i32[at.samples + row * SAMPLE_WORDS + Sample.target] = tokens[row + 1]!;

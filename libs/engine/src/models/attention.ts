@@ -1,6 +1,7 @@
 /** Grouped-query attention over keys and values in pages: qkv → RoPE, KV → attention → o. */
 import type { Site } from '@weft/adapters';
 import { ATTENTION_SPAN, BLOCK_TOKENS, DType, Header, at, attention, copyRows, rmsNorm, ropeKv, type DeviceBuffer, type Ref } from '@weft/kernels';
+import { LAYER_ALIGN, pageLayout, windowOf } from './kv-view.js';
 import type { LayerPlanner, MatrixPlan, PackedMatrix, VectorPlan } from './plan.js';
 import { F32_BYTES, ref, roundUp, type Recorder, type Rows } from './recorder.js';
 import { fillRopeTable } from './rope.js';
@@ -42,12 +43,13 @@ export function gqaSites({ hidden, heads, kvHeads, headDim, fused }: ModelConfig
   return [...qkv, { name: 'o', module: 'self_attn.o_proj', dIn: q, dOut: hidden }];
 }
 
-/** Pages of 16 tokens, all layers in each; a layer's part starts at a cache line pair. */
-export function kvView({ layers, kvHeads, headDim }: ModelConfig, type: KvType): KvView {
+/** Keys and values of a layer's heads, side by side. */
+export function kvView(config: ModelConfig, type: KvType): KvView {
+  const { kvHeads, headDim } = config;
   const headStride = BLOCK_TOKENS * headDim * (type === 'int8' ? 1 : F16_BYTES);
   const planeStride = kvHeads * (headStride + (type === 'int8' ? BLOCK_TOKENS * F16_BYTES : 0));
-  const layerStride = roundUp(2 * planeStride, 128);
-  return { type, headStride, planeStride, layerStride, pageBytes: roundUp(layers * layerStride, 4096) };
+  const layerStride = roundUp(2 * planeStride, LAYER_ALIGN);
+  return { type, headStride, planeStride, layerStride, ...pageLayout(config, layerStride) };
 }
 
 const NO_NORMS = { qNorm: null, kNorm: null } as const;
@@ -83,17 +85,17 @@ export class Gqa implements Block<GqaWeights> {
   record(weights: GqaWeights, layer: number): void {
     const { recorder } = this, { normed, wide, inner, output, positions, capacity } = recorder;
     const { arena, pages, pageBytes, maxLen } = recorder.context;
-    const { heads, kvHeads, headDim, fullLayers, normEps, rope: { rotary }, attentionScale, attentionSoftcap } = recorder.model.config;
-    const slidingWindow = fullLayers.includes(layer) ? 0 : recorder.model.config.slidingWindow;
-    const cosSin = slidingWindow > 0 ? this.#localCosSin : this.#cosSin;
-    const { type, layerStride, planeStride, headStride } = recorder.model.kv;
+    const { heads, kvHeads, headDim, normEps, rope: { rotary }, attentionScale, attentionSoftcap } = recorder.model.config;
+    const window = windowOf(recorder.model.config, layer), cosSin = window > 0 ? this.#localCosSin : this.#cosSin;
+    const { type, groups, layers, layerStride, planeStride, headStride } = recorder.model.kv;
+    const { group, place } = layers[layer]!, { blocks } = groups[group]!;
     const qWidth = heads * headDim;
     recorder.linear(weights.qkv, weights.qkvBias, normed, wide);
     recorder.lora(QKV, layer, normed, wide);
     const qkv = this.#normed ? this.#normWholes(weights, wide, this.#normed) : wide, { qNorm, kNorm } = this.#normed ? NO_NORMS : weights;
     const kv = {
-      kvHeads, dim: headDim, nSegments: capacity.segments, tableSize: capacity.pageTable, nPages: pages, pageBytes,
-      layerOffset: layer * layerStride, planeStride, headStride, kvGroup: 0, kvType: DType[type],
+      kvHeads, dim: headDim, nSegments: capacity.segments, tableSize: capacity.pageTable, nPages: pages * blocks, pageBytes: pageBytes / blocks,
+      layerOffset: place * layerStride, planeStride, headStride, kvGroup: group, kvType: DType[type],
     };
     recorder.forward.add(ropeKv, {
       x: ref(qkv), qNorm: qNorm && at(qNorm), kNorm: kNorm && at(kNorm), positions: at(positions), cosSin: at(cosSin),
@@ -105,7 +107,7 @@ export class Gqa implements Block<GqaWeights> {
       q: ref(qkv), out: ref(inner), positions: at(positions), segments: recorder.frame('segments'), pages: recorder.frame('pages'), arena: at(arena),
       partials: ref(this.#partials), nPartials: this.#nPartials, ldPartials: this.#partials.ld,
       count: Header.tokens, rows: capacity.tokens, segmentCount: Header.segments, heads, width: qWidth, ldq: qkv.ld, ldo: inner.ld, ...kv,
-      window: slidingWindow, scale: attentionScale, softcap: attentionSoftcap, outType: DType[inner.type],
+      window, scale: attentionScale, softcap: attentionSoftcap, outType: DType[inner.type],
     });
     recorder.linear(weights.o, weights.oBias, inner, output);
     recorder.lora(O, layer, inner, output);

@@ -71,7 +71,7 @@ export function alternatingWindow(fields: Fields, layers: number): { slidingWind
 /** Phi: for every layer; none where it is missing. */
 export const phiWindow = (fields: Fields): number => fields.integer('sliding_window', WINDOW) ?? 0;
 
-/** Gemma: as `layer_types` says, or in all layers but each `period`-th. All of one cache: what a window has left behind stays until the sequence ends. */
+/** Gemma: as `layer_types` says, or in all layers but each `period`-th. */
 export function gemmaLayers(fields: Fields, layers: number, period: number): { slidingWindow: number; fullLayers: number[] } {
   const types = readLayerTypes(fields, layers) ?? Array.from({ length: layers }, (_, layer) => ((layer + 1) % period === 0 ? FULL : SLIDING));
   const fullLayers = types.flatMap((type, layer) => (type === FULL ? [layer] : []));

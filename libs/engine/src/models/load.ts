@@ -1,8 +1,9 @@
 /** Checkpoint → model: claims every tensor, checks that there is memory for it, packs it on the device. */
 import type { TensorRef } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { BLOCK_TOKENS, DType, W_OUTS, panelBytes, type Device, type DeviceBuffer, type TensorSource, type WeightType } from '@weft/kernels';
+import { DType, W_OUTS, panelBytes, type Device, type DeviceBuffer, type TensorSource, type WeightType } from '@weft/kernels';
 import type { Checkpoint } from '../checkpoint/index.js';
+import { KvLayout } from '../kv-groups.js';
 import { availableMemoryBytes } from '../memory.js';
 import { ARCHITECTURES } from './architectures.js';
 import { kvView } from './attention.js';
@@ -133,7 +134,7 @@ function checkOptions(config: ModelConfig, { partition, maxModelLen }: LoadOptio
 
 function checkMemory(config: ModelConfig, kv: KvView, weightBytes: number, options: LoadOptions): void {
   const context = options.maxModelLen ?? 0;
-  const pages = Math.max(Math.ceil(context / BLOCK_TOKENS) + 1, POOL_PAGES_MIN);
+  const pages = Math.max(new KvLayout(kv.groups, 0).peak(context) + 1, POOL_PAGES_MIN);
   const poolBytes = pages * kv.pageBytes;
   const available = options.availableBytes ?? availableMemoryBytes();
   if (weightBytes + poolBytes <= available) return;

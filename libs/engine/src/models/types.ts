@@ -1,6 +1,7 @@
 /** What the engine knows of a model, and what a model knows of a step. */
 import type { BaseGeometry, BaseTensors, Site } from '@weft/adapters';
 import type { CommandList, Device, DeviceBuffer, ExpertTables, FrameLayout } from '@weft/kernels';
+import type { KvGroup } from '../kv-groups.js';
 import type { Fields } from '../checkpoint/fields.js';
 
 /** An architecture's numbers, checked: every field of config.json that changes the result is in here or was refused. */
@@ -103,10 +104,13 @@ export type Activations = 'f32' | 'bf16';
 /** What keys and values are stored as; int8 with an f16 scale for each head and token. */
 export type KvType = 'f16' | 'int8';
 
-/** How one page holds 16 tokens of all layers: [layer][K, V][kvHead]; all in bytes. */
+/** How pages hold keys and values: blocks of 16 tokens of a group's layers, [layer][K, V][kvHead]; all in bytes. */
 export interface KvView {
+  groups: readonly KvGroup[];
+  /** Of each layer: its group, and its place among that group's layers. */
+  layers: readonly { group: number; place: number }[];
   type: KvType;
-  pageBytes: number;          // rounded up to 4 KiB
+  pageBytes: number;          // whole blocks of each group, and of 4 KiB
   layerStride: number;        // a layer's part, padded to 128
   planeStride: number;        // from K to V inside a layer
   headStride: number;         // an int8 plane's heads are followed by their scales
