@@ -37,6 +37,11 @@ function linearCost(p: Params, f: StepFacts, inputBytes: number): { bytes: numbe
   return { bytes: (rows > 0 ? n * k * WEIGHT_BYTES[p['dtype']!]! : 0) + rows * (n * F32 + k * inputBytes), flops: 2 * rows * n * k };
 }
 
+/** Rows × experts that each goes to; the capacity is in params. */
+const pairsOf = (p: Params, f: StepFacts): number => Math.min(p['pairs']!, f.rows * (p['topK'] ?? 1));
+/** Of the base, where rows spread evenly over its experts. */
+const distinctExperts = (p: Params, f: StepFacts): number => p['experts']! * (1 - (1 - Math.min(p['topK']! / p['experts']!, 1)) ** f.rows);
+
 /** Bytes and flops by op. Weights and KV are read once a step, activations once per row. Ops that only move few rows count those. */
 const COSTS: Partial<Record<keyof typeof OPS, (p: Params, f: StepFacts) => { bytes: number; flops: number }>> = {
   embed: (p, f) => ({ bytes: f.rows * p['dim']! * (WEIGHT_BYTES[p['dtype']!]! + F32), flops: 0 }),
@@ -57,6 +62,13 @@ const COSTS: Partial<Record<keyof typeof OPS, (p: Params, f: StepFacts) => { byt
   }),
   gatedAct: (p, f) => ({ bytes: f.rows * p['dim']! * F32 * 3, flops: f.rows * p['dim']! * 12 }),
   softcap: (p, f) => ({ bytes: linearRows(p, f) * p['dim']! * F32 * 2, flops: linearRows(p, f) * p['dim']! * 12 }),
+  routeExperts: (p, f) => ({ bytes: f.rows * (p['experts']! + 2 * p['topK']!) * F32, flops: f.rows * p['experts']! * (12 + p['topK']!) }),
+  groupExperts: (p, f) => ({ bytes: pairsOf(p, f) * 4 * F32, flops: 0 }),
+  expertLinear(p, f) {
+    const n = p['n']!, k = p['k']!, pairs = pairsOf(p, f);
+    return { bytes: distinctExperts(p, f) * n * k * WEIGHT_BYTES[p['dtype']!]! + pairs * (n + k) * F32, flops: 2 * pairs * n * k };
+  },
+  combineExperts: (p, f) => ({ bytes: f.rows * p['dim']! * (p['topK']! + 1) * F32, flops: 2 * f.rows * p['dim']! * p['topK']! }),
   loraShrink: (p, f) => ({ bytes: f.distinctRanks * p['parts']! * p['dIn']! * 2, flops: 2 * f.rowRanks * p['parts']! * p['dIn']! }),
   loraExpand(p, f) {
     const outs = p['dOut0']! + p['dOut1']! + p['dOut2']!;

@@ -11,7 +11,7 @@ import { isas } from '../kernels/harness.js';
 import { Subject, type Setting } from './subject.js';
 
 const MIXES = 280, PER_MODEL = 40;
-const models = ['llama-tiny', 'llama3-rope', 'mistral-tiny', 'qwen2-tiny', 'qwen3-tiny', 'phi4-tiny', 'gemma2-tiny'];
+const models = ['llama-tiny', 'llama3-rope', 'mistral-tiny', 'qwen2-tiny', 'qwen3-tiny', 'phi4-tiny', 'gemma2-tiny', 'qwen2-moe-tiny'];
 
 function requestOf(random: Random, id: string, digests: string[], vocab: number): EngineRequest {
   const count = random.pick([0, 1, 1, 1, 2]);

@@ -75,6 +75,13 @@ describe.each(PAIRS)('$from to $to', ({ from, to }) => {
     expect(bytesOf(await device.packLinear(sources, to, 'qkv')).equals(encode(panels(all, 110, k, to), to))).toBe(true);
   });
 
+  test('experts are padded to whole panels, each for itself', async () => {
+    const k = 9, experts = [0, 1, 2].map(e => [20, 15].map((n, i) => ({ n, values: numbers(n * k, 10 * e + i) })));
+    const sources = await Promise.all(experts.map(parts => Promise.all(parts.map(({ n, values }) => source(values, n, k, from)))));
+    const expected = experts.map(parts => encode(panels(Float32Array.from(parts.flatMap(({ values }) => [...values])), 35, k, to), to));
+    expect(bytesOf((await device.packExperts(sources, to, 'experts'))!).equals(Buffer.concat(expected))).toBe(true);
+  });
+
   test('rows', async () => {
     const values = numbers(300 * 501, 4);
     expect(bytesOf(await device.packRows(await source(values, 300, 501, from), to, 'table')).equals(encode(values, to))).toBe(true);

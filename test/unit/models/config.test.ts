@@ -15,6 +15,10 @@ const BASES = {
   phi3: { architectures: ['Phi3ForCausalLM'], model_type: 'phi3', ...SHAPE },
   gemma2: { architectures: ['Gemma2ForCausalLM'], model_type: 'gemma2', ...SHAPE },
   gemma3: { architectures: ['Gemma3ForCausalLM'], model_type: 'gemma3_text', ...SHAPE },
+  mixtral: { architectures: ['MixtralForCausalLM'], model_type: 'mixtral', ...SHAPE },
+  qwen2Moe: { architectures: ['Qwen2MoeForCausalLM'], model_type: 'qwen2_moe', ...SHAPE },
+  qwen3Moe: { architectures: ['Qwen3MoeForCausalLM'], model_type: 'qwen3_moe', ...SHAPE },
+  olmoe: { architectures: ['OlmoeForCausalLM'], model_type: 'olmoe', ...SHAPE },
 } as const;
 type Kind = keyof typeof BASES;
 const SLIDING = Array<string>(3).fill('sliding_attention'), FULL = Array<string>(3).fill('full_attention');
@@ -112,6 +116,27 @@ describe('what config.json says becomes', () => {
       layer_types: [...SLIDING.slice(1), 'full_attention'], _sliding_window_pattern: 3, use_bidirectional_attention: false,
       rope_parameters: { full_attention: { rope_type: 'linear', rope_theta: 5e5, factor: 4 }, sliding_attention: { rope_type: 'default', rope_theta: 3e4 } },
     }, { fullLayers: [2], rope: { type: 'linear', theta: 5e5, rotary: 256, factor: 4 }, localRope: { type: 'default', theta: 3e4, rotary: 256 } }],
+    ['Mixtral', 'mixtral', {}, {
+      slidingWindow: 0, rope: { type: 'default', theta: 1e6, rotary: 16 }, normEps: 1e-5,
+      moe: {
+        layers: [0, 1, 2], experts: 8, topK: 2, inner: 96, nGroups: 1, topGroups: 1, normalize: true, scale: 1, shared: null,
+        modules: ['block_sparse_moe', 'mlp'], names: { gate: 'w1', up: 'w3', down: 'w2' },
+      },
+    }],
+    ['Qwen 2 MoE', 'qwen2Moe', {}, {
+      qkvBias: true, outBias: false, slidingWindow: 0, fullLayers: [0, 1, 2],
+      moe: {
+        layers: [0, 1, 2], experts: 60, topK: 4, inner: 1408, nGroups: 1, topGroups: 1, normalize: false, scale: 1, shared: { module: 'mlp.shared_expert', inner: 5632, gated: true },
+        modules: ['mlp'], names: { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+      },
+    }],
+    ['Qwen 2 MoE: windows in every other layer', 'qwen2Moe', { use_sliding_window: true, sliding_window: 8, max_window_layers: 2, qkv_bias: false }, { qkvBias: false, slidingWindow: 8, fullLayers: [1, 2] }],
+    ['Qwen 3 MoE: dense layers', 'qwen3Moe', { decoder_sparse_step: 2, num_hidden_layers: 6, mlp_only_layers: [3], num_experts: 4, num_experts_per_tok: 4, norm_topk_prob: true },
+      { qkNorm: 'heads', moe: expect.objectContaining({ layers: [1, 5], experts: 4, topK: 4, inner: 768, normalize: true, shared: null }) as ModelConfig['moe'] }],
+    ['Qwen 3 MoE: a window for all layers', 'qwen3Moe', { use_sliding_window: true, sliding_window: 16, max_window_layers: 1 }, { slidingWindow: 16, fullLayers: [] }],
+    ['OLMoE', 'olmoe', { num_local_experts: 16, clip_qkv: null, num_key_value_heads: null }, {
+      qkNorm: 'whole', kvHeads: 4, normEps: 1e-5, moe: expect.objectContaining({ layers: [0, 1, 2], experts: 16, topK: 8, inner: 96, normalize: false }) as ModelConfig['moe'],
+    }],
     ['ids', 'llama', { bos_token_id: 1, eos_token_id: 2, pad_token_id: -1 }, { bosId: 1, eosIds: [2] }],
     ['fields without effect', 'llama', { torch_dtype: 'bfloat16', use_cache: true, attention_dropout: 0.1, initializer_range: 0.02, pretraining_tp: 1, temperature: 0.6, transformers_version: '4.40.0' }, {}],
     ['unknown fields that say nothing', 'llama', { use_mrope: false, rope_interleaved: false, dual_chunk_attention_config: null, pruned_heads: {}, extra: [] }, {}],
@@ -146,6 +171,15 @@ describe('config.json is refused by the field', () => {
   ];
   test.each(numbers.flatMap(([field, values]) => [...values, '8', true, {}].map(value => [field, value] as const)))('%s: %j', (field, value) => {
     expect(() => parse('llama', { [field]: value })).toThrow(expect.objectContaining({ code: INVALID, details: expect.objectContaining({ field }) }));
+  });
+
+  test.each<[Kind, string, unknown, string]>([
+    ['mixtral', 'num_local_experts', 0, INVALID], ['mixtral', 'num_experts_per_tok', 9, INVALID], ['olmoe', 'clip_qkv', 8, UNSUPPORTED],
+    ['qwen2Moe', 'decoder_sparse_step', 0, INVALID], ['qwen2Moe', 'decoder_sparse_step', 4, UNSUPPORTED], ['qwen3Moe', 'mlp_only_layers', [0, 1, 2], UNSUPPORTED],
+    ['qwen3Moe', 'mlp_only_layers', ['0'], INVALID], ['qwen2Moe', 'moe_intermediate_size', -1, INVALID], ['qwen2Moe', 'shared_expert_intermediate_size', 0, INVALID],
+    ['qwen2Moe', 'layer_types', ['sliding_attention', 'full_attention', 'full_attention'], INVALID], ['qwen3Moe', 'num_experts', 2000, INVALID],
+  ])('of experts: %s, %s: %j', (kind, field, value, code) => {
+    expect(() => parse(kind, { [field]: value })).toThrow(expect.objectContaining({ code, details: expect.objectContaining({ field }) }));
   });
 
   test.each(['num_hidden_layers', 'hidden_size', 'intermediate_size', 'num_attention_heads', 'vocab_size'])('%s: missing', field => {

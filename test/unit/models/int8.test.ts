@@ -39,6 +39,9 @@ class Pair {
     return this;
   }
 
+  /** Rows go to experts, and rounding may send one elsewhere: it changes as a whole. */
+  get routes(): boolean { return this.#models[0].config.moe !== null; }
+
   /** KL(stored ‖ int8), and the share of rows with the same best token. */
   async diverge(adapter: string | null, prompts: number[][]): Promise<Divergence> {
     const sequences = this.#models.map(model => new OneSequence(model));
@@ -63,7 +66,7 @@ const best = (row: Float64Array): number => row.reduce((most, value, i) => (valu
 const promptsOf = (file: string): number[][] => (JSON.parse(readFileSync(file, 'utf8')) as { prompt: number[]; ids: number[] }[])
   .map(({ prompt, ids }) => [...prompt, ...ids].slice(0, LOGIT_TILE + 1));
 
-/** Measured on random weights, whose distributions are flat: mean KL 0.0006 to 0.0042, worst 0.044, top-1 94 to 100%. */
+/** Measured on random weights, whose distributions are flat: mean KL 0.0006 to 0.0042, worst 0.044, top-1 94 to 100%; 0.010 and 0.47 with experts. */
 describe.each(readdirSync(MODELS))('%s', name => {
   let pair: Pair;
   beforeAll(async () => { pair = await new Pair().open(join(MODELS, name, 'base'), 'weights'); });
@@ -72,8 +75,8 @@ describe.each(readdirSync(MODELS))('%s', name => {
     const d = await pair.diverge(adapter === 'base' ? null : join(MODELS, name, 'adapters', adapter), promptsOf(join(MODELS, name, `${adapter}.json`)));
     expect(d.rows).toBeGreaterThan(100);
     expect(d.meanKl).toBeGreaterThan(0);
-    expect(d.meanKl).toBeLessThan(0.008);
-    expect(d.worstKl).toBeLessThan(0.1);
+    expect(d.meanKl).toBeLessThan(pair.routes ? 0.02 : 0.008);
+    expect(d.worstKl).toBeLessThan(pair.routes ? 1 : 0.1);
     expect(d.top1).toBeGreaterThan(0.9);
   });
 });

@@ -63,6 +63,29 @@ describe('a checkpoint', () => {
     expect([layer!.attention.qNorm, layer!.attention.kNorm].filter(norm => norm !== null).flatMap(namesOf)).toEqual(headNorms.map(name => inLayer(`self_attn.${name}`)));
   });
 
+  /** Three experts [24, 16] in one layer. */
+  const mixtral = { ...PLAIN, architectures: ['MixtralForCausalLM'], model_type: 'mixtral', num_local_experts: 3, num_experts_per_tok: 2 };
+  const around = (): Tensors => Object.fromEntries(Object.entries(tinyTensors()).filter(([name]) => !/\.bias$|\.mlp\./.test(name)));
+  const split = (): Tensors => shaped(Object.fromEntries([0, 1, 2].flatMap(e => [['w1', [24, 16]], ['w3', [24, 16]], ['w2', [16, 24]]].map(([name, shape]) =>
+    [`model.layers.0.block_sparse_moe.experts.${e}.${name as string}.weight`, shape as number[]]))));
+
+  test('with experts has a tensor for each of their matrices, or one for all of them', async () => {
+    const router = 'model.layers.0.block_sparse_moe.gate.weight';
+    const apart = await plan({ ...around(), ...split(), ...shaped({ [router]: [3, 16] }) }, mixtral);
+    const of = ({ weights: { layers: [layer] } }: WeightPlan): Extract<(typeof layer & {})['mlp'], { kind: 'moe' }> => layer!.mlp as never;
+    expect(of(apart).gateUp.experts.map(stack => stack.map(({ name }) => name.slice(15)))).toEqual([0, 1, 2].map(e => ['w1', 'w3'].map(name => `block_sparse_moe.experts.${e}.${name}.weight`)));
+    expect(of(apart).down.experts.map(([tensor]) => tensor!.name.slice(15))).toEqual([0, 1, 2].map(e => `block_sparse_moe.experts.${e}.w2.weight`));
+    const fused = { 'model.layers.0.mlp.gate.weight': [3, 16], 'model.layers.0.mlp.experts.gate_up_proj': [3, 48, 16], 'model.layers.0.mlp.experts.down_proj': [3, 16, 24] };
+    const { gateUp, down } = of(await plan({ ...around(), ...shaped(fused) }, mixtral));
+    expect(gateUp.experts.map(([tensor]) => [tensor!.shape, tensor!.offset - gateUp.experts[0]![0]!.offset])).toEqual([0, 1, 2].map(e => [[48, 16], e * 48 * 16 * 2]));
+    expect(down.experts.map(([tensor]) => [tensor!.shape, tensor!.bytes])).toEqual(Array.from({ length: 3 }, () => [[16, 24], 16 * 24 * 2]));
+  });
+
+  test.each([...Object.keys(split()), 'model.layers.0.block_sparse_moe.gate.weight'])('with experts, but without %s, is refused', async name => {
+    const { [name]: _, ...rest } = { ...around(), ...split(), ...shaped({ 'model.layers.0.block_sparse_moe.gate.weight': [3, 16] }) };
+    await expect(plan(rest, mixtral)).rejects.toThrow(refused('checkpoint_tensor_missing', name));
+  });
+
   const names = Object.keys(tinyTensors());
   test.each(names)('without %s is refused', async name => {
     const { [name]: _, ...rest } = tinyTensors();

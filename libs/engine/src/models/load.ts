@@ -75,9 +75,9 @@ type Plan = WeightPlan['weights'];
 /** record: what was packed; null where it came from the cache. */
 interface Loaded { digest: string; packing: Packing; weights: DecoderWeights; record: PackedRecord | null }
 
-/** Whether bf16 is packed in 12 bits. AMX reads panels of bf16 where they lie. */
+/** Whether bf16 is packed in 12 bits, beside int8 too. AMX reads panels of bf16 where they lie. */
 const codesBf16 = ({ isa }: Device, { weights, activations }: LoadOptions): boolean =>
-  weights === 'bf12' || (weights === undefined && !(isa === 'amx' && activations === 'bf16'));
+  weights === 'bf12' || ((weights === undefined || weights === 'int8') && !(isa === 'amx' && activations === 'bf16'));
 
 const keyOf = (device: Device, digest: string, options: LoadOptions): PackedKey => ({
   digest, packing: device.packing, weights: options.weights ?? (codesBf16(device, options) ? 'stored' : 'stored, in 16 bits'),

@@ -28,6 +28,8 @@ const char* nameOf(Bound bound) {
     case Bound::kBias: return "a bias";
     case Bound::kMask: return "a mask row";
     case Bound::kLogits: return "a logit row";
+    case Bound::kExpert: return "an expert";
+    case Bound::kSpan: return "rows of an expert's span";
   }
   return "an index";
 }

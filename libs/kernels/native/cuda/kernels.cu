@@ -1,5 +1,7 @@
 // Every kernel, as one module.
 #include "cuda/kernels/attention.h"
+#include "cuda/kernels/experts.h"
+#include "cuda/kernels/expert_linear.h"
 #include "cuda/kernels/fill.h"
 #include "cuda/kernels/linear.h"
 #include "cuda/kernels/linear_int8.h"

@@ -30,6 +30,10 @@ LaunchOf launcherOf(uint32_t code) {
     case kOpLinearInt8: return as<LinearInt8Args>;
     case kOpRopeKv: return as<RopeKvArgs>;
     case kOpSoftcap: return as<SoftcapArgs>;
+    case kOpRouteExperts: return as<RouteExpertsArgs>;
+    case kOpGroupExperts: return as<GroupExpertsArgs>;
+    case kOpExpertLinear: return as<ExpertLinearArgs>;
+    case kOpCombineExperts: return as<CombineExpertsArgs>;
     default: return nullptr;
   }
 }

@@ -31,6 +31,11 @@ void launch(const AttentionArgs& a, const LaunchLimits& limits, Launches& out);
 // launches_lora.cpp
 void launch(const LoraShrinkArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const LoraExpandArgs& a, const LaunchLimits& limits, Launches& out);
+// launches_experts.cpp
+void launch(const RouteExpertsArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const GroupExpertsArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const ExpertLinearArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const CombineExpertsArgs& a, const LaunchLimits& limits, Launches& out);
 // launches_sample.cpp
 void launch(const SampleArgs& a, const LaunchLimits& limits, Launches& out);
 

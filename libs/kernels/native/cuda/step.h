@@ -9,7 +9,7 @@ namespace cuda {
 // Bounds that indices inside buffers are held against. Names: bounds.cpp.
 enum class Bound : uint32_t {
   kCount, kToken, kPosition, kSlot, kLength, kSegment, kRows, kPageTable, kPage, kBlock, kIndex, kGroup, kGroupRow, kAdapterSlot,
-  kRun, kUnit, kSampleRecord, kBias, kMask, kLogits,
+  kRun, kUnit, kSampleRecord, kBias, kMask, kLogits, kExpert, kSpan,
 };
 
 // The first index of a list that was out of its bounds. The op that met it left out what depends on it; ops behind it ran.
