@@ -67,7 +67,7 @@ export async function runWorld(seed: number): Promise<WorldReport> {
     afterStep: e => e.checkInvariants(),
   });
   adapterPages.forEach((count, i) => engine.register(`a${i}`, {
-    file: '', index: { layout: 1, digest: `a${i}`, baseDigest: '', kind: 'lora', pageBytes: 4096, partition: { rank: 0, size: 1 }, pages: count, crc32c: [], maxRank: 8, scalesBase: false, runs: [], payloadBytes: 0 },
+    file: '', index: { layout: 1, digest: `a${i}`, baseDigest: '', kind: 'lora', pageBytes: 4096, partition: { rank: 0, size: 1 }, pages: count, crc32c: [], maxRank: 8, scalesBase: false, runs: [], experts: [], payloadBytes: 0 },
   }));
   engine.start();
 

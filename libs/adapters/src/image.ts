@@ -6,6 +6,7 @@ import { WeftError } from '@weft/contracts';
 import { crc32c } from './crc32c.js';
 import { LAYOUT_VERSION, UNIT_ALIGN } from './layout.js';
 import type { ImageIndex, ImageRun, PageGeometry } from './types.js';
+import { writeError } from './write-error.js';
 
 /** Everything that decides an image's bytes is in its name; the base is the folder above. */
 export function imagePath(cacheDir: string, digest: string, { pageBytes, partition }: PageGeometry): string {
@@ -37,7 +38,19 @@ function isFor(index: ImageIndex, key: ImageKey): boolean {
 /** A damaged index would send kernels to wrong bytes: every seg must lie inside a page and follow the one before. */
 function isSound(index: ImageIndex): boolean {
   return index.pages > 0 && index.crc32c.length === index.pages && index.crc32c.every(isCount) && isCount(index.maxRank) &&
-    index.runs.length > 0 && index.runs.every(run => isSoundRun(run, index));
+    index.runs.length + index.experts.length > 0 && index.runs.every(run => isSoundRun(run, index)) && areSoundExperts(index);
+}
+
+/** They follow one another to the image's end; runs lie before them. */
+function areSoundExperts({ experts, runs, pages }: ImageIndex): boolean {
+  if (experts.length === 0) return true;
+  let next = experts[0]!.page;
+  const follow = experts.every(({ layer, expert, hash, dtype, page, pages: count }) => {
+    const follows = page === next && isCount(count) && count > 0;
+    next = page + count;
+    return follows && isCount(layer) && isCount(expert) && /^[0-9a-f]{64}$/.test(hash) && (dtype === 'bf16' || dtype === 'f16');
+  });
+  return follow && next === pages && runs.every(run => run.segs.every(seg => seg.page < experts[0]!.page));
 }
 
 function isSoundRun(run: ImageRun, { pages, pageBytes }: ImageIndex): boolean {
@@ -69,6 +82,7 @@ export class ImageWriter {
   readonly #crc32c: number[] = [];
   /** The current page as 16-bit values, zero where nothing was put. */
   readonly values: Uint16Array;
+  get bytes(): Uint8Array { return this.#page; }
 
   private constructor(readonly imageFile: string, readonly pageBytes: number, readonly temporary: string, readonly handle: FileHandle) {
     this.#page = new Uint8Array(pageBytes);
@@ -115,6 +129,15 @@ export class ImageWriter {
   async abandon(): Promise<void> {
     await this.handle.close().catch(() => undefined);     // may have been closed by finish
     await rm(this.temporary, { force: true });
+  }
+}
+
+/** Throws WeftError `insufficient_storage`, `io_error`. */
+export async function createImage(imageFile: string, pageBytes: number): Promise<ImageWriter> {
+  try {
+    return await ImageWriter.create(imageFile, pageBytes);
+  } catch (cause) {
+    throw writeError(imageFile, cause);
   }
 }
 

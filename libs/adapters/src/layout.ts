@@ -8,7 +8,7 @@ import { changesOutputs } from './lora-outputs.js';
 import { modulePath, type BaseGeometry, type ImageIndex, type ImageRun, type LoraManifest, type LoraModule, type PageGeometry, type Site } from './types.js';
 
 /** Changes whenever the same adapter would be packed differently; images of other versions are made again. */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
 /** Outputs of a B unit, and what a row of A is padded to: 64 values, 128 bytes. */
 export const TILE = 64;
 export const UNIT_ALIGN = 128;
@@ -68,6 +68,6 @@ export function layOut(manifest: LoraManifest, base: BaseGeometry, { pageBytes, 
   }
   return {
     layout: LAYOUT_VERSION, digest: manifest.digest, baseDigest: base.digest, kind: manifest.kind, pageBytes, partition,
-    pages: page + 1, maxRank: manifest.rank, scalesBase: manifest.modules.some(module => module.magnitude), runs, payloadBytes,
+    pages: page + 1, maxRank: manifest.rank, scalesBase: manifest.modules.some(module => module.magnitude), runs, experts: [], payloadBytes,
   };
 }

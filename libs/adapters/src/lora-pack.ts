@@ -1,7 +1,7 @@
 /** Writes a LoRA as pages: A as padded rank rows, B as tiles of 64 outputs × all ranks. One page and one chunk in memory. */
 import { WeftError } from '@weft/contracts';
 import { encode } from './float.js';
-import { ImageWriter } from './image.js';
+import { createImage, type ImageWriter } from './image.js';
 import { executionOrder, layOut, TILE, type RunSource } from './layout.js';
 import { changesOutputs, outputChange, type OutputChange } from './lora-outputs.js';
 import { Room, tensorChunks } from './safetensors.js';
@@ -11,7 +11,7 @@ import { writeError } from './write-error.js';
 export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages: PageGeometry, outFile: string, tensors?: BaseTensors): Promise<ImageIndex> {
   const layout = layOut(manifest, base, pages);
   const sources = executionOrder(manifest.modules, base);
-  const writer = await create(outFile, pages.pageBytes);
+  const writer = await createImage(outFile, pages.pageBytes);
   const rooms: Rooms = { chunk: new Room(), rounded: new Room() };
   try {
     for (const [i, run] of layout.runs.entries()) {
@@ -75,13 +75,5 @@ function* unitPlaces(run: ImageRun): Generator<{ page: number; at: number }, und
 async function* storedRows(tensor: TensorRef<FloatDtype>, stored: StoredDtype, rows: number, columns: number, rooms: Rooms): AsyncGenerator<Uint16Array, void, void> {
   for await (const chunk of tensorChunks(tensor, rows * columns * DTYPE_BYTES[tensor.dtype], rooms.chunk)) {
     yield encode(chunk, tensor.dtype, stored, new Uint16Array(rooms.rounded.bytes(tensor.dtype === 'F32' ? chunk.byteLength / 2 : 0).buffer));
-  }
-}
-
-async function create(outFile: string, pageBytes: number): Promise<ImageWriter> {
-  try {
-    return await ImageWriter.create(outFile, pageBytes);
-  } catch (cause) {
-    throw writeError(outFile, cause);
   }
 }

@@ -40,7 +40,27 @@ export interface BaseGeometry {
   experts: ExpertGeometry | null;
   /** Every other module of the base that has weights (lm_head, embed_tokens, norms): what `target_modules` may name and Weft refuses by name. */
   otherModules: readonly string[];
+  /** Where layers have experts; not given for dense bases. */
+  experts?: ExpertGeometry;
 }
+
+/** The experts of a base: as many and as large in every layer that has them. */
+export interface ExpertGeometry {
+  /** Layers that have experts, ascending. */
+  layers: readonly number[];
+  /** Experts of such a layer. */
+  count: number;
+  /** An expert is gate and up [intermediate, hidden], down [hidden, intermediate]. */
+  hidden: number;
+  intermediate: number;
+  /** How the checkpoint spells the list of experts below a layer, e.g. `mlp.experts`, and the matrices of one. */
+  module: string;
+  projections: Readonly<Record<Projection, string>>;
+}
+export type MoeBase = BaseGeometry & { experts: ExpertGeometry };
+/** The matrices of an expert, in the order in which it is stored. */
+export const PROJECTIONS = ['gate', 'up', 'down'] as const;
+export type Projection = (typeof PROJECTIONS)[number];
 
 /** Hugging Face path of a site in a layer, e.g. `model.layers.3.self_attn.q_proj`. */
 export const modulePath = ({ layersModule }: Pick<BaseGeometry, 'layersModule'>, layer: number, { module }: Site): string => `${layersModule}.${layer}.${module}`;
@@ -116,7 +136,23 @@ export interface LoraManifest {
   /** Entries of the folder that were not read: trainers' leftovers, a tokenizer equal to the base's. */
   ignored: string[];
 }
-export type Manifest = LoraManifest;
+
+/** One expert that takes the place of the base's. */
+export interface EsftExpert extends Readonly<Record<Projection, TensorRef<FloatDtype>>> {
+  layer: number;
+  expert: number;
+  /** Of all three matrices: theirs if they are of one 16-bit dtype, else the format that loses less. */
+  stored: StoredDtype;
+}
+
+/** Whole experts in the place of the base's (ESFT). */
+export interface EsftManifest extends Pick<LoraManifest, 'digest' | 'folder' | 'targetModules' | 'bytes' | 'warnings' | 'ignored'> {
+  kind: 'esft';
+  rank: 0;
+  /** By layer, then by expert. */
+  experts: EsftExpert[];
+}
+export type Manifest = LoraManifest | EsftManifest;
 
 /** A file of an adapter folder. */
 export interface AdapterFile { name: string; path: string; size: number; sha256: string }
@@ -144,6 +180,16 @@ export interface ImageRun {
   segs: { page: number; offset: number; firstUnit: number; units: number }[];   // offset in bytes inside the page, a multiple of 128
 }
 
+/** An expert in an image: the W units of [gate; up], then of down, from the beginning of a page on. */
+export interface ImageExpert {
+  layer: number; expert: number;
+  /** sha256 of its units and of what they are: the same expert has it in every adapter. */
+  hash: string;
+  dtype: StoredDtype;
+  /** The first of its pages in the image, and how many. */
+  page: number; pages: number;
+}
+
 /** The index of a packed adapter: which pages, what lies where. Kept beside the pages, keyed by (digest, layout, pageBytes, partition). */
 export interface ImageIndex {
   layout: number;                 // version of the layout; another version is packed again
@@ -154,6 +200,7 @@ export interface ImageIndex {
   maxRank: number;
   /** It scales what the base answers (DoRA): no other adapter can act on the same row. */
   scalesBase: boolean;
-  runs: ImageRun[];               // in execution order
+  runs: ImageRun[];               // in execution order, in the image's first pages
+  experts: ImageExpert[];         // behind them, by layer and expert; those that are the base's own are left out
   payloadBytes: number;           // without holes
 }

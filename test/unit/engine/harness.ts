@@ -42,7 +42,7 @@ export class Harness {
       ...(options.checked !== false && { afterStep: (engine: Engine) => engine.checkInvariants() }),
     });
     adapters.forEach((count, i) => this.engine.register(`a${i}`, {
-      file: '', index: { layout: 1, digest: `a${i}`, baseDigest: '', kind: 'lora', pageBytes: 4096, partition: { rank: 0, size: 1 }, pages: count, crc32c: [], maxRank: 8, scalesBase: false, runs: [], payloadBytes: 0 },
+      file: '', index: { layout: 1, digest: `a${i}`, baseDigest: '', kind: 'lora', pageBytes: 4096, partition: { rank: 0, size: 1 }, pages: count, crc32c: [], maxRank: 8, scalesBase: false, runs: [], experts: [], payloadBytes: 0 },
     }));
     this.engine.start();
   }
