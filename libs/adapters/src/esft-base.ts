@@ -4,20 +4,21 @@ import { AdapterRefused } from './refused.js';
 import { tensorChunks } from './safetensors.js';
 import { DTYPE_BYTES, PROJECTIONS, type BaseTensors, type EsftExpert, type FloatDtype, type MoeBase, type Projection, type TensorRef } from './types.js';
 
-
 /**
  * A matrix of an expert of the base: a tensor of its own, or a part of `experts.gate_up_proj` [E, 2I, H], `experts.down_proj` [E, H, I].
  * Undefined where the checkpoint has neither.
  */
-export function baseExpert(tensors: BaseTensors, { layersModule, experts: { module, projections, hidden, intermediate } }: MoeBase, layer: number, expert: number, projection: Projection): TensorRef<FloatDtype> | undefined {
-  const list = `${layersModule}.${layer}.${module}`;
-  const own = tensors.get(`${list}.${expert}.${projections[projection]}.weight`);
-  if (own) return own as TensorRef<FloatDtype>;
-  const fused = tensors.get(`${list}.${projection === 'down' ? 'down_proj' : 'gate_up_proj'}`) as TensorRef<FloatDtype> | undefined;
+export function baseExpert(tensors: BaseTensors, { layersModule, experts: { module, names, hidden, inner } }: MoeBase, layer: number, expert: number, projection: Projection): TensorRef<FloatDtype> | undefined {
+  // Transformers 5 has the experts of every architecture here, whatever it was called before.
+  const lists = [module, 'mlp.experts'].map(path => `${layersModule}.${layer}.${path}`);
+  const find = (suffix: string): TensorRef<FloatDtype> | undefined => lists.map(list => tensors.get(`${list}.${suffix}`)).find(tensor => tensor) as TensorRef<FloatDtype> | undefined;
+  const own = find(`${expert}.${names[projection]}.weight`);
+  if (own) return own;
+  const fused = find(projection === 'down' ? 'down_proj' : 'gate_up_proj');
   if (!fused) return undefined;
-  const bytes = hidden * intermediate * DTYPE_BYTES[fused.dtype];
+  const bytes = hidden * inner * DTYPE_BYTES[fused.dtype];
   const first = projection === 'down' ? expert : 2 * expert + (projection === 'up' ? 1 : 0);
-  return { ...fused, shape: projection === 'down' ? [hidden, intermediate] : [intermediate, hidden], offset: fused.offset + first * bytes, bytes };
+  return { ...fused, shape: projection === 'down' ? [hidden, inner] : [inner, hidden], offset: fused.offset + first * bytes, bytes };
 }
 
 /** Whether all three matrices hold the base's values. Reads up to the first that differs. Throws AdapterRefused where the base has no such expert. */

@@ -1,12 +1,13 @@
 /** Writes an ESFT adapter as pages: each expert, as W units, from the beginning of a page on. One page and one panel in memory. */
 import { createHash } from 'node:crypto';
 import { WeftError } from '@weft/contracts';
+import { expertPages, expertUnits, W_DEPTH, W_UNIT_BYTES } from '@weft/kernels';
 import { isBaseExpert } from './esft-base.js';
 import { createImage, type ImageWriter } from './image.js';
 import { LAYOUT_VERSION } from './layout.js';
 import { AdapterRefused } from './refused.js';
 import type { BaseGeometry, BaseTensors, EsftExpert, EsftManifest, ExpertGeometry, ImageExpert, ImageIndex, MoeBase, PageGeometry } from './types.js';
-import { expertPages, expertUnits, putUnit, storedPanels, W_DEPTH, W_UNIT_BYTES } from './w-units.js';
+import { putUnit, storedPanels } from './w-units.js';
 import { writeError } from './write-error.js';
 
 /** Throws AdapterRefused `adapter_without_effect` if every expert is the base's own. */
@@ -15,7 +16,7 @@ export async function packEsft(manifest: EsftManifest, base: BaseGeometry, pages
   const { pageBytes, partition } = pages;
   if (partition.size !== 1) throw new WeftError('option_invalid', `adapters are packed for one device; a partition of ${partition.size} was asked for`, { field: 'partition' });
   if (pageBytes % W_UNIT_BYTES !== 0) throw new WeftError('option_invalid', `pages of ${pageBytes} bytes can't hold units of ${W_UNIT_BYTES}`, { field: 'pageBytes' });
-  const changed: EsftExpert[] = [];
+  const { gateUp, down } = expertUnits(moe.experts), changed: EsftExpert[] = [];
   for (const expert of manifest.experts) if (!await isBaseExpert(expert, moe, tensors)) changed.push(expert);
   if (changed.length === 0) {
     throw new AdapterRefused([{ code: 'adapter_without_effect', message: `all ${manifest.experts.length} experts are the base's own: it would answer in the adapter's name. Were the weights saved before training?` }]);
@@ -30,7 +31,7 @@ export async function packEsft(manifest: EsftManifest, base: BaseGeometry, pages
     }
     return await writer.finish({
       layout: LAYOUT_VERSION, digest: manifest.digest, baseDigest: base.digest, kind: manifest.kind, pageBytes, partition,
-      pages: writer.page + 1, maxRank: 0, scalesBase: false, runs: [], experts, payloadBytes: experts.length * expertUnits(moe.experts) * W_UNIT_BYTES,
+      pages: writer.page + 1, maxRank: 0, scalesBase: false, runs: [], experts, payloadBytes: experts.length * (gateUp + down) * W_UNIT_BYTES,
     });
   } catch (cause) {
     await writer.abandon();
@@ -39,10 +40,10 @@ export async function packEsft(manifest: EsftManifest, base: BaseGeometry, pages
 }
 
 /** Fills pages from the current one on; the last stays current. The expert's hash. */
-async function writeExpert(writer: ImageWriter, { gate, up, down, stored }: EsftExpert, { hidden, intermediate }: ExpertGeometry): Promise<string> {
-  const hash = createHash('sha256').update(`${stored} [${2 * intermediate}, ${hidden}] [${hidden}, ${intermediate}]\n`);
+async function writeExpert(writer: ImageWriter, { gate, up, down, stored }: EsftExpert, { hidden, inner }: ExpertGeometry): Promise<string> {
+  const hash = createHash('sha256').update(`${stored} [${2 * inner}, ${hidden}] [${hidden}, ${inner}]\n`);
   let filled = 0;
-  for (const [matrices, k] of [[[gate, up], hidden], [[down], intermediate]] as const) {
+  for (const [matrices, k] of [[[gate, up], hidden], [[down], inner]] as const) {
     for await (const panel of storedPanels(matrices, stored, k)) {
       for (let block = 0; block * W_DEPTH < k; block++) {
         if (filled === writer.pageBytes) {

@@ -40,19 +40,19 @@ export function claimExperts(files: readonly ReadonlyMap<string, TensorRef>[], c
 interface Place { layer: number; expert: number; projection: Projection }
 
 /** Reads a key as ESFT spells it, or as the base's checkpoint does. */
-function placing({ layersModule, experts: { module, projections } }: MoeBase): (name: string) => Place | null {
+function placing({ layersModule, experts: { module, names } }: MoeBase): (name: string) => Place | null {
   const text = (literal: string): string => literal.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  const own = new RegExp(`^${text(layersModule)}\\.(\\d{1,7})\\.${text(module)}\\.(\\d{1,7})\\.(${PROJECTIONS.map(p => text(projections[p])).join('|')})\\.weight$`);
+  const own = new RegExp(`^${text(layersModule)}\\.(\\d{1,7})\\.${text(module)}\\.(\\d{1,7})\\.(${PROJECTIONS.map(p => text(names[p])).join('|')})\\.weight$`);
   return name => {
     const esft = ESFT.exec(name), [, layer, expert, part] = esft ?? own.exec(name) ?? [];
     if (part === undefined) return null;
-    return { layer: Number(layer), expert: Number(expert), projection: esft ? (part as Projection) : PROJECTIONS.find(p => projections[p] === part)! };
+    return { layer: Number(layer), expert: Number(expert), projection: esft ? (part as Projection) : PROJECTIONS.find(p => names[p] === part)! };
   };
 }
 
 /** What a projection's shape must be. */
-const shapeOf = (projection: Projection, { hidden, intermediate }: ExpertGeometry): number[] =>
-  projection === 'down' ? [hidden, intermediate] : [intermediate, hidden];
+const shapeOf = (projection: Projection, { hidden, inner }: ExpertGeometry): number[] =>
+  projection === 'down' ? [hidden, inner] : [inner, hidden];
 
 function isFloat({ name, dtype }: TensorRef, { layer, expert }: Place, findings: Findings): boolean {
   if (dtype === 'F32' || dtype === 'F16' || dtype === 'BF16') return true;

@@ -7,8 +7,6 @@ export { classifyFile, pickledMessage, readAdapterFolder, digestOf, ADAPTER_BYTE
 export { kindOf } from './kinds.js';
 export { lora } from './lora.js';
 export { esft } from './esft.js';
-export { expertPages, expertUnits, W_DEPTH, W_OUTS, W_UNIT_BYTES, wUnits } from './w-units.js';
-export { baseExpert } from './esft-base.js';
 export { RANK_MAX } from './lora-config.js';
 export { LAYOUT_VERSION } from './layout.js';
 export { imagePath, loadImageIndex, removeImage, syncFolder, type ImageKey } from './image.js';

@@ -40,27 +40,13 @@ export interface BaseGeometry {
   experts: ExpertGeometry | null;
   /** Every other module of the base that has weights (lm_head, embed_tokens, norms): what `target_modules` may name and Weft refuses by name. */
   otherModules: readonly string[];
-  /** Where layers have experts; not given for dense bases. */
-  experts?: ExpertGeometry;
 }
 
-/** The experts of a base: as many and as large in every layer that has them. */
-export interface ExpertGeometry {
-  /** Layers that have experts, ascending. */
-  layers: readonly number[];
-  /** Experts of such a layer. */
-  count: number;
-  /** An expert is gate and up [intermediate, hidden], down [hidden, intermediate]. */
-  hidden: number;
-  intermediate: number;
-  /** How the checkpoint spells the list of experts below a layer, e.g. `mlp.experts`, and the matrices of one. */
-  module: string;
-  projections: Readonly<Record<Projection, string>>;
-}
+/** A base with experts. */
 export type MoeBase = BaseGeometry & { experts: ExpertGeometry };
 /** The matrices of an expert, in the order in which it is stored. */
 export const PROJECTIONS = ['gate', 'up', 'down'] as const;
-export type Projection = (typeof PROJECTIONS)[number];
+export type Projection = keyof ExpertGeometry['names'];
 
 /** Hugging Face path of a site in a layer, e.g. `model.layers.3.self_attn.q_proj`. */
 export const modulePath = ({ layersModule }: Pick<BaseGeometry, 'layersModule'>, layer: number, { module }: Site): string => `${layersModule}.${layer}.${module}`;

@@ -1,27 +1,8 @@
-/**
- * W units: a whole matrix [n, k] of bf16 or f16 in pieces of 4 KiB, each 32 outputs × 64 k, zeros beyond n and k.
- *
- * A unit is a piece of a panel as op `linear` packs it: bf16 [k/2][32][2], f16 [k][32]. Units follow in the order [panel][block of
- * 64 k], so those of a matrix, side by side, are its panels with k padded to 64. Pages are multiples of 4 KiB: no holes.
- */
+/** A whole matrix as W units: see expert-table.ts in @weft/kernels. */
+import { W_DEPTH, W_OUTS, W_UNIT_BYTES } from '@weft/kernels';
 import { encode } from './float.js';
 import { tensorChunks } from './safetensors.js';
-import { DTYPE_BYTES, type ExpertGeometry, type FloatDtype, type StoredDtype, type TensorRef } from './types.js';
-
-export const W_UNIT_BYTES = 4096;
-/** Outputs and k of a unit. */
-export const W_OUTS = 32;
-export const W_DEPTH = 64;
-
-export const wUnits = (n: number, k: number): number => Math.ceil(n / W_OUTS) * Math.ceil(k / W_DEPTH);
-
-/** Units of an expert: those of [gate; up], then those of down. */
-export const expertUnits = ({ hidden, intermediate }: Pick<ExpertGeometry, 'hidden' | 'intermediate'>): number =>
-  wUnits(2 * intermediate, hidden) + wUnits(hidden, intermediate);
-
-/** Pages of an expert; unit u lies in page floor(u / unitsPerPage). */
-export const expertPages = (sizes: Pick<ExpertGeometry, 'hidden' | 'intermediate'>, pageBytes: number): number =>
-  Math.ceil(expertUnits(sizes) / (pageBytes / W_UNIT_BYTES));
+import { DTYPE_BYTES, type FloatDtype, type StoredDtype, type TensorRef } from './types.js';
 
 /** The rows of tensors [·, k], one below the other, as panels of 32 rows [32][k padded to 64]. Each is only valid until the next. */
 export async function* storedPanels(tensors: readonly TensorRef<FloatDtype>[], stored: StoredDtype, k: number): AsyncGenerator<Uint16Array, void, void> {

@@ -76,7 +76,8 @@ function unpack(bound: Bound, module: LoraModule, { dIn, dOut }: Site): { a: num
 }
 
 async function packed(base: BaseGeometry, config: unknown, tensors: readonly TensorData[], pageBytes: number): Promise<{ manifest: LoraManifest; index: ImageIndex; imageFile: string }> {
-  return prepareAdapter(adapterFolder(config, tensors), base, pagesOf(pageBytes), join(temporaryFolder(), 'cache'));
+  const { manifest, ...rest } = await prepareAdapter(adapterFolder(config, tensors), base, pagesOf(pageBytes), join(temporaryFolder(), 'cache'));
+  return { manifest: manifest as LoraManifest, ...rest };
 }
 
 describe('every value is found again through the table', () => {
