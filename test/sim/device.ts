@@ -7,7 +7,7 @@
  */
 import { WeftError } from '@weft/contracts';
 import { RESULT_WORDS, Result, SAMPLE_WORDS, Sample, SEGMENT_WORDS, Segment, Header, Group, GROUP_WORDS, frameLayout, type FrameCapacity, type FrameLayout } from '@weft/kernels';
-import { FrameWriter, KvLayout, ResultReader, type AdapterEntry, type AdapterLoader, type AdapterSlot, type AdapterUse, type Batch, type PageId, type Step, type StepRunner } from '@weft/engine';
+import { FrameWriter, KvLayout, ResultReader, type AdapterEntry, type AdapterLoader, type ExpertEntry, type ExpertSlot, type AdapterSlot, type AdapterUse, type Batch, type PageId, type Step, type StepRunner } from '@weft/engine';
 import { mix, type Random, type VirtualClock } from './clock.js';
 
 export const VOCAB = 4096;
@@ -27,6 +27,9 @@ export class FactDevice implements StepRunner, AdapterLoader {
   readonly #cells: Float64Array;
   readonly #adapterPages: (string | null)[];
   readonly #adapterSlots: (AdapterEntry | null)[];
+  /** As kernels would read them: the expert slots of each adapter slot with what should be there, and the pages of each expert slot. */
+  readonly #rerouting: (readonly { slot: ExpertSlot; hash: string }[])[] = [];
+  readonly #expertPages: PageId[][] = [];
   readonly #history: Int32Array[];
   readonly #length: Int32Array;
   readonly #frames: { memory: ArrayBuffer; writer: FrameWriter; results: ArrayBuffer; hidden: Float32Array; busy: boolean }[];
@@ -169,11 +172,25 @@ export class FactDevice implements StepRunner, AdapterLoader {
       for (let page = 0; page < this.#adapterPages.length; page++) {
         if (this.#adapterPages[page] !== null && this.#cells[page * PAGE_CELLS] !== -2) this.#adapterPages[page] = null;
       }
-      if (this.#adapterPages.filter(d => d === entry.digest).length !== entry.pageCount) throw new Error(`pages of adapter ${entry.digest} were overwritten`);
+      if (this.#adapterPages.filter(d => d === entry.digest).length !== entry.runPages) throw new Error(`pages of adapter ${entry.digest} were overwritten`);
       const start = i32[group + Group.rowStart]!, weight = new Float32Array(i32.buffer)[group + Group.weight]!;
       for (let i = 0; i < i32[group + Group.rowCount]!; i++) names[i32[at.groupRows + start + i]!] += `${entry.digest}*${weight};`;
     }
+    for (let row = 0; row < names.length; row++) names[row] += this.#expertsOf(i32[at.rowAdapters + row]!);
     return names;
+  }
+
+  /** Experts lie where the tables say, whoever brought them. */
+  #expertsOf(slot: number): string {
+    if (slot < 0) return '';
+    const entry = this.#adapterSlots[slot];
+    if (!entry || entry.experts.length === 0) throw new Error(`adapter slot ${slot} has no experts`);
+    for (const { slot: expert, hash } of this.#rerouting[slot]!) {
+      for (const page of this.#expertPages[expert]!) {
+        if (this.#adapterPages[page] !== hash || this.#cells[page * 16] !== -2) throw new Error(`page ${page} of expert ${hash} was overwritten`);
+      }
+    }
+    return `${entry.digest}*1;`;
   }
 
   async load(entry: AdapterEntry, pages: readonly PageId[], slot: AdapterSlot): Promise<void> {
@@ -187,5 +204,19 @@ export class FactDevice implements StepRunner, AdapterLoader {
       this.#cells.fill(-2, page * PAGE_CELLS, (page + 1) * PAGE_CELLS);
     }
     this.#adapterSlots[slot] = entry;
+    this.#rerouting[slot] = entry.experts.map(expert => ({ slot: expert.slot!, hash: expert.hash }));
+  }
+
+  async loadExperts(_: AdapterEntry, experts: readonly ExpertEntry[]): Promise<void> {
+    for (const { pages } of experts) for (const page of pages) this.#cells.fill(-3, page * 16, page * 16 + 16);
+    await this.clock.sleep(this.faults.slowLoads ? this.random.int(1, 400) : 2);
+    if (this.random.chance(this.faults.failingLoads)) throw new WeftError('image_corrupt', 'the image is corrupt (injected)');
+    for (const { slot, hash, pages } of experts) {
+      this.#expertPages[slot!] = [...pages];
+      for (const page of pages) {
+        this.#adapterPages[page] = hash;
+        this.#cells.fill(-2, page * 16, page * 16 + 16);
+      }
+    }
   }
 }

@@ -1,7 +1,8 @@
 /** One seeded world: a pool, adapters, requests that come, burst, are cancelled, run late; and what must hold of it. */
-import { Engine, KvLayout, PagePool, before, type AdapterEntry, type EngineRequest, type Plan, type Terminal, type TokenEvent } from '@weft/engine';
+import { Engine, KvLayout, PagePool, before, type AdapterEntry, type AdapterUse, type EngineRequest, type Plan, type Terminal, type TokenEvent } from '@weft/engine';
 import { WeftError } from '@weft/contracts';
 import { Random, VirtualClock } from './clock.js';
+import { expertImage, loraImage } from './images.js';
 import { FactDevice, MAX_ADAPTERS, MAX_BIASES, MAX_BLOCKS, VOCAB, type Faults } from './device.js';
 
 export interface WorldReport {
@@ -14,7 +15,7 @@ interface Expected { request: EngineRequest; choices: Heard[]; terminal: Termina
 interface Heard { tokens: number[]; scores: Map<number, number>; hidden: number[]; finish: string | null }
 
 /** What sort of world it is: how crowded, and what its requests are like. */
-interface Nature { adapters: number; maxLen: number; longest: number; impatient: boolean }
+interface Nature { adapters: number; withExperts: number; maxLen: number; longest: number; impatient: boolean }
 
 const LIMIT_MS = 3_600_000;
 
@@ -26,9 +27,12 @@ export async function runWorld(seed: number): Promise<WorldReport> {
     failingSteps: random.chance(0.1) ? 0.005 : 0, badRows: random.chance(0.2) ? 0.002 : 0,
   };
   const adapterPages = Array.from({ length: random.pick([1, 4, 30]) }, () => random.int(1, 6));
+  // Adapters that bring experts, out of a few that they share more or less.
+  const kinds = random.pick([2, 6, 40]), expertPages = random.int(1, 4);
+  const expertSets = Array.from({ length: random.pick([0, 2, 12]) }, () => [...new Set(Array.from({ length: random.int(1, 6) }, () => random.int(0, kinds - 1)))]);
   const maxLen = random.pick([64, 256, 512]);
   // The largest request there can be, with as many adapters as it may have, and a little more or a lot.
-  const largest = [...adapterPages].sort((a, b) => b - a).slice(0, MAX_ADAPTERS).reduce((sum, n) => sum + n, 0);
+  const largest = [...adapterPages, ...expertSets.map(set => set.length * expertPages)].sort((a, b) => b - a).slice(0, MAX_ADAPTERS).reduce((sum, n) => sum + n, 0);
   const spare = random.pick([0, 1, 4, 30, 120]);
   const maxSequences = random.pick([1, 4, 16, 16, 48]);
   const stepTokens = Math.max(random.pick([16, 64, 256]), maxSequences + 4);
@@ -39,7 +43,7 @@ export async function runWorld(seed: number): Promise<WorldReport> {
   const pages = kv.peak(maxLen) + largest + spare;
   const adapterSlots = random.int(2, 12);
   const depth = random.pick([1, 2] as const);
-  const nature: Nature = { adapters: adapterPages.length, maxLen, longest: random.pick([20, 80, maxLen]), impatient: random.chance(0.3) };
+  const nature: Nature = { adapters: adapterPages.length, withExperts: expertSets.length, maxLen, longest: random.pick([20, 80, maxLen]), impatient: random.chance(0.3) };
   const gapMs = random.pick([0, 4, 30]);
 
   const device = new FactDevice(clock, random, faults, kv, { pages, slots: maxSequences * 2, adapterSlots, maxLen, stepTokens, segments: maxSequences });
@@ -47,7 +51,7 @@ export async function runWorld(seed: number): Promise<WorldReport> {
   const expected = new Map<string, Expected>();
   const cancelNow = (id: string): void => { engine.cancel(id); engine.checkInvariants(); };
   const engine = new Engine({
-    runner: device, loader: device, pool, kv, adapterSlots, clock, depth,
+    runner: device, loader: device, pool, kv, adapterSlots, expertSlots: Math.floor(pages / expertPages), clock, depth,
     limits: {
       stepTokens, chunkTokens: Math.max(4, stepTokens >> 2), maxSequences, lookaheadTokens: random.pick([1, 1, 16, 1024]), examined: 32,
       pageTable: pages * MAX_BLOCKS, vocab: VOCAB, maxModelLen: maxLen, maxWaiting: 10_000, maxAdaptersPerRequest: MAX_ADAPTERS, maxChoices: 4, maxBiases: MAX_BIASES,
@@ -66,9 +70,8 @@ export async function runWorld(seed: number): Promise<WorldReport> {
     onPlan: plan => checkPlan(plan, stepTokens, maxSequences),
     afterStep: e => e.checkInvariants(),
   });
-  adapterPages.forEach((count, i) => engine.register(`a${i}`, {
-    file: '', index: { layout: 1, digest: `a${i}`, baseDigest: '', kind: 'lora', pageBytes: 4096, partition: { rank: 0, size: 1 }, pages: count, crc32c: [], maxRank: 8, scalesBase: false, runs: [], experts: [], payloadBytes: 0 },
-  }));
+  adapterPages.forEach((count, i) => engine.register(`a${i}`, loraImage(`a${i}`, count)));
+  expertSets.forEach((set, i) => engine.register(`x${i}`, expertImage(`x${i}`, set, expertPages)));
   engine.start();
 
   const report: WorldReport = { seed, requests: 0, done: 0, cancelled: 0, failed: 0, refused: 0, steps: 0, rows: 0, preemptions: 0, loads: 0, virtualMs: 0, pages };
@@ -110,15 +113,21 @@ export async function runWorld(seed: number): Promise<WorldReport> {
   };
 }
 
-function makeRequest(random: Random, i: number, { adapters, maxLen, longest, impatient }: Nature): EngineRequest {
+function makeRequest(random: Random, i: number, { adapters, withExperts, maxLen, longest, impatient }: Nature): EngineRequest {
   const task = random.chance(0.1) ? random.pick(['score', 'embed'] as const) : 'generate';
   const promptLength = random.int(1, random.chance(0.2) ? maxLen - 4 : Math.min(40, maxLen - 4));
   const first = random.int(0, adapters - 1), second = random.int(0, adapters - 1);
   const uses = random.chance(0.25) ? [] : first !== second && random.chance(0.2) ? [first, second] : [first];
+  const named: AdapterUse[] = uses.map(a => ({ digest: `a${a}`, weight: random.pick([1, 1, 0.5]) }));
+  // Experts instead of them, or beside one; two sets of them are refused.
+  if (withExperts > 0 && random.chance(0.5)) {
+    const set = { digest: `x${random.int(0, withExperts - 1)}`, weight: 1 };
+    if (random.chance(0.7)) named.splice(0, 2, set); else named.splice(1, 1, set);
+  }
   // Some ask for more than there can be.
   const maxTokens = random.chance(0.1) ? 0 : random.int(1, random.chance(0.03) ? maxLen : Math.max(Math.min(longest, maxLen - promptLength), 1));
   const request: EngineRequest = {
-    id: `r${i}`, tenant: `t${random.int(0, 3)}`, adapters: uses.map(a => ({ digest: `a${a}`, weight: random.pick([1, 1, 0.5]) })), task,
+    id: `r${i}`, tenant: `t${random.int(0, 3)}`, adapters: named, task,
     prompt: Array.from({ length: promptLength }, () => random.int(0, VOCAB - 1)), n: random.chance(0.15) ? random.int(2, 4) : 1,
     maxTokens, minTokens: random.chance(0.3) ? random.int(0, maxTokens) : 0,
     sampling: {

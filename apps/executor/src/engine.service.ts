@@ -135,7 +135,7 @@ export class EngineService implements EngineListener, ProbedEngine {
     const owners = [
       { owner: 'kv', pages: pages.sequences }, { owner: 'prefix', pages: pages.prefix },
       ...resident.map(adapter => ({ owner: `adapter:${adapter.digest}`, pages: adapter.pages })),
-      { owner: 'retired', pages: pages.retired }, { owner: 'free', pages: pages.free },
+      { owner: 'shared experts', pages: pages.sharedExperts }, { owner: 'retired', pages: pages.retired }, { owner: 'free', pages: pages.free },
     ];
     return {
       waiting, running, pagesFree: pages.free, pagesTotal: pages.total, owners: owners.filter(({ pages }) => pages > 0), tokensPerSecond: this.#measureRate(tokensOut),

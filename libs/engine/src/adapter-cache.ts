@@ -3,6 +3,7 @@
  * one pool, stays while sequences run on it (pins), and afterwards until its pages are wanted for something else.
  */
 import type { ImageIndex } from '@weft/adapters';
+import { ExpertCache, pagesOf, runPagesOf, type ExpertEntry } from './expert-cache.js';
 import { Owner, type PageId, type PagePool } from './page-pool.js';
 import { SlotPool } from './slot-pool.js';
 
@@ -22,8 +23,16 @@ export class AdapterEntry {
   /** Last submitted step that names it. */
   lastStep = -1;
   loads = 0;
-  constructor(readonly id: number, readonly digest: string, public image: AdapterImage) {}
-  get pageCount(): number { return this.image.index.pages; }
+  /** With all its experts. */
+  readonly pageCount: number;
+  /** Pages of its own. Those of its experts are theirs. */
+  readonly runPages: number;
+  constructor(readonly id: number, readonly digest: string, public image: AdapterImage, readonly experts: readonly ExpertEntry[]) {
+    this.pageCount = pagesOf(image.index);
+    this.runPages = runPagesOf(image.index);
+  }
+  /** Those that are in the pool for it alone, once it is there. */
+  ownPages(): number { return this.experts.reduce((sum, { users, pageCount }) => sum + (users === 1 ? pageCount : 0), this.runPages); }
   get idle(): boolean { return this.state === 'resident' && this.pins === 0; }
   /** Nothing runs on it, waits for it or writes its pages. */
   get unused(): boolean { return this.pins === 0 && this.wanted === 0 && this.state !== 'loading'; }
@@ -34,7 +43,10 @@ interface Leaving { entry: AdapterEntry; gone: Promise<boolean>; settle: (gone: 
 
 /** Brings an image into pages and makes its slot known to kernels. */
 export interface AdapterLoader {
+  /** Its runs, and where its experts will be: their slots are known, whoever brings them. */
   load(entry: AdapterEntry, pages: readonly PageId[], slot: AdapterSlot): Promise<void>;
+  /** Experts out of its image, into their pages. */
+  loadExperts(entry: AdapterEntry, experts: readonly ExpertEntry[]): Promise<void>;
 }
 
 export class AdapterCache {
@@ -43,9 +55,14 @@ export class AdapterCache {
   /** Those in the pool: few, where those that are known may be many thousands. */
   readonly #resident = new Set<AdapterEntry>();
   readonly slots: SlotPool<AdapterSlot>;
+  readonly experts: ExpertCache;
   #nextId = 0;
 
-  constructor(readonly pool: PagePool, slots: number) { this.slots = new SlotPool(slots); }
+  /** expertSlots: as many as the pool can hold of experts; they never run short before pages do. */
+  constructor(readonly pool: PagePool, slots: number, expertSlots: number) {
+    this.slots = new SlotPool(slots);
+    this.experts = new ExpertCache(pool, expertSlots);
+  }
 
   get(digest: string): AdapterEntry | undefined { return this.#entries.get(digest); }
   /** All, forgotten ones that are still in use included. */
@@ -62,7 +79,7 @@ export class AdapterCache {
     const leaving = this.#leaving.get(digest);
     this.#leaving.delete(digest);
     leaving?.settle(false);
-    const entry = leaving?.entry ?? new AdapterEntry(this.#nextId++, digest, image);
+    const entry = leaving?.entry ?? new AdapterEntry(this.#nextId++, digest, image, this.experts.know(image.index));
     this.#entries.set(digest, entry);
     return entry;
   }
@@ -83,6 +100,7 @@ export class AdapterCache {
     for (const [digest, { entry, settle }] of this.#leaving) {
       if (!entry.unused) continue;
       if (entry.idle) this.evict(entry);
+      this.experts.forget(entry.experts);
       this.#leaving.delete(digest);
       settle(true);
     }
@@ -95,11 +113,16 @@ export class AdapterCache {
     return idle.sort((a, b) => Number(a.wanted > 0) - Number(b.wanted > 0) || a.lastStep - b.lastStep || a.id - b.id);
   }
 
-  beginLoad(entry: AdapterEntry): void {
+  /** It will be brought in: what is evicted from now on leaves the experts that it uses. */
+  hold(entry: AdapterEntry): void {
     entry.state = 'loading';
+    this.experts.hold(entry.experts);
+  }
+  beginLoad(entry: AdapterEntry): void {
     entry.loads++;
     entry.slot = this.slots.take();
-    this.pool.take(entry.pageCount, Owner.adapter, entry.id, entry.pages);
+    this.pool.take(entry.runPages, Owner.adapter, entry.id, entry.pages);
+    this.experts.place(entry.experts);
   }
   finishLoad(entry: AdapterEntry, step: number): void {
     entry.state = 'resident';
@@ -114,6 +137,7 @@ export class AdapterCache {
   #release(entry: AdapterEntry, lastStep: number): void {
     this.pool.retire(entry.pages, Owner.adapter, entry.id, lastStep);
     this.slots.retire(entry.slot!, lastStep);
+    this.experts.release(entry.experts, lastStep);
     entry.pages = [];
     entry.slot = null;
     entry.state = 'stored';

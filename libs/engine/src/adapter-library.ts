@@ -4,6 +4,7 @@ import { imagePath, loadImageIndex, prepareAdapter, removeImage, type BaseGeomet
 import { WeftError } from '@weft/contracts';
 import type { AdapterImage } from './adapter-cache.js';
 import type { Engine } from './engine.js';
+import { pagesOf } from './expert-cache.js';
 
 /** Gives `use` a folder with the adapter's files, which need not outlive it. Given up when the signal aborts. */
 export type AdapterSource = <T>(use: (folder: string) => Promise<T>, signal?: AbortSignal) => Promise<T>;
@@ -62,7 +63,7 @@ export class AdapterLibrary {
   }
 
   #register(digest: string, image: AdapterImage, source: AdapterSource): void {
-    const { engine } = this.#parts, { pages, pageBytes } = image.index;
+    const { engine } = this.#parts, { pageBytes } = image.index, pages = pagesOf(image.index);
     if (pages + 1 > engine.pool.total) {
       throw new WeftError('adapter_too_large', `the adapter takes ${pages} pages of ${pageBytes} bytes; the pool has ${engine.pool.total}`, { limit: engine.pool.total });
     }

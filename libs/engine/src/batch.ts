@@ -17,6 +17,8 @@ export interface BatchEntry {
   start: number; count: number;
   /** Index in the batch's logit rows of this entry's first, and how many it has; what is drawn comes last. */
   firstLogit: number; logitCount: number;
+  /** The adapter whose experts its rows use; null: the base's own. */
+  experts: AdapterEntry | null;
 }
 
 /** Rows that one adapter applies to with one weight. */
@@ -41,7 +43,7 @@ export function makeBatch(step: number, planned: readonly PlannedRows[]): Batch 
   const batch: Batch = { step, rows: 0, entries: [], logits: [], groups: [], copies: [] };
   const groups = new Map<string, AdapterGroup>();
   for (const { sequence, start, count } of planned) {
-    const entry: BatchEntry = { sequence, start, count, firstLogit: batch.logits.length, logitCount: 0 };
+    const entry: BatchEntry = { sequence, start, count, firstLogit: batch.logits.length, logitCount: 0, experts: sequence.state.adapters.find(adapter => adapter.experts.length > 0) ?? null };
     for (let position = firstLogitPosition(sequence, start); position < start + count; position++) {
       const purpose = purposeOf(sequence, position);
       if (purpose) batch.logits.push({ sequence, position, purpose });
@@ -49,6 +51,7 @@ export function makeBatch(step: number, planned: readonly PlannedRows[]): Batch 
     entry.logitCount = batch.logits.length - entry.firstLogit;
     const uses = sequence.request.adapters;
     for (let i = 0; i < uses.length; i++) {
+      if (sequence.state.adapters[i]!.runPages === 0) continue;
       const key = `${uses[i]!.digest} ${uses[i]!.weight}`;
       let group = groups.get(key);
       if (!group) groups.set(key, group = { adapter: sequence.state.adapters[i]!, weight: uses[i]!.weight, rows: [] });

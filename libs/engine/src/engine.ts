@@ -31,6 +31,8 @@ export interface EngineParts {
   pool: PagePool;
   kv: KvLayout;
   adapterSlots: number;
+  /** Experts of adapters that the pool can hold; 0 where the base has none. */
+  expertSlots: number;
   clock: Clock;
   listener: EngineListener;
   limits: SchedulerLimits & RequestLimits;
@@ -67,7 +69,7 @@ export class Engine {
   constructor(parts: EngineParts) {
     this.#parts = parts;
     this.pool = parts.pool;
-    this.adapters = new AdapterCache(parts.pool, parts.adapterSlots);
+    this.adapters = new AdapterCache(parts.pool, parts.adapterSlots, parts.expertSlots);
     // As many again as may run: those of ended sequences rest until the steps in flight are done.
     this.#slots = new SlotPool<SlotId>(parts.limits.maxSequences * 2);
   }
@@ -137,11 +139,11 @@ export class Engine {
   }
 
   load(): EngineLoad {
-    const { free, sequence, adapter, prefix, retired } = this.pool.census();
+    const { free, sequence, adapter, prefix, retired, expert } = this.pool.census();
     return {
       waiting: this.#waiting.size, running: this.#running.length, step: this.#step, tokensOut: this.#tokensOut,
-      pages: { total: this.pool.total, free, sequences: sequence, adapters: adapter, prefix, retired },
-      resident: [...this.adapters.resident()].map(e => ({ digest: e.digest, pages: e.pageCount, pins: e.pins })),
+      pages: { total: this.pool.total, free, sequences: sequence, adapters: adapter + expert, sharedExperts: this.adapters.experts.sharedPages(), prefix, retired },
+      resident: [...this.adapters.resident()].map(e => ({ digest: e.digest, pages: e.ownPages(), pins: e.pins })),
     };
   }
 
@@ -180,12 +182,14 @@ export class Engine {
     for (const state of plan.expire) {
       this.#end(state, 'error', new WeftError('deadline_exceeded', `the request's deadline of ${state.request.deadlineMs} ms has passed`));
     }
+    for (const { adapter } of plan.load) this.adapters.hold(adapter);
     for (const adapter of plan.evict) this.adapters.evict(adapter);
     for (const { sequence } of plan.preempt) if (sequence.status === 'running') this.#preempt(sequence);
     this.pool.reclaim(this.#completedStep);
     this.adapters.slots.reclaim(this.#completedStep);
-    for (const { adapter, sequence } of plan.load) {
-      sequence.state.loadedPages += adapter.pageCount;
+    this.adapters.experts.slots.reclaim(this.#completedStep);
+    for (const { adapter, sequence, pages } of plan.load) {
+      sequence.state.loadedPages += pages;
       void this.#bringIn(adapter);
     }
     // Whoever heard of an expired request above may have cancelled one that was to start.
@@ -340,6 +344,7 @@ export class Engine {
     this.pool.reclaim(this.#completedStep);
     this.#slots.reclaim(this.#completedStep);
     this.adapters.slots.reclaim(this.#completedStep);
+    this.adapters.experts.slots.reclaim(this.#completedStep);
   }
 
   // ── adapters come ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -348,6 +353,7 @@ export class Engine {
     this.adapters.beginLoad(adapter);
     try {
       await this.#parts.loader.load(adapter, adapter.pages, adapter.slot!);
+      await this.#bringExperts(adapter);
       this.adapters.finishLoad(adapter, this.#completedStep);
       const now = this.#parts.clock.now();
       for (const state of this.#requests.values()) {
@@ -363,6 +369,24 @@ export class Engine {
     }
     this.#reclaim();
     this.#wake();
+  }
+
+  /** Those that are not there, and then those that another adapter was bringing and could not. */
+  async #bringExperts(adapter: AdapterEntry): Promise<void> {
+    const { experts } = this.adapters;
+    for (;;) {
+      const missing = experts.claim(adapter.experts);
+      let loaded = false;
+      try {
+        if (missing.length > 0) await this.#parts.loader.loadExperts(adapter, missing);
+        loaded = true;
+      } finally {
+        experts.settle(missing, loaded);
+      }
+      const others = adapter.experts.filter(expert => expert.state !== 'resident');
+      if (others.length === 0) return;
+      await Promise.all(others.map(expert => expert.settled));
+    }
   }
 
   // ── sleeping ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -381,6 +405,8 @@ export class Engine {
 
 export interface EngineLoad {
   waiting: number; running: number; step: number; tokensOut: number;
-  pages: { total: number; free: number; sequences: number; adapters: number; prefix: number; retired: number };
+  /** sharedExperts: of adapters' pages, those of experts that several use. */
+  pages: { total: number; free: number; sequences: number; adapters: number; sharedExperts: number; prefix: number; retired: number };
+  /** pages: what evicting it alone would give. */
   resident: { digest: string; pages: number; pins: number }[];
 }

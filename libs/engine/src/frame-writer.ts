@@ -30,7 +30,7 @@ export class FrameWriter {
     const i32 = this.#i32;
     let row = 0, page = 0;
     for (let s = 0; s < batch.entries.length; s++) {
-      const { sequence, start, count } = batch.entries[s]!;
+      const { sequence, start, count, experts } = batch.entries[s]!;
       const { known } = sequence;
       for (let i = 0; i < count; i++, row++) {
         const position = start + i;
@@ -40,7 +40,7 @@ export class FrameWriter {
         i32[at.positions + row] = isKnown ? position : -1;
         i32[at.rowSlots + row] = sequence.slot!;
         i32[at.rowSegments + row] = s;
-        i32[at.rowAdapters + row] = -1;
+        i32[at.rowAdapters + row] = experts ? experts.slot! : -1;
       }
       const segment = at.segments + s * SEGMENT_WORDS;
       i32[segment + Segment.slot] = sequence.slot!;

@@ -1,7 +1,7 @@
 /** Puts an engine together on a real device: model, pool, runner, loader. The executor and plain scripts start here. */
 import { readBaseText, type BaseGeometry, type BaseText } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
-import { createCpuDevice, createCudaDevice, readTuning, type CudaDeviceOptions, type Device, type WeightType } from '@weft/kernels';
+import { createCpuDevice, createCudaDevice, expertPages, readTuning, type CudaDeviceOptions, type Device, type WeightType } from '@weft/kernels';
 import { AdapterLibrary } from './adapter-library.js';
 import { slotWords } from './adapter-slots.js';
 import { openCheckpoint } from './checkpoint/index.js';
@@ -132,6 +132,8 @@ async function assemble(
 
   const words = slotWords(model.geometry, model.kv.pageBytes, MAX_RANK);
   const adapterSlots = Math.min(MAX_ADAPTER_SLOTS, Math.max(maxSequences * 2, 64));
+  const { experts } = model.geometry;
+  const expertSlots = experts ? Math.floor(pages / expertPages(experts, model.kv.pageBytes)) : 0;
   const pageTable = Math.min(pages * Math.max(...kv.groups.map(({ blocks }) => blocks)), maxSequences * kv.tableEntries(kv.empty(), maxModelLen)) + maxSequences;
   const tracer = options.traceFile ? new StepTracer(options.traceFile, device) : null;
   const runner = new DeviceRunner(device, model, {
@@ -139,12 +141,12 @@ async function assemble(
       tokens: stepTokens, segments: maxSequences, logits: stepTokens, groups: maxSequences * MAX_ADAPTERS_PER_REQUEST,
       groupRows: stepTokens * MAX_ADAPTERS_PER_REQUEST, pageTable, pagePairs: 1, biasPairs: maxSequences * 2 * MAX_BIASES,
     },
-    pages, slots: maxSequences * 2, maxLen: maxModelLen + 1, adapterSlots, slotWords: words, maxRank: MAX_RANK,
+    pages, slots: maxSequences * 2, maxLen: maxModelLen + 1, adapterSlots, slotWords: words, maxRank: MAX_RANK, expertSlots,
   }, tracer);
   const pool = new PagePool(pages, model.kv.pageBytes);
   const base = { ...model.geometry, names: [...new Set([...(options.modelNames ?? []), ...model.geometry.names])] };
   const engine: Engine = new Engine({
-    runner, loader: new ImageLoader(device, model, runner, digest => library.repack(digest)), pool, kv, adapterSlots, clock: systemClock, listener: options.listener,
+    runner, loader: new ImageLoader(device, model, runner, digest => library.repack(digest)), pool, kv, adapterSlots, expertSlots, clock: systemClock, listener: options.listener,
     depth: options.depth ?? 2,
     limits: {
       stepTokens, chunkTokens: Math.min(CHUNK_TOKENS, stepTokens), maxSequences, lookaheadTokens: options.lookaheadTokens ?? DEFAULT_LOOKAHEAD_TOKENS, examined: 64, pageTable,

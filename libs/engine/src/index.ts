@@ -3,6 +3,7 @@ export * from './adapter-library.js';
 export * from './batch.js';
 export * from './clock.js';
 export * from './engine.js';
+export * from './expert-cache.js';
 export * from './frame-writer.js';
 export * from './host.js';
 export * from './kv-groups.js';

@@ -5,7 +5,7 @@
  * A page that submitted steps still name is *retired* first and becomes free when they have completed.
  */
 export type PageId = number & { readonly __brand: 'PageId' };
-export const Owner = { free: 0, sequence: 1, adapter: 2, prefix: 3, retired: 4 } as const;
+export const Owner = { free: 0, sequence: 1, adapter: 2, prefix: 3, retired: 4, expert: 5 } as const;
 export type OwnerKind = (typeof Owner)[keyof typeof Owner];
 
 export class PagePool {
@@ -27,7 +27,7 @@ export class PagePool {
     this.#owner = new Int32Array(total).fill(-1);
     this.#free = Int32Array.from({ length: total }, (_, i) => total - 1 - i);
     this.#freeCount = total;
-    this.#counts = Int32Array.of(total, 0, 0, 0, 0);
+    this.#counts = Int32Array.of(total, 0, 0, 0, 0, 0);
   }
 
   get free(): number { return this.#freeCount; }
@@ -77,10 +77,10 @@ export class PagePool {
     }
   }
 
-  /** Pages by kind of owner: the pool's map in five numbers. */
+  /** Pages by kind of owner: the pool's map in six numbers. */
   census(): Record<keyof typeof Owner, number> {
-    const [free, sequence, adapter, prefix, retired] = this.#counts as unknown as [number, number, number, number, number];
-    return { free, sequence, adapter, prefix, retired };
+    const [free, sequence, adapter, prefix, retired, expert] = this.#counts as unknown as [number, number, number, number, number, number];
+    return { free, sequence, adapter, prefix, retired, expert };
   }
 
   ownerOf(page: PageId): { kind: OwnerKind; owner: number } {
@@ -111,7 +111,7 @@ export class PagePool {
         }
       }
     }
-    const counted = [0, 0, 0, 0, 0];
+    const counted = [0, 0, 0, 0, 0, 0];
     for (const kind of this.#kind) counted[kind]!++;
     if (counted.some((count, kind) => count !== this.#counts[kind])) throw new Error(`page pool: ${counted.join(', ')} pages by kind, counted as ${this.#counts.join(', ')}`);
     const lost = seen.indexOf(0);

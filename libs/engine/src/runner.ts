@@ -4,7 +4,7 @@
  * Two frames alternate, so that step n+1 is written while step n runs.
  */
 import {
-  CommandList, MAX_TOP_LOGPROBS, RESULT_WORDS, Result, SLOT_WORDS, frameLayout, type Device, type DeviceBuffer, type FrameCapacity, type FrameLayout,
+  CommandList, MAX_TOP_LOGPROBS, expertTables, mapAt, RESULT_WORDS, Result, SLOT_WORDS, frameLayout, type Device, type DeviceBuffer, type DType, type ExpertTables, type FrameCapacity, type FrameLayout,
 } from '@weft/kernels';
 import type { Batch } from './batch.js';
 import { FrameWriter } from './frame-writer.js';
@@ -59,12 +59,15 @@ export interface RunnerShape {
   adapterSlots: number;
   slotWords: number;
   maxRank: number;
+  /** Experts of adapters that there can be. */
+  expertSlots: number;
 }
 
 export class DeviceRunner implements StepRunner {
   readonly layout: FrameLayout;
   readonly arena: DeviceBuffer;
   readonly tables: DeviceBuffer;
+  readonly #experts: StepContext['experts'];
   readonly #frames: FrameBuffers[];
   readonly #lists: StepLists;
   /** Forward, then sample, for steps of up to so many rows; in ascending order. */
@@ -82,13 +85,15 @@ export class DeviceRunner implements StepRunner {
     };
     this.arena = alloc(shape.pages * model.kv.pageBytes, 'arena');
     this.tables = alloc(shape.adapterSlots * shape.slotWords * 4, 'adapter tables');
+    const { experts } = model.geometry;
+    this.#experts = experts && shape.expertSlots > 0 ? tablesOf(expertTables({ ...experts, layers: experts.layers.length }, model.kv.pageBytes, shape.adapterSlots, shape.expertSlots), alloc) : null;
     const dim = model.config.hidden;
     const context: StepContext = {
       frame: this.layout, arena: this.arena, pages: shape.pages, pageBytes: model.kv.pageBytes,
       slots: alloc(shape.slots * SLOT_WORDS * 4, 'slots'), history: alloc(shape.slots * shape.maxLen * 4, 'history'),
       nSlots: shape.slots, maxLen: shape.maxLen,
       tables: this.tables, adapterSlots: shape.adapterSlots, slotWords: shape.slotWords, maxRank: shape.maxRank,
-      maskRows: 0, maskWords: Math.ceil(model.config.vocab / 32), experts: null,
+      maskRows: 0, maskWords: Math.ceil(model.config.vocab / 32), experts: this.#experts,
     };
     this.#lists = model.record(context);
     this.#wholes = this.#lists.buckets.map(({ tokens, forward, sample }) => ({ tokens, list: CommandList.concat(forward, sample) }));
@@ -114,6 +119,24 @@ export class DeviceRunner implements StepRunner {
     return this.device.upload(this.tables, slot * slotWords * 4, slotWords * 4);
   }
 
+  /** Writes which experts of the base an adapter slot replaces, by what slots. */
+  async bindAdapterExperts(adapterSlot: number, experts: readonly { layer: number; expert: number; slot: number }[]): Promise<void> {
+    const { buffer, tables } = this.#experts!, { layers, count } = this.model.geometry.experts!;
+    const map = new Int32Array(this.device.host(buffer));
+    for (let i = 0; i < layers.length; i++) map.fill(-1, tables.at.map + mapAt(tables, i, adapterSlot), tables.at.map + mapAt(tables, i, adapterSlot) + count);
+    for (const { layer, expert, slot } of experts) map[tables.at.map + mapAt(tables, layers.indexOf(layer), adapterSlot) + expert] = slot;
+    for (let i = 0; i < layers.length; i++) await this.device.upload(buffer, 4 * (tables.at.map + mapAt(tables, i, adapterSlot)), 4 * count);
+  }
+
+  /** Writes where an expert slot's expert lies. */
+  async bindExpert(slot: number, dtype: DType, pages: readonly number[]): Promise<void> {
+    const { buffer, tables: { at, slotPages } } = this.#experts!, words = new Int32Array(this.device.host(buffer));
+    words[at.types + slot] = dtype;
+    words.set(pages, at.pages + slot * slotPages);
+    await this.device.upload(buffer, 4 * (at.types + slot), 4);
+    await this.device.upload(buffer, 4 * (at.pages + slot * slotPages), 4 * slotPages);
+  }
+
   submit(batch: Batch): Step {
     const { frame, results, hidden, writer, reader } = this.#frames[this.#turn]!;
     this.#turn = 1 - this.#turn;
@@ -132,4 +155,9 @@ export class DeviceRunner implements StepRunner {
     this.#lists.free();
     for (const buffer of this.#owned) this.device.free(buffer);
   }
+}
+
+/** Tables of experts that no row names before they are written. */
+function tablesOf(tables: ExpertTables, alloc: (bytes: number, label: string) => DeviceBuffer): NonNullable<StepContext['experts']> {
+  return { buffer: alloc(tables.words * 4, 'expert tables'), tables };
 }

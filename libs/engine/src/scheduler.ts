@@ -8,6 +8,7 @@
  * Prompts. Decode rows run every step; prompts share a budget beside them, so neither starves the other.
  */
 import type { AdapterEntry } from './adapter-cache.js';
+import { ExpertTally } from './expert-cache.js';
 import type { GroupPages, KvLayout } from './kv-groups.js';
 import type { RequestState, Sequence } from './sequence.js';
 
@@ -49,8 +50,8 @@ export interface Snapshot {
 }
 
 export interface PlannedRows { sequence: Sequence; start: number; count: number }
-/** An adapter to bring in, and the sequence it is brought in for. */
-export interface PlannedLoad { adapter: AdapterEntry; sequence: Sequence }
+/** An adapter to bring in, the sequence it is brought in for, and the pages that it takes: without those of experts that are there. */
+export interface PlannedLoad { adapter: AdapterEntry; sequence: Sequence; pages: number }
 
 /** A sequence that gives up what it holds, and the one before it in the order that is short of memory. */
 export interface PlannedPreemption { sequence: Sequence; by: Sequence }
@@ -162,6 +163,7 @@ class PageBudget {
   #reserved = 0;
   readonly #preempted = new Set<Sequence>();
   readonly #kept = new Set<AdapterEntry>();
+  readonly #experts = new ExpertTally();
 
   constructor(readonly view: Snapshot, readonly plan: Plan) {
     this.#free = view.freePages;
@@ -211,7 +213,7 @@ class PageBudget {
     const adapter = this.view.evictable.find(a => this.#mayGo(a) && allowed(a));
     if (!adapter) return false;
     this.plan.evict.push(adapter);
-    this.#free += adapter.pageCount;
+    this.#free += adapter.runPages + this.#experts.give(adapter.experts);
     this.#adapterSlots++;
     return true;
   }
@@ -228,7 +230,8 @@ class PageBudget {
     const missing = (): boolean => this.#free - this.#reserved < pages || this.#adapterSlots < slots;
     if (!missing()) return true;
     const idle = this.view.evictable.filter(a => this.#mayGo(a) && allowed(a));
-    const gain = idle.reduce((sum, a) => sum + a.pageCount, 0);
+    const trial = this.#experts.copy();
+    const gain = idle.reduce((sum, a) => sum + a.runPages + trial.give(a.experts), 0);
     if (this.#free - this.#reserved + gain < pages || this.#adapterSlots + idle.length < slots) return false;
     while (missing()) this.#evictOne(allowed);
     return true;
@@ -258,9 +261,14 @@ class PageBudget {
   /** Starts bringing in an adapter if its sequence could start beside what is promised. */
   load(adapter: AdapterEntry, sequence: Sequence, head: boolean): boolean {
     for (const other of sequence.state.adapters) this.#kept.add(other);
-    if (!this.#clear(adapter.pageCount + this.#expected(sequence), 1, head)) return false;
-    this.plan.load.push({ adapter, sequence });
-    this.#free -= adapter.pageCount;
+    // Before anything is evicted: experts that it shares stay.
+    const pages = adapter.runPages + this.#experts.take(adapter.experts);
+    if (!this.#clear(pages + this.#expected(sequence), 1, head)) {
+      this.#experts.give(adapter.experts);
+      return false;
+    }
+    this.plan.load.push({ adapter, sequence, pages });
+    this.#free -= pages;
     this.#adapterSlots--;
     return true;
   }

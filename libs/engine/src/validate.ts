@@ -2,6 +2,8 @@
 import { WeftError } from '@weft/contracts';
 import { MAX_TOP_LOGPROBS } from '@weft/kernels';
 import type { AdapterEntry } from './adapter-cache.js';
+import { checkCombination } from './combinations.js';
+import type { ExpertEntry } from './expert-cache.js';
 import type { KvLayout } from './kv-groups.js';
 import type { EngineRequest } from './request.js';
 
@@ -33,11 +35,11 @@ export function admissible(r: EngineRequest, adapters: readonly AdapterEntry[], 
   if (!Number.isFinite(r.priority)) refuse('priority', 'priority must be a number');
   if (r.adapters.some(a => !isFloat32(a.weight))) refuse('adapters', 'an adapter weight is not a finite number');
   if (new Set(r.adapters.map(a => a.digest)).size !== r.adapters.length) refuse('adapters', 'an adapter is named twice');
-  const alone = adapters.length > 1 ? adapters.find(a => a.image.index.scalesBase) : undefined;
-  if (alone) refuse('adapters', `adapter ${alone.digest} scales what the base answers (use_dora); it can't be combined with others`);
+  checkCombination(adapters.map((adapter, i) => ({ digest: adapter.digest, weight: r.adapters[i]!.weight, image: adapter.image.index })));
   checkSampling(r, limits);
 
-  const adapterPages = adapters.reduce((sum, a) => sum + a.pageCount, 0);
+  const experts = new Set<ExpertEntry>(adapters.flatMap(a => a.experts));
+  const adapterPages = adapters.reduce((sum, a) => sum + a.runPages, 0) + [...experts].reduce((sum, { pageCount }) => sum + pageCount, 0);
   const fits = Math.min(limits.maxModelLen, kv.positionsIn(Math.max(poolPages - adapterPages, 0)));
   const tooLong = (wanted: number): never => {
     throw new WeftError('context_length_exceeded', `maximum context length is ${Math.max(fits, 0)} tokens${fits < limits.maxModelLen

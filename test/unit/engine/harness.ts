@@ -1,10 +1,13 @@
 /** An engine on a device made of facts, stepping in virtual time: what the engine's own tests drive. */
 import { Engine, KvLayout, ONE_GROUP, PagePool, blocksFor, type KvGroup, type EngineRequest, type Terminal, type TokenEvent } from '@weft/engine';
 import { Random, VirtualClock } from '../../sim/clock.js';
+import { expertImage, loraImage } from '../../sim/images.js';
 import { FactDevice, MAX_ADAPTERS, MAX_BIASES, MAX_BLOCKS, VOCAB, type Faults } from '../../sim/device.js';
 
 export interface HarnessOptions {
   pages?: number; maxSequences?: number; stepTokens?: number; maxLen?: number; depth?: 1 | 2; adapters?: number[]; adapterSlots?: number;
+  /** Experts of adapters x0, x1 … by content, and pages of each. */
+  experts?: number[][]; expertPages?: number;
   lookaheadTokens?: number; chunkTokens?: number; maxWaiting?: number; faults?: Partial<Faults>; onTerminal?: (terminal: Terminal) => void;
   kvGroups?: readonly KvGroup[];
   /** Invariants after every step; on. */
@@ -22,14 +25,14 @@ export class Harness {
   onTerminal: (terminal: Terminal) => void;
 
   constructor(options: HarnessOptions = {}) {
-    const { pages = 64, maxSequences = 8, stepTokens = 64, maxLen = 256, depth = 2, adapters = [], adapterSlots = 8 } = options;
+    const { pages = 64, maxSequences = 8, stepTokens = 64, maxLen = 256, depth = 2, adapters = [], adapterSlots = 8, experts = [], expertPages = 2 } = options;
     this.onTerminal = options.onTerminal ?? (() => undefined);
     const faults: Faults = { slowLoads: false, failingLoads: 0, failingSteps: 0, badRows: 0, ...options.faults };
     const kv = new KvLayout(options.kvGroups ?? ONE_GROUP, stepTokens);
     this.device = new FactDevice(this.clock, new Random(7), faults, kv, { pages, slots: maxSequences * 2, adapterSlots, maxLen, stepTokens, segments: maxSequences });
     this.pool = new PagePool(pages, 4096);
     this.engine = new Engine({
-      runner: this.device, loader: this.device, pool: this.pool, kv, adapterSlots, clock: this.clock, depth,
+      runner: this.device, loader: this.device, pool: this.pool, kv, adapterSlots, expertSlots: Math.floor(pages / expertPages), clock: this.clock, depth,
       limits: {
         stepTokens, chunkTokens: options.chunkTokens ?? 16, maxSequences, lookaheadTokens: options.lookaheadTokens ?? 32, examined: 16, pageTable: pages * MAX_BLOCKS,
         vocab: VOCAB, maxModelLen: maxLen, maxWaiting: options.maxWaiting ?? 1000, maxAdaptersPerRequest: MAX_ADAPTERS, maxChoices: 4, maxBiases: MAX_BIASES,
@@ -41,9 +44,8 @@ export class Harness {
       },
       ...(options.checked !== false && { afterStep: (engine: Engine) => engine.checkInvariants() }),
     });
-    adapters.forEach((count, i) => this.engine.register(`a${i}`, {
-      file: '', index: { layout: 1, digest: `a${i}`, baseDigest: '', kind: 'lora', pageBytes: 4096, partition: { rank: 0, size: 1 }, pages: count, crc32c: [], maxRank: 8, scalesBase: false, runs: [], experts: [], payloadBytes: 0 },
-    }));
+    adapters.forEach((count, i) => this.engine.register(`a${i}`, loraImage(`a${i}`, count)));
+    experts.forEach((contents, i) => this.engine.register(`x${i}`, expertImage(`x${i}`, contents, expertPages)));
     this.engine.start();
   }
 

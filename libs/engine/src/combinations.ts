@@ -1,0 +1,43 @@
+/** Which adapters can act on the same row: what each does to it, and a table of what goes together. */
+import type { ImageIndex } from '@weft/adapters';
+import { WeftError } from '@weft/contracts';
+
+type Effect = 'adds' | 'scales' | 'replaces';
+type Effects = Pick<ImageIndex, 'scalesBase' | 'runs' | 'experts'>;
+
+/** By what an image does: LoRA adds to what the base answers, DoRA scales it too, ESFT replaces experts. */
+const DOES: Readonly<Record<Effect, (image: Effects) => boolean>> = {
+  adds: ({ runs, scalesBase }) => runs.length > 0 && !scalesBase,
+  scales: ({ scalesBase }) => scalesBase,
+  replaces: ({ experts }) => experts.length > 0,
+};
+
+const SCALES = "scales what the base answers (use_dora); it can't be combined with others";
+const REPLACES = "replaces experts of the base, of which a row can have one set; it can't be combined with another that does";
+/** Why one that does the first can't stand beside one that does the second; null: it can. */
+const BESIDE: Readonly<Record<Effect, Readonly<Record<Effect, string | null>>>> = {
+  adds: { adds: null, scales: null, replaces: null },
+  scales: { adds: SCALES, scales: SCALES, replaces: SCALES },
+  replaces: { adds: null, scales: null, replaces: REPLACES },
+};
+/** Whether its weight can be other than 1. */
+const WEIGHED: Readonly<Record<Effect, string | null>> = {
+  adds: null, scales: null, replaces: "replaces experts of the base: it is there or not, and can't have a weight other than 1",
+};
+
+const EFFECTS = Object.keys(DOES) as Effect[];
+const effectsOf = (image: Effects): Effect[] => EFFECTS.filter(effect => DOES[effect](image));
+
+/** Throws `invalid_value` with the digest of the adapter that does not go with the others, and why. */
+export function checkCombination(adapters: readonly { digest: string; weight: number; image: Effects }[]): void {
+  const refuse = (digest: string, why: string): never => { throw new WeftError('invalid_value', `adapter ${digest} ${why}`, { param: 'adapters' }); };
+  for (const one of adapters) {
+    for (const effect of effectsOf(one.image)) {
+      if (WEIGHED[effect] !== null && one.weight !== 1) refuse(one.digest, WEIGHED[effect]);
+      for (const other of adapters) {
+        const why = other === one ? undefined : effectsOf(other.image).map(beside => BESIDE[effect][beside]).find(reason => reason !== null);
+        if (why) refuse(one.digest, why);
+      }
+    }
+  }
+}
