@@ -28,7 +28,7 @@ export async function hostShare(): Promise<{ medianMs: number; p99Ms: number }> 
   const done = new Promise<void>(resolve => { ended = resolve; });
   let left = ROWS;
   const engine = new Engine({
-    runner: new NoDevice(), loader: { load: () => Promise.resolve() }, pool: new PagePool(PAGES, 4096), kv: new KvLayout(ONE_GROUP, 512), adapterSlots: 64, clock: systemClock, depth: 2,
+    runner: new NoDevice(), loader: { load: () => Promise.resolve(), loadExperts: () => Promise.resolve() }, pool: new PagePool(PAGES, 4096), kv: new KvLayout(ONE_GROUP, 512), adapterSlots: 64, expertSlots: 0, clock: systemClock, depth: 2,
     limits: {
       stepTokens: 512, chunkTokens: 128, maxSequences: 128, lookaheadTokens: 256, examined: 64, pageTable: PAGES, vocab: 32000, maxModelLen: MAX_LEN,
       maxWaiting: 4096, maxAdaptersPerRequest: 4, maxChoices: 8, maxBiases: 16,

@@ -1,8 +1,16 @@
-/** `npm run sim -- --seeds 50 [--first-seed N]`: runs seeded worlds; the first that breaks a rule is named by its seed. */
+/**
+ * `npm run sim -- --seeds 50 [--first-seed N]`: runs seeded worlds; the first that breaks a rule is named by its seed.
+ * `npm run sim -- --experts`: what experts of adapters take in the pool, beside their own bytes.
+ */
 import { parseArgs } from 'node:util';
+import { printExpertMemory } from './expert-memory.js';
 import { runWorld } from './world.js';
 
-const { values } = parseArgs({ options: { seeds: { type: 'string', default: '50' }, 'first-seed': { type: 'string', default: '1' } } });
+const { values } = parseArgs({ options: { seeds: { type: 'string', default: '50' }, 'first-seed': { type: 'string', default: '1' }, experts: { type: 'boolean', default: false } } });
+if (values.experts) {
+  printExpertMemory();
+  process.exit(0);
+}
 const seeds = Number(values.seeds), first = Number(values['first-seed']);
 if (!Number.isInteger(seeds) || seeds < 1 || !Number.isInteger(first)) {
   console.error('--seeds N (at least 1) and --first-seed N are integers');

@@ -3,7 +3,7 @@ import { adapterTables, type ImageExpert } from '@weft/adapters';
 import { toWeftError, type ErrorCode } from '@weft/contracts';
 import { DType, type Device } from '@weft/kernels';
 import type { AdapterEntry, AdapterImage, AdapterLoader, AdapterSlot } from './adapter-cache.js';
-import { type ExpertEntry } from './expert-cache.js';
+import type { ExpertEntry } from './expert-cache.js';
 import type { Model } from './models/types.js';
 import type { PageId } from './page-pool.js';
 import type { DeviceRunner } from './runner.js';
@@ -25,7 +25,7 @@ export class ImageLoader implements AdapterLoader {
     if (index.runs.length > 0) await this.runner.bind(slot, adapterTables(index, places, { layers, nSites: sites.length, slotWords: this.runner.shape.slotWords }));
     if (index.experts.length > 0) {
       const slots = new Map(entry.experts.map(expert => [expert.hash, expert.slot!]));
-      await this.runner.bindAdapterExperts(slot, index.experts.map(({ layer, expert, hash }) => ({ layer, expert, slot: slots.get(hash)! })));
+      await this.runner.experts!.bindAdapter(slot, index.experts.map(({ layer, expert, hash }) => ({ layer, expert, slot: slots.get(hash)! })));
     }
   }
 
@@ -42,7 +42,7 @@ export class ImageLoader implements AdapterLoader {
       }
       await read();
     });
-    for (const { slot, dtype, pages } of experts) await this.runner.bindExpert(slot!, DType[dtype], pages);
+    for (const { slot, dtype, pages } of experts) await this.runner.experts!.bindExpert(slot!, DType[dtype], pages);
   }
 
   /** Reads once more from an image that is made anew if it is damaged or gone. */

@@ -4,9 +4,10 @@
  * Two frames alternate, so that step n+1 is written while step n runs.
  */
 import {
-  CommandList, MAX_TOP_LOGPROBS, expertTables, mapAt, RESULT_WORDS, Result, SLOT_WORDS, frameLayout, type Device, type DeviceBuffer, type DType, type ExpertTables, type FrameCapacity, type FrameLayout,
+  CommandList, MAX_TOP_LOGPROBS, RESULT_WORDS, Result, SLOT_WORDS, frameLayout, type Device, type DeviceBuffer, type FrameCapacity, type FrameLayout,
 } from '@weft/kernels';
 import type { Batch } from './batch.js';
+import { ExpertMap } from './expert-map.js';
 import { FrameWriter } from './frame-writer.js';
 import type { Model, StepContext, StepLists } from './models/types.js';
 import type { StepTracer } from './trace.js';
@@ -67,7 +68,8 @@ export class DeviceRunner implements StepRunner {
   readonly layout: FrameLayout;
   readonly arena: DeviceBuffer;
   readonly tables: DeviceBuffer;
-  readonly #experts: StepContext['experts'];
+  /** Null where the base has no experts, or the pool no room for one. */
+  readonly experts: ExpertMap | null;
   readonly #frames: FrameBuffers[];
   readonly #lists: StepLists;
   /** Forward, then sample, for steps of up to so many rows; in ascending order. */
@@ -86,14 +88,14 @@ export class DeviceRunner implements StepRunner {
     this.arena = alloc(shape.pages * model.kv.pageBytes, 'arena');
     this.tables = alloc(shape.adapterSlots * shape.slotWords * 4, 'adapter tables');
     const { experts } = model.geometry;
-    this.#experts = experts && shape.expertSlots > 0 ? tablesOf(expertTables({ ...experts, layers: experts.layers.length }, model.kv.pageBytes, shape.adapterSlots, shape.expertSlots), alloc) : null;
+    this.experts = experts && shape.expertSlots > 0 ? new ExpertMap(device, experts, model.kv.pageBytes, shape.adapterSlots, shape.expertSlots) : null;
     const dim = model.config.hidden;
     const context: StepContext = {
       frame: this.layout, arena: this.arena, pages: shape.pages, pageBytes: model.kv.pageBytes,
       slots: alloc(shape.slots * SLOT_WORDS * 4, 'slots'), history: alloc(shape.slots * shape.maxLen * 4, 'history'),
       nSlots: shape.slots, maxLen: shape.maxLen,
       tables: this.tables, adapterSlots: shape.adapterSlots, slotWords: shape.slotWords, maxRank: shape.maxRank,
-      maskRows: 0, maskWords: Math.ceil(model.config.vocab / 32), experts: this.#experts,
+      maskRows: 0, maskWords: Math.ceil(model.config.vocab / 32), experts: this.experts,
     };
     this.#lists = model.record(context);
     this.#wholes = this.#lists.buckets.map(({ tokens, forward, sample }) => ({ tokens, list: CommandList.concat(forward, sample) }));
@@ -119,24 +121,6 @@ export class DeviceRunner implements StepRunner {
     return this.device.upload(this.tables, slot * slotWords * 4, slotWords * 4);
   }
 
-  /** Writes which experts of the base an adapter slot replaces, by what slots. */
-  async bindAdapterExperts(adapterSlot: number, experts: readonly { layer: number; expert: number; slot: number }[]): Promise<void> {
-    const { buffer, tables } = this.#experts!, { layers, count } = this.model.geometry.experts!;
-    const map = new Int32Array(this.device.host(buffer));
-    for (let i = 0; i < layers.length; i++) map.fill(-1, tables.at.map + mapAt(tables, i, adapterSlot), tables.at.map + mapAt(tables, i, adapterSlot) + count);
-    for (const { layer, expert, slot } of experts) map[tables.at.map + mapAt(tables, layers.indexOf(layer), adapterSlot) + expert] = slot;
-    for (let i = 0; i < layers.length; i++) await this.device.upload(buffer, 4 * (tables.at.map + mapAt(tables, i, adapterSlot)), 4 * count);
-  }
-
-  /** Writes where an expert slot's expert lies. */
-  async bindExpert(slot: number, dtype: DType, pages: readonly number[]): Promise<void> {
-    const { buffer, tables: { at, slotPages } } = this.#experts!, words = new Int32Array(this.device.host(buffer));
-    words[at.types + slot] = dtype;
-    words.set(pages, at.pages + slot * slotPages);
-    await this.device.upload(buffer, 4 * (at.types + slot), 4);
-    await this.device.upload(buffer, 4 * (at.pages + slot * slotPages), 4 * slotPages);
-  }
-
   submit(batch: Batch): Step {
     const { frame, results, hidden, writer, reader } = this.#frames[this.#turn]!;
     this.#turn = 1 - this.#turn;
@@ -153,11 +137,7 @@ export class DeviceRunner implements StepRunner {
 
   close(): void {
     this.#lists.free();
+    this.experts?.free();
     for (const buffer of this.#owned) this.device.free(buffer);
   }
-}
-
-/** Tables of experts that no row names before they are written. */
-function tablesOf(tables: ExpertTables, alloc: (bytes: number, label: string) => DeviceBuffer): NonNullable<StepContext['experts']> {
-  return { buffer: alloc(tables.words * 4, 'expert tables'), tables };
 }
