@@ -7,7 +7,7 @@ import { createImage, type ImageWriter } from './image.js';
 import { LAYOUT_VERSION } from './layout.js';
 import { AdapterRefused } from './refused.js';
 import type { BaseGeometry, BaseTensors, EsftExpert, EsftManifest, ExpertGeometry, ImageExpert, ImageIndex, MoeBase, PageGeometry } from './types.js';
-import { putUnit, storedPanels } from './w-units.js';
+import { panelRooms, putUnit, storedPanels, type PanelRooms } from './w-units.js';
 import { writeError } from './write-error.js';
 
 /** Throws AdapterRefused `adapter_without_effect` if every expert is the base's own. */
@@ -23,11 +23,11 @@ export async function packEsft(manifest: EsftManifest, base: BaseGeometry, pages
   }
   const writer = await createImage(outFile, pageBytes);
   try {
-    const experts: ImageExpert[] = [];
+    const experts: ImageExpert[] = [], rooms = panelRooms();
     for (const [i, expert] of changed.entries()) {
       if (i > 0) await writer.endPage();
       const { layer, expert: id, stored } = expert, page = writer.page;
-      experts.push({ layer, expert: id, hash: await writeExpert(writer, expert, moe.experts), dtype: stored, page, pages: expertPages(moe.experts, pageBytes) });
+      experts.push({ layer, expert: id, hash: await writeExpert(writer, expert, moe.experts, rooms), dtype: stored, page, pages: expertPages(moe.experts, pageBytes) });
     }
     return await writer.finish({
       layout: LAYOUT_VERSION, digest: manifest.digest, baseDigest: base.digest, kind: manifest.kind, pageBytes, partition,
@@ -40,11 +40,11 @@ export async function packEsft(manifest: EsftManifest, base: BaseGeometry, pages
 }
 
 /** Fills pages from the current one on; the last stays current. The expert's hash. */
-async function writeExpert(writer: ImageWriter, { gate, up, down, stored }: EsftExpert, { hidden, inner }: ExpertGeometry): Promise<string> {
+async function writeExpert(writer: ImageWriter, { gate, up, down, stored }: EsftExpert, { hidden, inner }: ExpertGeometry, rooms: PanelRooms): Promise<string> {
   const hash = createHash('sha256').update(`${stored} [${2 * inner}, ${hidden}] [${hidden}, ${inner}]\n`);
   let filled = 0;
   for (const [matrices, k] of [[[gate, up], hidden], [[down], inner]] as const) {
-    for await (const panel of storedPanels(matrices, stored, k)) {
+    for await (const panel of storedPanels(matrices, stored, k, rooms)) {
       for (let block = 0; block * W_DEPTH < k; block++) {
         if (filled === writer.pageBytes) {
           hash.update(writer.bytes);

@@ -1,19 +1,21 @@
 /** A whole matrix as W units: see expert-table.ts in @weft/kernels. */
 import { W_DEPTH, W_OUTS, W_UNIT_BYTES } from '@weft/kernels';
 import { encode } from './float.js';
-import { tensorChunks } from './safetensors.js';
+import { Room, tensorChunks } from './safetensors.js';
 import { DTYPE_BYTES, type FloatDtype, type StoredDtype, type TensorRef } from './types.js';
 
+/** What packing works in. */
+export interface PanelRooms { chunk: Room; rounded: Room; panel: Room }
+export const panelRooms = (): PanelRooms => ({ chunk: new Room(), rounded: new Room(), panel: new Room() });
+
 /** The rows of tensors [·, k], one below the other, as panels of 32 rows [32][k padded to 64]. Each is only valid until the next. */
-export async function* storedPanels(tensors: readonly TensorRef<FloatDtype>[], stored: StoredDtype, k: number): AsyncGenerator<Uint16Array, void, void> {
+export async function* storedPanels(tensors: readonly TensorRef<FloatDtype>[], stored: StoredDtype, k: number, rooms: PanelRooms): AsyncGenerator<Uint16Array, void, void> {
   const width = Math.ceil(k / W_DEPTH) * W_DEPTH;
-  const panel = new Uint16Array(W_OUTS * width);
+  const panel = new Uint16Array(rooms.panel.bytes(W_OUTS * width * 2).buffer, 0, W_OUTS * width).fill(0);
   let row = 0;
   for (const tensor of tensors) {
-    let rounded = new Uint16Array(0);
-    for await (const chunk of tensorChunks(tensor, k * DTYPE_BYTES[tensor.dtype])) {
-      if (rounded.length === 0) rounded = new Uint16Array(chunk.byteLength / DTYPE_BYTES[tensor.dtype]);
-      const values = encode(chunk, tensor.dtype, stored, rounded);
+    for await (const chunk of tensorChunks(tensor, k * DTYPE_BYTES[tensor.dtype], rooms.chunk)) {
+      const values = storedValues(chunk, tensor.dtype, stored, rooms.rounded);
       for (let at = 0; at < values.length; at += k) {
         panel.set(values.subarray(at, at + k), row * width);
         if (++row === W_OUTS) { yield panel; row = 0; }
@@ -21,6 +23,11 @@ export async function* storedPanels(tensors: readonly TensorRef<FloatDtype>[], s
     }
   }
   if (row > 0) yield panel.fill(0, row * width);
+}
+
+/** 16-bit values of the stored format; others are rounded to it. */
+function storedValues(chunk: Uint8Array, dtype: FloatDtype, stored: StoredDtype, room: Room): Uint16Array {
+  return encode(chunk, dtype, stored, new Uint16Array(room.bytes(dtype === 'F32' ? chunk.byteLength / 2 : 0).buffer));
 }
 
 /** The unit of block `block` of a panel, into bytes that are aligned to it. */
