@@ -187,7 +187,7 @@ export class FactDevice implements StepRunner, AdapterLoader {
     if (!entry || entry.experts.length === 0) throw new Error(`adapter slot ${slot} has no experts`);
     for (const { slot: expert, hash } of this.#rerouting[slot]!) {
       for (const page of this.#expertPages[expert]!) {
-        if (this.#adapterPages[page] !== hash || this.#cells[page * 16] !== -2) throw new Error(`page ${page} of expert ${hash} was overwritten`);
+        if (this.#adapterPages[page] !== hash || this.#cells[page * PAGE_CELLS] !== -2) throw new Error(`page ${page} of expert ${hash} was overwritten`);
       }
     }
     return `${entry.digest}*1;`;
@@ -208,14 +208,14 @@ export class FactDevice implements StepRunner, AdapterLoader {
   }
 
   async loadExperts(_: AdapterEntry, experts: readonly ExpertEntry[]): Promise<void> {
-    for (const { pages } of experts) for (const page of pages) this.#cells.fill(-3, page * 16, page * 16 + 16);
+    for (const { pages } of experts) for (const page of pages) this.#cells.fill(-3, page * PAGE_CELLS, (page + 1) * PAGE_CELLS);
     await this.clock.sleep(this.faults.slowLoads ? this.random.int(1, 400) : 2);
     if (this.random.chance(this.faults.failingLoads)) throw new WeftError('image_corrupt', 'the image is corrupt (injected)');
     for (const { slot, hash, pages } of experts) {
       this.#expertPages[slot!] = [...pages];
       for (const page of pages) {
         this.#adapterPages[page] = hash;
-        this.#cells.fill(-2, page * 16, page * 16 + 16);
+        this.#cells.fill(-2, page * PAGE_CELLS, (page + 1) * PAGE_CELLS);
       }
     }
   }
