@@ -1,5 +1,5 @@
 /**
- * Which layers see a window only. Mistral and Qwen have one kind of layer per model here: mixed ones are refused by name.
+ * Which layers see a window only.
  * Source: configuration_qwen2.py, configuration_mistral.py, configuration_gemma3.py of transformers 5.17.
  */
 import type { Fields } from '../checkpoint/fields.js';
@@ -26,33 +26,41 @@ function readLayerTypes(fields: Fields, layers: number): string[] | undefined {
   return types;
 }
 
-const ONE_KIND = 'layers with and without a window in one model are not supported in this version';
-
 /** Mistral: the window holds for every layer. */
 export function mistralWindow(fields: Fields, layers: number): number {
   const window = readWindow(fields);
   const expected = window > 0 ? SLIDING : FULL;
   if (readLayerTypes(fields, layers)?.some(type => type !== expected)) {
-    throw fields.unsupported('layer_types', `with sliding_window ${window || null} every layer must be ${expected}; ${ONE_KIND}`);
+    throw fields.unsupported('layer_types', `with sliding_window ${window || null} every layer is ${expected}: transformers does not read this field of Mistral`);
   }
   return window;
 }
 
+/** `sliding_window` where `use_sliding_window` is on; transformers 5 writes 0 where it is off. */
+function readSwitchedWindow(fields: Fields): number {
+  if (fields.boolean('use_sliding_window')) return readWindow(fields);
+  if (fields.raw('sliding_window') !== 0) readWindow(fields);
+  return 0;
+}
+
+/** Of which layers `layer_types` says that they see all; where it is missing, `otherwise` says which have a window. */
+function mixedWindow(fields: Fields, layers: number, slidingWindow: number, otherwise: (layer: number) => boolean): { slidingWindow: number; fullLayers: number[] } {
+  const types = readLayerTypes(fields, layers) ?? Array.from({ length: layers }, (_, layer) => (slidingWindow > 0 && otherwise(layer) ? SLIDING : FULL));
+  if (slidingWindow === 0 && types.includes(SLIDING)) throw fields.invalid('layer_types', `names ${SLIDING}, but use_sliding_window or sliding_window is off`);
+  return { slidingWindow: types.includes(SLIDING) ? slidingWindow : 0, fullLayers: types.flatMap((type, layer) => (type === FULL ? [layer] : [])) };
+}
+
+const readWindowLayers = (fields: Fields): number => fields.integer('max_window_layers', { min: 0, max: 2 ** 16 }) ?? DEFAULT_MAX_WINDOW_LAYERS;
+
 /** Qwen: off unless `use_sliding_window`; then for layers from `max_window_layers` on, or as `layer_types` says. */
-export function qwenWindow(fields: Fields, layers: number): number {
-  const configured = readWindow(fields);
-  const window = fields.boolean('use_sliding_window') ? configured : 0;
-  const firstSliding = fields.integer('max_window_layers', { min: 0, max: 2 ** 16 }) ?? DEFAULT_MAX_WINDOW_LAYERS;
-  const types = readLayerTypes(fields, layers);
-  const sliding = types ? types.filter(type => type === SLIDING).length : window > 0 ? Math.max(layers - firstSliding, 0) : 0;
-  if (sliding > 0 && window === 0) throw fields.invalid('layer_types', `names ${SLIDING}, but use_sliding_window or sliding_window is off`);
-  if (sliding > 0 && sliding < layers) throw fields.unsupported(types ? 'layer_types' : 'max_window_layers', ONE_KIND);
-  return sliding > 0 ? window : 0;
+export function qwenWindow(fields: Fields, layers: number): { slidingWindow: number; fullLayers: number[] } {
+  const first = readWindowLayers(fields);
+  return mixedWindow(fields, layers, readSwitchedWindow(fields), layer => layer >= first);
 }
 
 /** Qwen 3 MoE: for every layer, if `use_sliding_window`. */
 export function switchedWindow(fields: Fields, layers: number): number {
-  const configured = readWindow(fields), window = fields.boolean('use_sliding_window') ? configured : 0;
+  const window = readSwitchedWindow(fields);
   fields.raw('max_window_layers');                 // written by conversion scripts; the architecture does not read it
   const expected = window > 0 ? SLIDING : FULL;
   if (readLayerTypes(fields, layers)?.some(type => type !== expected)) throw fields.unsupported('layer_types', `with use_sliding_window ${window > 0} every layer must be ${expected}`);
@@ -61,11 +69,8 @@ export function switchedWindow(fields: Fields, layers: number): number {
 
 /** Qwen 2 MoE: as `layer_types` says; else, if `use_sliding_window`, in every other layer below `max_window_layers`, from the first on. */
 export function alternatingWindow(fields: Fields, layers: number): { slidingWindow: number; fullLayers: number[] } {
-  const configured = readWindow(fields), slidingWindow = fields.boolean('use_sliding_window') ? configured : 0;
-  const below = fields.integer('max_window_layers', { min: 0, max: 2 ** 16 }) ?? DEFAULT_MAX_WINDOW_LAYERS;
-  const types = readLayerTypes(fields, layers) ?? Array.from({ length: layers }, (_, layer) => (slidingWindow > 0 && layer % 2 === 0 && layer < below ? SLIDING : FULL));
-  if (slidingWindow === 0 && types.includes(SLIDING)) throw fields.invalid('layer_types', `names ${SLIDING}, but use_sliding_window or sliding_window is off`);
-  return { slidingWindow, fullLayers: types.flatMap((type, layer) => (type === FULL ? [layer] : [])) };
+  const below = readWindowLayers(fields);
+  return mixedWindow(fields, layers, readSwitchedWindow(fields), layer => layer % 2 === 0 && layer < below);
 }
 
 /** Phi: for every layer; none where it is missing. */

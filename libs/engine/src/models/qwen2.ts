@@ -6,6 +6,6 @@ import type { Architecture } from './types.js';
 export const qwen2: Architecture = {
   name: 'Qwen2ForCausalLM', modelType: 'qwen2',
   defaults: { kvHeads: 32, headDim: null, maxPositions: 32_768 },
-  traits: (fields, { layers }) => ({ qkvBias: true, slidingWindow: qwenWindow(fields, layers) }),
+  traits: (fields, { layers }) => ({ qkvBias: true, ...qwenWindow(fields, layers) }),
   sites: denseSites,
 };

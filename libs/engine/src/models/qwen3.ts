@@ -8,7 +8,7 @@ export const qwen3: Architecture = {
   defaults: { kvHeads: 32, headDim: 128, maxPositions: 32_768 },
   traits(fields, { layers }) {
     const attentionBias = fields.boolean('attention_bias') ?? false;
-    return { qkvBias: attentionBias, outBias: attentionBias, qkNorm: 'heads', slidingWindow: qwenWindow(fields, layers) };
+    return { qkvBias: attentionBias, outBias: attentionBias, qkNorm: 'heads', ...qwenWindow(fields, layers) };
   },
   sites: denseSites,
 };
