@@ -69,6 +69,11 @@ const COSTS: Partial<Record<keyof typeof OPS, (p: Params, f: StepFacts) => { byt
     return { bytes: distinctExperts(p, f) * n * k * WEIGHT_BYTES[p['dtype']!]! + pairs * (n + k) * F32, flops: 2 * pairs * n * k };
   },
   combineExperts: (p, f) => ({ bytes: f.rows * p['dim']! * (p['topK']! + 1) * F32, flops: 2 * f.rows * p['dim']! * p['topK']! }),
+  expertShrink: (p, f) => ({ bytes: f.distinctRanks * p['topK']! * p['parts']! * p['dIn']! * 2, flops: 2 * f.rowRanks * p['topK']! * p['parts']! * p['dIn']! }),
+  expertExpand(p, f) {
+    const outs = p['dOut0']! + p['dOut1']! + p['dOut2']!;
+    return { bytes: f.distinctRanks * p['topK']! * outs * 2, flops: 2 * f.rowRanks * p['topK']! * outs };
+  },
   loraShrink: (p, f) => ({ bytes: f.distinctRanks * p['parts']! * p['dIn']! * 2, flops: 2 * f.rowRanks * p['parts']! * p['dIn']! }),
   loraExpand(p, f) {
     const outs = p['dOut0']! + p['dOut1']! + p['dOut2']!;

@@ -331,9 +331,35 @@ export const combineExperts = op(23, 'combineExperts', {
   out: inout(mat('f32', 'rows', 'dim', 'ldo')),
 }, { count: counts('rows'), rows: u32, topK: u32, pairs: u32, dim: u32, ldy: u32, ldg: u32, ldo: u32, accumulate: u32 });
 
+/**
+ * u[i·topK + c][p·partStride + j] = A_p,e[j] · x for every part p of a fused site of experts, every entry i of a group's rows, every
+ * choice c of its row, with e = keys[row][c]: the first half of LoRA on experts, for the topK that a row goes to alone. x is that of the
+ * row, or of place inverse[row·topK + c] where `inverse` is given.
+ *
+ * Runs are those of `loraShrink`, of all experts one after another: A has rank units for each expert; B, below, ceil(dOut/64).
+ * Bytes: Σ over distinct (adapter, expert) of rank·dIn·2.   Source: PEFT, ParamWrapper; S-LoRA §5.
+ */
+export const expertShrink = op(24, 'expertShrink', {
+  x: typed('xRows', 'dIn', 'ldx', 'xType'), u: out(mat('f32', 'uRows', 'ldu')), groups: mat('i32', 'maxGroups', GROUP_WORDS), groupRows: vec('i32', 'maxGroupRows'),
+  keys: mat('i32', 'rows', 'topK'), inverse: optional(vec('i32', 'pairs')), tables: table('nSlots', 'slotWords'), arena: arena('nPages', 'pageBytes'),
+}, {
+  groupCount: counts('maxGroups'), groupRowCount: counts('maxGroupRows'), rows: u32, xRows: u32, uRows: u32, pairs: u32, topK: u32, experts: u32, dIn: u32, ldx: u32, ldu: u32,
+  partStride: u32, maxGroups: u32, maxGroupRows: u32, nSlots: u32, slotWords: u32, nPages: u32, pageBytes: u32, layer: u32, nSites: u32, site: u32, parts: u32, xType: u32,
+});
+
+/** y[inverse[row·topK + c]][outOffset_p + o] += scale·weight · Σ_j B_p,e[o][j] · u[i·topK + c][p·partStride + j]: the second half. Groups are applied in their order. */
+export const expertExpand = op(25, 'expertExpand', {
+  u: mat('f32', 'uRows', 'ldu'), y: inout(mat('f32', 'pairs', 'dOut', 'ldy')), groups: mat('i32', 'maxGroups', GROUP_WORDS), groupRows: vec('i32', 'maxGroupRows'),
+  keys: mat('i32', 'rows', 'topK'), inverse: vec('i32', 'pairs'), tables: table('nSlots', 'slotWords'), arena: arena('nPages', 'pageBytes'),
+}, {
+  groupCount: counts('maxGroups'), groupRowCount: counts('maxGroupRows'), rows: u32, uRows: u32, pairs: u32, topK: u32, experts: u32, dOut: u32, ldy: u32, ldu: u32, partStride: u32,
+  maxGroups: u32, maxGroupRows: u32, nSlots: u32, slotWords: u32, nPages: u32, pageBytes: u32, layer: u32, nSites: u32, site: u32, parts: u32,
+  outOffset0: u32, dOut0: u32, outOffset1: u32, dOut1: u32, outOffset2: u32, dOut2: u32,
+});
+
 /** Adding an op: write it above, add it here, give it a reference, a kernel, a cost. */
 export const OPS = {
   resolve, embed, rmsNorm, headNorm, linear, rope, kvWrite, attention, gatedAct, loraShrink, loraExpand, sample,
   copyRows, copyPages, allReduce, quantizeRows, linearInt8, ropeKv, softcap,
-  routeExperts, groupExperts, expertLinear, combineExperts,
+  routeExperts, groupExperts, expertLinear, combineExperts, expertShrink, expertExpand,
 } as const;

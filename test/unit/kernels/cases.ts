@@ -70,6 +70,10 @@ const lora = {
 /** As f16 they are values between 1 and 2, of either sign. */
 const arena = bf16(N_PAGES * PAGE_BYTES / 2);
 
+/** LoRA on the one expert of a layer, whose runs are those of slot 1. */
+const expertTables = tables, expertChoices = new Int32Array(ROWS * 2);
+const expertLora = { ...lora, uRows: 6, pairs: ROWS * 2, topK: 2, experts: 1 };
+
 /** Six pairs of three rows: two of the base's expert 1, three of expert slot 1, one of slot 0. */
 const EXPERTS = 4, EXPERT_SLOTS = 2, TOP_K = 2;
 const spans = records(SPAN_WORDS, [
@@ -310,6 +314,24 @@ export const CASES: Case[] = [
       count: 0, rows: 3, topK: TOP_K, pairs: 6, dim: DIM, ldy: 18, ldg: 7, ldo: 20, accumulate: 1,
     },
     wrong: [['inverse', 4, 6, /inverse\[4\] = 6 is not below pairs = 6/], ['inverse', 0, -1, /inverse\[0\] = -1/]],
+  },
+  {
+    op: OPS.expertShrink,
+    args: {
+      x: f32(ROWS * D_IN), u: f32(3 * TOP_K * 2 * PART_STRIDE), groups, groupRows, keys: expertChoices, inverse: null, tables: expertTables, arena,
+      ...expertLora, xRows: ROWS, dIn: D_IN, ldx: D_IN, xType: 0,
+    },
+    wrong: [...wrongGroups, ['keys', 4 * TOP_K, 1, /keys\[0\] = 1 is not below experts = 1/], ['keys', 1, -1, /keys\[1\] = -1/], ['tables', runWord(Half.a, Run.units), 9, /units = 9/]],
+  },
+  {
+    op: OPS.expertExpand,
+    args: {
+      u: f32(3 * TOP_K * 2 * PART_STRIDE), y: f32(ROWS * TOP_K * (D_OUT + 20)), groups, groupRows, keys: expertChoices,
+      inverse: Int32Array.from({ length: ROWS * TOP_K }, (_, i) => ROWS * TOP_K - 1 - i), tables: expertTables, arena, ...expertLora, dOut: D_OUT + 20, ldy: D_OUT + 20,
+      outOffset0: 0, dOut0: D_OUT, outOffset1: D_OUT, dOut1: 20, outOffset2: 0, dOut2: 0,
+    },
+    wrong: [...wrongGroups, ['keys', 4 * TOP_K, 1, /keys\[0\] = 1/], ['inverse', 4 * TOP_K, ROWS * TOP_K, /inverse\[0\] = 10 is not below pairs = 10/], ['inverse', 1, -1, /inverse\[1\] = -1/],
+      ['tables', runWord(Half.b, Run.tail), 8, /tail = 8; LoRA on experts has none/]],
   },
 ];
 

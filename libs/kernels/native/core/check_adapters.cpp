@@ -119,4 +119,56 @@ uint64_t checkAdapters(const LoraExpandArgs& a, const OpSite& site, Verified& ve
   return bytes;
 }
 
+namespace {
+
+// The experts that a group's rows go to, and where their pairs stand.
+template <typename Args>
+void checkChoices(const Args& a, const OpSite& site, uint32_t group, uint32_t places) {
+  const int32_t* words = a.groups + uint64_t{group} * kGroupWords;
+  for (int32_t i = words[kGroupRowStart]; i < words[kGroupRowStart] + words[kGroupRowCount]; i++) {
+    const uint64_t pair = uint64_t(a.groupRows[i]) * a.topK;
+    requireBelow(site, "keys", a.keys + pair, a.topK, a.experts, "experts");
+    if (a.inverse) requireBelow(site, "inverse", a.inverse + pair, a.topK, places, "pairs");
+  }
+}
+
+}  // namespace
+
+uint64_t checkAdapters(const ExpertShrinkArgs& a, const OpSite& site, Verified& verified) {
+  checkGroupsOnce(a, site, verified);
+  const uint64_t unitBytes = (uint64_t{a.dIn} + 63) / 64 * 128;
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < a.groupCount; g++) {
+    bool acts = false;
+    for (uint32_t p = 0; p < a.parts; p++) {
+      const RunPlace run = runOf(a, g, p, kHalfA);
+      if (run.words[kRunUnits] == 0) continue;
+      const uint64_t ranks = uint32_t(run.words[kRunRank]) * uint64_t{a.experts};
+      bytes += checkRun(a, site, run, ranks, unitBytes) / a.experts;
+      acts = true;
+    }
+    if (acts) checkChoices(a, site, g, a.xRows);
+  }
+  return bytes;
+}
+
+uint64_t checkAdapters(const ExpertExpandArgs& a, const OpSite& site, Verified& verified) {
+  checkGroupsOnce(a, site, verified);
+  const uint32_t dims[] = {a.dOut0, a.dOut1, a.dOut2};
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < a.groupCount; g++) {
+    bool acts = false;
+    for (uint32_t p = 0; p < a.parts; p++) {
+      const RunPlace run = runOf(a, g, p, kHalfB), first = runOf(a, g, p, kHalfA);
+      if (run.words[kRunUnits] == 0) continue;
+      if (first.words[kRunUnits] == 0 || first.words[kRunRank] != run.words[kRunRank]) failRun(a, site, run, "A and B differ in rank");
+      if (run.words[kRunTail] != 0) failRun(a, site, run, format("tail = %d; LoRA on experts has none", run.words[kRunTail]));
+      bytes += checkRun(a, site, run, (uint64_t{dims[p]} + 63) / 64 * a.experts, uint64_t{uint32_t(run.words[kRunRank])} * 128) / a.experts;
+      acts = true;
+    }
+    if (acts) checkChoices(a, site, g, a.pairs);
+  }
+  return bytes;
+}
+
 }  // namespace weft

@@ -183,6 +183,8 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
     case kOpRouteExperts: return checkAs<RouteExpertsArgs>(args, site, verified);
     case kOpGroupExperts: return checkAs<GroupExpertsArgs>(args, site, verified);
     case kOpExpertLinear: return checkExperts(*static_cast<const ExpertLinearArgs*>(args), site);
+    case kOpExpertShrink: return checkAdapters(*static_cast<const ExpertShrinkArgs*>(args), site, verified);
+    case kOpExpertExpand: return checkAdapters(*static_cast<const ExpertExpandArgs*>(args), site, verified);
     case kOpCombineExperts: return checkAs<CombineExpertsArgs>(args, site, verified);
     case kOpSample:
       checkSampling(*static_cast<const SampleArgs*>(args), site);

@@ -148,6 +148,30 @@ void check(const LoraExpandArgs& a, const OpSite& site) {
   }
 }
 
+template <typename Args>
+void expertLora(const Args& a, const OpSite& site) {
+  lora(a, site);
+  if (a.topK == 0) site.fail("topK is 0");
+  if (a.experts == 0 || a.experts > kMaxExperts) site.fail(format("experts = %u is not between 1 and %u", a.experts, kMaxExperts));
+  if (product(a.maxGroupRows, a.topK) > a.uRows) site.fail(format("uRows = %u is less than maxGroupRows = %u of topK = %u", a.uRows, a.maxGroupRows, a.topK));
+  if (a.inverse && product(a.rows, a.topK) > a.pairs) site.fail(format("pairs = %u is less than rows = %u of topK = %u", a.pairs, a.rows, a.topK));
+}
+
+void check(const ExpertShrinkArgs& a, const OpSite& site) {
+  expertLora(a, site);
+  if (!a.inverse && a.rows > a.xRows) site.fail(format("xRows = %u is less than rows = %u", a.xRows, a.rows));
+}
+
+void check(const ExpertExpandArgs& a, const OpSite& site) {
+  expertLora(a, site);
+  const uint32_t offsets[] = {a.outOffset0, a.outOffset1, a.outOffset2}, dims[] = {a.dOut0, a.dOut1, a.dOut2};
+  for (uint32_t p = 0; p < a.parts; p++) {
+    if (dims[p] == 0 || uint64_t{offsets[p]} + dims[p] > a.dOut) {
+      site.fail(format("outOffset%u = %u with dOut%u = %u does not lie inside dOut = %u", p, offsets[p], p, dims[p], a.dOut));
+    }
+  }
+}
+
 void check(const RouteExpertsArgs& a, const OpSite& site) {
   site.require(!a.map == !a.rowAdapters, "map and rowAdapters belong together");
   if (a.nGroups == 0 || a.experts % a.nGroups) site.fail(format("experts = %u is no multiple of nGroups = %u", a.experts, a.nGroups));
@@ -228,6 +252,8 @@ void checkShapes(uint32_t code, const void* args, const OpSite& site) {
     case kOpRouteExperts: return checkAs<RouteExpertsArgs>(args, site);
     case kOpGroupExperts: return checkAs<GroupExpertsArgs>(args, site);
     case kOpExpertLinear: return checkAs<ExpertLinearArgs>(args, site);
+    case kOpExpertShrink: return checkAs<ExpertShrinkArgs>(args, site);
+    case kOpExpertExpand: return checkAs<ExpertExpandArgs>(args, site);
     case kOpCombineExperts: return checkAs<CombineExpertsArgs>(args, site);
     // An op without checks would run on trust: better not at all.
     default: site.fail("has no check of its shapes");

@@ -45,9 +45,13 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
 struct LoraShrinkArgs;
 struct LoraExpandArgs;
 struct ExpertLinearArgs;
+struct ExpertShrinkArgs;
+struct ExpertExpandArgs;
 struct SampleArgs;
 uint64_t checkAdapters(const LoraShrinkArgs& a, const OpSite& site, Verified& verified);
 uint64_t checkAdapters(const LoraExpandArgs& a, const OpSite& site, Verified& verified);
+uint64_t checkAdapters(const ExpertShrinkArgs& a, const OpSite& site, Verified& verified);
+uint64_t checkAdapters(const ExpertExpandArgs& a, const OpSite& site, Verified& verified);
 uint64_t checkExperts(const ExpertLinearArgs& a, const OpSite& site);
 void checkSampling(const SampleArgs& a, const OpSite& site);
 

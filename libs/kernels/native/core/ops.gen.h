@@ -28,8 +28,10 @@ enum OpCode : uint32_t {
   kOpGroupExperts = 21,
   kOpExpertLinear = 22,
   kOpCombineExperts = 23,
+  kOpExpertShrink = 24,
+  kOpExpertExpand = 25,
 };
-constexpr uint32_t kOpCount = 24;
+constexpr uint32_t kOpCount = 26;
 
 constexpr uint32_t kFirstBufferId = 16;
 constexpr uint32_t kHeaderWords = 16;
@@ -569,6 +571,78 @@ struct CombineExpertsArgs {
   uint32_t accumulate;
 };
 
+struct ExpertShrinkArgs {
+  uint8_t* x;
+  float* u;
+  int32_t* groups;
+  int32_t* groupRows;
+  int32_t* keys;
+  int32_t* inverse;  // or nullptr
+  int32_t* tables;
+  uint8_t* arena;
+  uint32_t groupCount;
+  uint32_t groupRowCount;
+  uint32_t rows;
+  uint32_t xRows;
+  uint32_t uRows;
+  uint32_t pairs;
+  uint32_t topK;
+  uint32_t experts;
+  uint32_t dIn;
+  uint32_t ldx;
+  uint32_t ldu;
+  uint32_t partStride;
+  uint32_t maxGroups;
+  uint32_t maxGroupRows;
+  uint32_t nSlots;
+  uint32_t slotWords;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layer;
+  uint32_t nSites;
+  uint32_t site;
+  uint32_t parts;
+  uint32_t xType;
+};
+
+struct ExpertExpandArgs {
+  float* u;
+  float* y;
+  int32_t* groups;
+  int32_t* groupRows;
+  int32_t* keys;
+  int32_t* inverse;
+  int32_t* tables;
+  uint8_t* arena;
+  uint32_t groupCount;
+  uint32_t groupRowCount;
+  uint32_t rows;
+  uint32_t uRows;
+  uint32_t pairs;
+  uint32_t topK;
+  uint32_t experts;
+  uint32_t dOut;
+  uint32_t ldy;
+  uint32_t ldu;
+  uint32_t partStride;
+  uint32_t maxGroups;
+  uint32_t maxGroupRows;
+  uint32_t nSlots;
+  uint32_t slotWords;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layer;
+  uint32_t nSites;
+  uint32_t site;
+  uint32_t parts;
+  uint32_t outOffset0;
+  uint32_t dOut0;
+  uint32_t outOffset1;
+  uint32_t dOut1;
+  uint32_t outOffset2;
+  uint32_t dOut2;
+};
+
 inline constexpr OperandInfo kResolveOperands[] = {
     {"tokenIds", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
@@ -1041,6 +1115,82 @@ inline constexpr ParamInfo kCombineExpertsParams[] = {
     {"accumulate", ParamKind::kU32, kNoParam, kNoParam},
 };
 
+inline constexpr OperandInfo kExpertShrinkOperands[] = {
+    {"x", OperandKind::kRows, Elem::kByte, Access::kIn, false, {3, 0}, {8, 0}, {9, 0}, 22, kNoParam},
+    {"u", OperandKind::kRows, Elem::kF32, Access::kOut, false, {4, 0}, {10, 0}, {10, 0}, kNoParam, kNoParam},
+    {"groups", OperandKind::kRows, Elem::kI32, Access::kIn, false, {12, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"groupRows", OperandKind::kRows, Elem::kI32, Access::kIn, false, {13, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"keys", OperandKind::kRows, Elem::kI32, Access::kIn, false, {2, 0}, {6, 0}, {6, 0}, kNoParam, kNoParam},
+    {"inverse", OperandKind::kRows, Elem::kI32, Access::kIn, true, {5, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"tables", OperandKind::kTable, Elem::kI32, Access::kIn, false, {14, 0}, {15, 0}, {15, 0}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {16, 0}, {17, 0}, {17, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kExpertShrinkParams[] = {
+    {"groupCount", ParamKind::kCount, 12, kNoParam},
+    {"groupRowCount", ParamKind::kCount, 13, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"xRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"uRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"pairs", ParamKind::kU32, kNoParam, kNoParam},
+    {"topK", ParamKind::kU32, kNoParam, kNoParam},
+    {"experts", ParamKind::kU32, kNoParam, kNoParam},
+    {"dIn", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldu", ParamKind::kU32, kNoParam, kNoParam},
+    {"partStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroupRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"slotWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layer", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSites", ParamKind::kU32, kNoParam, kNoParam},
+    {"site", ParamKind::kU32, kNoParam, kNoParam},
+    {"parts", ParamKind::kU32, kNoParam, kNoParam},
+    {"xType", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kExpertExpandOperands[] = {
+    {"u", OperandKind::kRows, Elem::kF32, Access::kIn, false, {3, 0}, {9, 0}, {9, 0}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {4, 0}, {7, 0}, {8, 0}, kNoParam, kNoParam},
+    {"groups", OperandKind::kRows, Elem::kI32, Access::kIn, false, {11, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"groupRows", OperandKind::kRows, Elem::kI32, Access::kIn, false, {12, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"keys", OperandKind::kRows, Elem::kI32, Access::kIn, false, {2, 0}, {5, 0}, {5, 0}, kNoParam, kNoParam},
+    {"inverse", OperandKind::kRows, Elem::kI32, Access::kIn, false, {4, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"tables", OperandKind::kTable, Elem::kI32, Access::kIn, false, {13, 0}, {14, 0}, {14, 0}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {15, 0}, {16, 0}, {16, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kExpertExpandParams[] = {
+    {"groupCount", ParamKind::kCount, 11, kNoParam},
+    {"groupRowCount", ParamKind::kCount, 12, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"uRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"pairs", ParamKind::kU32, kNoParam, kNoParam},
+    {"topK", ParamKind::kU32, kNoParam, kNoParam},
+    {"experts", ParamKind::kU32, kNoParam, kNoParam},
+    {"dOut", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldu", ParamKind::kU32, kNoParam, kNoParam},
+    {"partStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroupRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"slotWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layer", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSites", ParamKind::kU32, kNoParam, kNoParam},
+    {"site", ParamKind::kU32, kNoParam, kNoParam},
+    {"parts", ParamKind::kU32, kNoParam, kNoParam},
+    {"outOffset0", ParamKind::kU32, kNoParam, kNoParam},
+    {"dOut0", ParamKind::kU32, kNoParam, kNoParam},
+    {"outOffset1", ParamKind::kU32, kNoParam, kNoParam},
+    {"dOut1", ParamKind::kU32, kNoParam, kNoParam},
+    {"outOffset2", ParamKind::kU32, kNoParam, kNoParam},
+    {"dOut2", ParamKind::kU32, kNoParam, kNoParam},
+};
+
 inline constexpr OpInfo kOps[kOpCount] = {
     {nullptr, 0, 0, 0, nullptr, nullptr},
     {"resolve", 7, 5, sizeof(ResolveArgs), kResolveOperands, kResolveParams},
@@ -1066,6 +1216,8 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"groupExperts", 4, 4, sizeof(GroupExpertsArgs), kGroupExpertsOperands, kGroupExpertsParams},
     {"expertLinear", 8, 18, sizeof(ExpertLinearArgs), kExpertLinearOperands, kExpertLinearParams},
     {"combineExperts", 5, 9, sizeof(CombineExpertsArgs), kCombineExpertsOperands, kCombineExpertsParams},
+    {"expertShrink", 8, 23, sizeof(ExpertShrinkArgs), kExpertShrinkOperands, kExpertShrinkParams},
+    {"expertExpand", 8, 27, sizeof(ExpertExpandArgs), kExpertExpandOperands, kExpertExpandParams},
 };
 
 }  // namespace weft

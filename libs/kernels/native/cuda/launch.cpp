@@ -34,6 +34,8 @@ LaunchOf launcherOf(uint32_t code) {
     case kOpGroupExperts: return as<GroupExpertsArgs>;
     case kOpExpertLinear: return as<ExpertLinearArgs>;
     case kOpCombineExperts: return as<CombineExpertsArgs>;
+    case kOpExpertShrink: return as<ExpertShrinkArgs>;
+    case kOpExpertExpand: return as<ExpertExpandArgs>;
     default: return nullptr;
   }
 }

@@ -36,6 +36,8 @@ void launch(const RouteExpertsArgs& a, const LaunchLimits& limits, Launches& out
 void launch(const GroupExpertsArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const ExpertLinearArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const CombineExpertsArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const ExpertShrinkArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const ExpertExpandArgs& a, const LaunchLimits& limits, Launches& out);
 // launches_sample.cpp
 void launch(const SampleArgs& a, const LaunchLimits& limits, Launches& out);
 

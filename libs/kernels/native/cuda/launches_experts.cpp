@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "cuda/experts_shape.h"
 #include "cuda/launches.h"
+#include "cuda/lora_shape.h"
 #include "cuda/rows_shape.h"
 
 namespace weft {
@@ -33,6 +34,16 @@ void launch(const ExpertLinearArgs& a, const LaunchLimits& limits, Launches& out
 
 void launch(const CombineExpertsArgs& a, const LaunchLimits&, Launches& out) {
   out.steps.push_back({"combineExperts", {a.rows, std::min(ceilDiv(a.dim, 4 * kSliceThreads), kMaxGridY)}, kSliceThreads});
+}
+
+void launch(const ExpertShrinkArgs& a, const LaunchLimits& limits, Launches& out) {
+  const uint64_t choices = uint64_t{a.maxGroupRows} * a.topK;
+  const uint32_t blocks = static_cast<uint32_t>(std::min<uint64_t>(choices, uint64_t{limits.multiprocessors} * kBlocks));
+  if (blocks) out.steps.push_back({"expertShrink", {blocks, 1, 1}, kLoraThreads});
+}
+
+void launch(const ExpertExpandArgs& a, const LaunchLimits&, Launches& out) {
+  if (a.rows) out.steps.push_back({"expertExpand", {a.rows, 1, 1}, kLoraThreads});
 }
 
 }  // namespace cuda

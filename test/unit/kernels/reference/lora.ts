@@ -22,10 +22,10 @@ export function makeAdapter(random: Random, { dIn, outs }: Site, rank: number, m
 }
 
 /** Lays adapters into pages unit by unit; a unit that does not fit starts the next page. Unused bytes are 0xff: NaN. */
-export function packAdapters(random: Random, { dIn, outs }: Site, adapters: Adapter[], pageBytes: number): Packed {
+export function packAdapters(random: Random, { dIn, outs }: Site, adapters: Adapter[], pageBytes: number, experts = 1): Packed {
   const units: { page: number; offset: number; halves: Uint16Array; tail: Float32Array }[] = [];
   const segs: { word: number; page: number; offset: number }[] = [];
-  const unitsOf = (part: Part | null, p: number): number => part ? part.rank + Math.ceil(outs[p]! / 64) : 0;
+  const unitsOf = (part: Part | null, p: number): number => part ? experts * (part.rank + Math.ceil(outs[p]! / 64)) : 0;
   const maxSegs = Math.max(...adapters.map(parts => parts.reduce((sum, part, p) => sum + unitsOf(part, p), 0)));
   const slotWords = segsAt(PLACE.layers, PLACE.nSites) + maxSegs * SEG_WORDS;
   const tables = new Int32Array(adapters.length * slotWords);
@@ -56,10 +56,10 @@ export function packAdapters(random: Random, { dIn, outs }: Site, adapters: Adap
     parts.forEach((part, p) => {
       if (!part) return;
       const { rank, a, b } = part, dOut = outs[p]!, site = PLACE.site + p;
-      seg = layRun(slot, seg, part, site, Half.a, rank, Math.ceil(dIn / 64) * 64, (j, i) => i < dIn ? a[j * dIn + i]! : 0);
-      seg = layRun(slot, seg, part, site, Half.b, Math.ceil(dOut / 64), rank * 64, (unit, i) => {
+      seg = layRun(slot, seg, part, site, Half.a, experts * rank, Math.ceil(dIn / 64) * 64, (j, i) => i < dIn ? a[j * dIn + i]! : 0);
+      seg = layRun(slot, seg, part, site, Half.b, experts * Math.ceil(dOut / 64), rank * 64, (unit, i) => {
         const o = unit * 64 + i % 64;
-        return o < dOut ? b[o * rank + Math.floor(i / 64)]! : 0;
+        return o < dOut || experts > 1 ? b[o * rank + Math.floor(i / 64)]! : 0;
       });
     });
   });
@@ -79,6 +79,23 @@ function tailOf({ h, c }: { h: Float32Array; c: Float32Array }, unit: number): F
   tail.set(h.subarray(unit * 64, unit * 64 + 64));
   tail.set(c.subarray(unit * 64, unit * 64 + 64), 64);
   return tail;
+}
+
+/** LoRA on experts: `each[e]` is that of expert e, or null for all of a part. Units of all experts follow one another. */
+export type ExpertAdapter = (Part[] | null)[];
+
+export function packExpertAdapters(random: Random, site: Site, experts: number, adapters: ExpertAdapter[], pageBytes: number): Packed {
+  // As one adapter whose A has the ranks of all experts and whose B their outputs, but for the ranks of a unit of B.
+  return packAdapters(random, { dIn: site.dIn, outs: site.outs }, adapters.map(parts => parts.map((each, p) => each && {
+    ...each[0]!, a: Float64Array.from(each.flatMap(({ a }) => [...a])), b: Float64Array.from(each.flatMap(({ b }) => padded(b, site.outs[p]!, each[0]!.rank))),
+  })), pageBytes, experts);
+}
+
+/** Outputs of each expert begin with a unit of their own. */
+function padded(b: Float64Array, dOut: number, rank: number): number[] {
+  const all = new Array<number>(Math.ceil(dOut / 64) * 64 * rank).fill(0);
+  b.forEach((value, i) => { all[i] = value; });
+  return all;
 }
 
 export interface RowGroup { slot: number; weight: number; rows: number[] }

@@ -22,6 +22,7 @@
 #include "adapter.h"
 #include "lora_shrink.h"
 #include "lora_expand.h"
+#include "expert_lora.h"
 #include "philox.h"
 #include "select.h"
 #include "logits.h"
@@ -44,4 +45,5 @@
         {WEFT_ISA::ropeKvTiles, WEFT_ISA::ropeKvRun}, {WEFT_ISA::softcapTiles, WEFT_ISA::softcapRun},            \
         {WEFT_ISA::routeExpertsTiles, WEFT_ISA::routeExpertsRun}, {WEFT_ISA::groupExpertsTiles, WEFT_ISA::groupExpertsRun},             \
         {WEFT_ISA::expertLinearTiles, WEFT_ISA::expertLinearRun}, {WEFT_ISA::combineExpertsTiles, WEFT_ISA::combineExpertsRun},         \
+        {WEFT_ISA::expertShrinkTiles, WEFT_ISA::expertShrinkRun}, {WEFT_ISA::expertExpandTiles, WEFT_ISA::expertExpandRun},             \
   }
