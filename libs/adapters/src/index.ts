@@ -8,6 +8,7 @@ export { kindOf } from './kinds.js';
 export { lora } from './lora.js';
 export { esft } from './esft.js';
 export { RANK_MAX } from './lora-config.js';
+export { EXPERT_RANK_MAX } from './lora-experts.js';
 export { LAYOUT_VERSION } from './layout.js';
 export { imagePath, loadImageIndex, removeImage, syncFolder, type ImageKey } from './image.js';
 export { prepareAdapter, type PreparedAdapter, type PrepareOptions } from './prepare.js';

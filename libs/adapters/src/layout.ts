@@ -14,7 +14,8 @@ export const TILE = 64;
 export const UNIT_ALIGN = 128;
 
 /** Sites in the order in which a layer runs them; those in one row share an input: all A before all B. */
-const EXECUTION: readonly (readonly Site['name'][])[] = [['q', 'k', 'v', 'qkv'], ['o'], ['gate', 'up', 'gateUp'], ['down'], ['sharedGate', 'sharedUp'], ['sharedDown']];
+const EXECUTION: readonly (readonly Site['name'][])[] = [['q', 'k', 'v', 'qkv'], ['o'], ['gate', 'up', 'gateUp'], ['down'],
+  ['expertGate', 'expertUp', 'expertGateUp'], ['expertDown'], ['sharedGate', 'sharedUp'], ['sharedDown']];
 
 /** One half of a module: the run that holds it. */
 export interface RunSource { module: LoraModule; site: Site; half: 0 | 1 }
@@ -51,7 +52,7 @@ export function layOut(manifest: LoraManifest, base: BaseGeometry, { pageBytes, 
     const { layer, rank, scale } = module;
     const tail = half === 1 && changesOutputs(module) ? OUTS_BYTES : 0;
     const unitBytes = half === 0 ? aUnitValues(site.dIn) * 2 : TILE * 2 * rank + tail;
-    const units = half === 0 ? rank : Math.ceil(site.dOut / TILE);
+    const units = (site.experts ?? 1) * (half === 0 ? rank : Math.ceil(site.dOut / TILE));
     if (unitBytes > pageBytes) {
       throw new WeftError('adapter_too_large', `${modulePath(base, layer, site)}: a unit of ${unitBytes} bytes (rank ${rank}) does not fit into a page of ${pageBytes}`, { field: 'r', limit: pageBytes });
     }
@@ -64,7 +65,7 @@ export function layOut(manifest: LoraManifest, base: BaseGeometry, { pageBytes, 
       offset += fitting * unitBytes;
     }
     payloadBytes += units * unitBytes;
-    runs.push({ layer, site: site.index, half, dtype: half === 0 ? module.aStored : module.bStored, rank, scale, unitBytes, units, tail, segs });
+    runs.push({ layer, site: site.index, half, dtype: half === 0 ? module.aStored : module.bStored, rank, scale, unitBytes, units, tail, ...(site.experts ? { experts: site.experts } : {}), segs });
   }
   return {
     layout: LAYOUT_VERSION, digest: manifest.digest, baseDigest: base.digest, kind: manifest.kind, pageBytes, partition,

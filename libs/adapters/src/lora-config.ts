@@ -31,6 +31,8 @@ export interface LoraConfig {
   loraBias: boolean;
   /** Biases of the base may have been trained too. */
   trainsBias: boolean;
+  /** Ends of paths of experts' parameters: all experts of a layer in one tensor. */
+  targetParameters: readonly string[];
 }
 
 /** null: in order. `invalid`: not what PEFT writes. `unsupported`: PEFT's, and not served here. */
@@ -93,7 +95,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   // honoured
   peft_type: typed(isText, 'a name'), r: rank, lora_alpha: alpha, use_rslora: flag,
   rank_pattern: patterns(rank), alpha_pattern: patterns(alpha),
-  target_modules: modules, exclude_modules: modules,
+  target_modules: modules, exclude_modules: modules, target_parameters: optional(isTexts, 'a list of names'),
   layers_to_transform: optional(value => isLayer(value) || (Array.isArray(value) && value.every(isLayer)), 'a layer or a list of layers'),
   layers_pattern: optional(value => isText(value) || isTexts(value), 'a name or a list of names'),
   base_model_name_or_path: optional(isText, 'a name'),
@@ -108,7 +110,6 @@ const RULES: Readonly<Record<string, Rule>> = {
   use_qalora: off(`${PLAIN}. Merge the quantized groups, or train with use_qalora: false`),
   modules_to_save: empty(`${PLAIN}; whole trained modules are not served`),
   trainable_token_indices: empty(`${PLAIN}; trained embeddings are not served`),
-  target_parameters: empty(`${PLAIN}; parameters of experts are not served`),
   layer_replication: empty('the base is served with its own layers'),
   alora_invocation_tokens: empty('adapters are served from the first token on; activated LoRA is not'),
   megatron_config: empty('it describes a model split by Megatron'),
@@ -128,8 +129,9 @@ export async function readLoraConfig(file: AdapterFile, findings: Findings): Pro
     findings.refuse('adapter_kind_unsupported', `${CONFIG_FILE}: "peft_type" is ${show(type!)}; Weft serves LORA`, { field: 'peft_type' });
     return null;
   }
+  const onParameters = !isOff(config.get('target_parameters') ?? null);
   for (const field of REQUIRED) {
-    if ((config.get(field) ?? null) === null) findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "${field}" is ${jsonType(config.get(field))}`, { field });
+    if ((config.get(field) ?? null) === null && !(field === 'target_modules' && onParameters)) findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "${field}" is ${jsonType(config.get(field))}`, { field });
   }
   for (const [field, value] of config) {
     if (REQUIRED.includes(field) && value === null) continue;
@@ -168,17 +170,21 @@ function judge(field: string, value: Json, findings: Findings): void {
 
 /** What fields mean together; each has its right type by now. */
 function combine(config: JsonObject, findings: Findings): LoraConfig | null {
-  const targetModules = config.get('target_modules') as string | string[];
+  const targetModules = (config.get('target_modules') ?? []) as string | string[];
   const layers = (config.get('layers_to_transform') ?? null) as number | number[] | null;
   const layersToTransform = typeof layers === 'number' ? [layers] : layers?.length ? layers : null;
   const layersPattern = list(config.get('layers_pattern'));
   const refuse = (field: string, message: string): void => findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "${field}" ${message}`, { field });
-  if (targetModules.length === 0) refuse('target_modules', 'is empty: the adapter acts nowhere');
+  const targetParameters = list(config.get('target_parameters'));
+  if (targetModules.length === 0 && targetParameters.length === 0) refuse('target_modules', 'is empty: the adapter acts nowhere');
   if (typeof targetModules === 'string' && layersToTransform) refuse('layers_to_transform', 'needs "target_modules" to be a list');
   if (config.get('use_dora') === true && config.get('lora_bias') === true) refuse('lora_bias', 'is true together with "use_dora", which PEFT refuses');
   if (layersPattern.length > 0 && !layersToTransform) refuse('layers_pattern', 'needs "layers_to_transform"');
   const odd = layersPattern.find(name => !/^\w+$/.test(name));
   if (odd !== undefined) findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "layers_pattern" holds ${JSON.stringify(odd)}; the name of a module list is expected, as "layers"`, { field: 'layers_pattern' });
+  for (const field of ['layers_to_transform', 'use_dora', 'lora_bias']) {
+    if (targetParameters.length > 0 && !isOff(config.get(field) ?? null)) refuse(field, 'is set together with "target_parameters", which PEFT refuses or leaves out');
+  }
   if (findings.errors.length > 0) return null;
   const exclude = config.get('exclude_modules');
   return {
@@ -194,6 +200,7 @@ function combine(config: JsonObject, findings: Findings): LoraConfig | null {
     useDora: config.get('use_dora') === true,
     loraBias: config.get('lora_bias') === true,
     trainsBias: (config.get('bias') ?? 'none') !== 'none',
+    targetParameters,
   };
 }
 

@@ -4,7 +4,7 @@ import { encode } from './float.js';
 import { createImage, type ImageWriter } from './image.js';
 import { executionOrder, layOut, TILE, type RunSource } from './layout.js';
 import { changesOutputs, outputChange, type OutputChange } from './lora-outputs.js';
-import { Room, tensorChunks } from './safetensors.js';
+import { readTensor, Room, tensorChunks } from './safetensors.js';
 import { DTYPE_BYTES, type BaseGeometry, type BaseTensors, type FloatDtype, type ImageIndex, type ImageRun, type LoraManifest, type PageGeometry, type StoredDtype, type TensorRef } from './types.js';
 import { writeError } from './write-error.js';
 
@@ -27,13 +27,32 @@ export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages
 
 interface Rooms { chunk: Room; rounded: Room }
 
-async function writeRun(writer: ImageWriter, run: ImageRun, { module, site, half }: RunSource, change: OutputChange | null, rooms: Rooms): Promise<void> {
+async function writeRun(writer: ImageWriter, run: ImageRun, source: RunSource, change: OutputChange | null, rooms: Rooms): Promise<void> {
+  const { module, site, half } = source;
+  if (half === 1 && site.experts && !module.each) return writeExpertB(writer, run, source, site.experts);
+  const places = unitPlaces(run);
+  for (const { a, b } of module.each ?? [module]) await writeHalf(writer, { ...source, module: { ...module, a, b } }, places, change, rooms);
+}
+
+/** B of PEFT's stacked experts, [outputs][rank][experts]: each expert's units are put together from all of it. */
+async function writeExpertB(writer: ImageWriter, run: ImageRun, { module: { b, bStored, rank }, site: { dOut } }: RunSource, experts: number): Promise<void> {
+  const bytes = await readTensor(b), values = encode(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), b.dtype, bStored, new Uint16Array(b.dtype === 'F32' ? dOut * rank * experts : 0));
+  let unit = 0;
+  for (const place of unitPlaces(run)) {
+    while (writer.page < place.page) await writer.endPage();
+    const tiles = Math.ceil(dOut / TILE), expert = Math.floor(unit / tiles), first = (unit++ % tiles) * TILE;
+    for (let o = 0; o < TILE && first + o < dOut; o++) {
+      for (let j = 0; j < rank; j++) writer.values[place.at + j * TILE + o] = values[((first + o) * rank + j) * experts + expert]!;
+    }
+  }
+}
+
+async function writeHalf(writer: ImageWriter, { module, site, half }: RunSource, places: Places, change: OutputChange | null, rooms: Rooms): Promise<void> {
   const [tensor, stored] = half === 0 ? [module.a, module.aStored] : [module.b, module.bStored];
   // Rows of the tensor that make one unit, and how they are put into it.
   const rows = half === 0 ? 1 : TILE;
   const columns = half === 0 ? site.dIn : module.rank;
   const put = half === 0 ? putRow : putTile;
-  const places = unitPlaces(run);
   let output = 0;
   for await (const values of storedRows(tensor, stored, rows, columns, rooms)) {
     for (let at = 0; at < values.length; at += rows * columns) {
@@ -63,8 +82,9 @@ function putTail(page: Uint16Array, at: number, { h, c }: OutputChange, output: 
   tail.set(c.subarray(output, output + TILE), TILE);
 }
 
+type Places = Generator<{ page: number; at: number }, undefined>;
 /** Where each unit begins, in values of its page. */
-function* unitPlaces(run: ImageRun): Generator<{ page: number; at: number }, undefined> {
+function* unitPlaces(run: ImageRun): Places {
   for (const { page, offset, units } of run.segs) {
     for (let unit = 0; unit < units; unit++) yield { page, at: (offset + unit * run.unitBytes) / 2 };
   }

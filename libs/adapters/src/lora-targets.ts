@@ -44,18 +44,26 @@ export function resolveTargets(config: LoraConfig, base: BaseGeometry, findings:
       findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "target_modules" matches ${path}; LoRA is served on ${base.sites.map(site => site.module).join(', ')}`, { field: 'target_modules' });
     }
   }
+  for (const path of expertPaths(base)) { ranks.of(path); alphas.of(path); }       // patterns may decide about experts alone
   warnUnmatched(config, base, [ranks, alphas], findings);
   return found;
 }
 
+/** Of experts' matrices: all of a layer in one parameter, or a module for each expert. */
+export function expertPaths({ layersModule, experts }: BaseGeometry): string[] {
+  if (!experts) return [];
+  const { layers, count, module, names } = experts, each = Array.from({ length: count }, (_, e) => Object.values(names).map(name => `${e}.${name}`)).flat();
+  return layers.flatMap(layer => [...new Set([module, 'mlp.experts'])].flatMap(path => ['gate_up_proj', 'down_proj', ...each].map(name => `${layersModule}.${layer}.${path}.${name}`)));
+}
+
 /** alpha / r or alpha / sqrt(r), rounded to f32 as kernels hold it. */
-function scaleOf(alpha: number, rank: number, rslora: boolean, path: string, findings: Findings): number {
+export function scaleOf(alpha: number, rank: number, rslora: boolean, path: string, findings: Findings): number {
   const scale = Math.fround(alpha / (rslora ? Math.sqrt(rank) : rank));
   if (!Number.isFinite(scale)) findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "lora_alpha" gives ${path} the scale ${alpha} / ${rank}, which is no f32`, { field: 'lora_alpha' });
   return scale;
 }
 
-function selector(field: string, names: string | readonly string[], compile: (field: string, source: string) => PythonPattern | null): Predicate {
+export function selector(field: string, names: string | readonly string[], compile: (field: string, source: string) => PythonPattern | null): Predicate {
   if (typeof names !== 'string') return path => names.some(name => matchesName(name, path));
   if (names === '') return () => false;
   const pattern = compile(field, names);
@@ -84,7 +92,7 @@ function layerFilter(config: LoraConfig): Predicate {
 /** rank_pattern and alpha_pattern: the first key that matches wins. */
 interface LookUp { field: string; of(path: string): number; unused(): string[] }
 
-function lookUp(field: string, patterns: ReadonlyMap<string, number>, otherwise: number, compile: (field: string, source: string) => PythonPattern | null): LookUp {
+export function lookUp(field: string, patterns: ReadonlyMap<string, number>, otherwise: number, compile: (field: string, source: string) => PythonPattern | null): LookUp {
   const entries = [...patterns].map(([key, value]) => ({ key, value, matches: patternKey(key, source => compile(field, source)), used: false }));
   return {
     field,
@@ -116,7 +124,7 @@ function patternKey(key: string, compile: (source: string) => PythonPattern | nu
 /** PEFT passes over these in silence; an owner who mistyped a name should hear of it. */
 function warnUnmatched(config: LoraConfig, base: BaseGeometry, lookUps: readonly LookUp[], findings: Findings): void {
   const warn = (field: string, what: string): void => findings.warn('adapter_target_unmatched', `${CONFIG_FILE}: "${field}" ${what}`, { field });
-  const paths = [...base.otherModules, ...placesOf(base).map(({ path }) => path)];
+  const paths = [...base.otherModules, ...placesOf(base).map(({ path }) => path), ...expertPaths(base)];
   for (const name of typeof config.targetModules === 'string' ? [] : config.targetModules) {
     if (!paths.some(path => matchesName(name, path))) warn('target_modules', `holds ${JSON.stringify(name)}, which is no module of ${base.architecture}`);
   }
@@ -127,7 +135,7 @@ function warnUnmatched(config: LoraConfig, base: BaseGeometry, lookUps: readonly
   if (beyond !== undefined) warn('layers_to_transform', `holds ${beyond}; ${base.architecture} has ${base.layers} layers`);
 }
 
-function inField<T>(field: string, findings: Findings, work: () => T): T | null {
+export function inField<T>(field: string, findings: Findings, work: () => T): T | null {
   try {
     return work();
   } catch (error) {

@@ -7,9 +7,9 @@ import { placesOf, type BaseGeometry, type FloatDtype, type LoraModule, type Ten
 export const WEIGHTS_FILE = 'adapter_model.safetensors';
 
 /** A module with both of its tensors, of the right shapes, and what else it has. */
-export interface LoraPair extends Target, Pick<LoraModule, 'magnitude' | 'bBias' | 'bias'> { a: TensorRef<FloatDtype>; b: TensorRef<FloatDtype> }
+export interface LoraPair extends Target, Pick<LoraModule, 'magnitude' | 'bBias' | 'bias' | 'each'> { a: TensorRef<FloatDtype>; b: TensorRef<FloatDtype> }
 
-const PREFIX = 'base_model.model.';
+export const PREFIX = 'base_model.model.';
 /** PEFT drops the adapter's name from keys. Trainers that save raw state dicts keep `default`, and PEFT loads that too. */
 const KEY = /^base_model\.model\.(.+)\.(lora_[AB](?:\.default)?\.weight|lora_magnitude_vector(?:\.default)?(?:\.weight)?|lora_B(?:\.default)?\.bias|base_layer\.bias)$/;
 

@@ -17,7 +17,12 @@ export async function scanValues(pairs: readonly LoraPair[], findings: Findings)
   const modules: LoraModule[] = [];
   const rooms: Rooms = { chunk: new Room(), values: new Room() };
   const idle: string[] = [];
-  for (const { layer, site, path, rank, scale, a, b, magnitude, bBias, bias } of pairs) {
+  for (const pair of pairs) {
+    const { layer, site, path, rank, scale, a, b, magnitude, bBias, bias } = pair;
+    if (site.experts) {
+      await scanExperts(pair, site.experts, findings, rooms, idle, modules);
+      continue;
+    }
     const hidden = new Float64Array(rank);
     const x = probe(site.dIn);
     const scanA = await scan(a, site.dIn, findings, rooms, (row, values) => { hidden[row] = dot(values, x); });
@@ -36,6 +41,25 @@ export async function scanValues(pairs: readonly LoraPair[], findings: Findings)
     for (const path of idle) findings.warn('adapter_module_without_effect', `${path}: B·A is zero; the adapter does nothing here`, { tensor: `base_model.model.${path}.lora_B.weight` });
   }
   return modules;
+}
+
+/** The same of a module on experts: one that acts on any of them acts. */
+async function scanExperts({ layer, site, path, rank, scale, a, b, each }: LoraPair, experts: number, findings: Findings, rooms: Rooms, idle: string[], modules: LoraModule[]): Promise<void> {
+  const x = probe(site.dIn), stacked = !each, formats: { a: StoredDtype[]; b: StoredDtype[] } = { a: [], b: [] };
+  let acts = false;
+  for (const half of each ?? [{ a, b }]) {
+    const ranks = stacked ? rank * experts : rank, hidden = new Float64Array(ranks);
+    // Columns of a stacked B have experts fastest, rows of its A ranks.
+    const at = (row: number): number => (stacked ? (row % rank) * experts + Math.floor(row / rank) : row);
+    const ofA = await scan(half.a, site.dIn, findings, rooms, (row, values) => { hidden[at(row)] = dot(values, x); });
+    const ofB = await scan(half.b, ranks, findings, rooms, (_, values) => { acts ||= isNonZero(values, hidden); });
+    if (!ofA || !ofB) return;
+    formats.a.push(ofA);
+    formats.b.push(ofB);
+  }
+  if (!acts || scale === 0) idle.push(path);
+  const one = (all: readonly StoredDtype[]): StoredDtype => (all.every(format => format === 'f16') ? 'f16' : 'bf16');
+  modules.push({ layer, site: site.index, rank, scale, a, b, aStored: one(formats.a), bStored: one(formats.b), magnitude: null, bBias: null, bias: null, ...(each ? { each } : {}) });
 }
 
 type RowReader = (row: number, values: Float32Array) => void;

@@ -1,6 +1,7 @@
 /** LoRA and DoRA as PEFT saves them: adapter_config.json and adapter_model.safetensors. */
 import { asRefusal, Findings } from './refused.js';
 import { CONFIG_FILE, readLoraConfig, type LoraConfig } from './lora-config.js';
+import { claimExperts } from './lora-experts.js';
 import { packLora } from './lora-pack.js';
 import { resolveTargets } from './lora-targets.js';
 import { claimTensors, WEIGHTS_FILE } from './lora-tensors.js';
@@ -36,7 +37,9 @@ async function validate(folder: AdapterFolder, base: BaseGeometry): Promise<Lora
   findings.throwIfAny();
 
   const { tensors } = await openWeights(files.get(WEIGHTS_FILE)!.path);
-  const pairs = claimTensors(tensors, config!, targets, base, findings);
+  const onExperts = claimExperts(tensors, config!, base, findings);
+  const others = new Map([...tensors].filter(([name]) => !onExperts.claimed.has(name)));
+  const pairs = [...claimTensors(others, config!, targets, base, findings), ...onExperts.pairs].sort((a, b) => a.layer - b.layer || a.site.index - b.site.index);
   if (pairs.length === 0 && findings.errors.length === 0) {
     findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "target_modules" matches no module of ${base.architecture}`, { field: 'target_modules' });
   }

@@ -5,13 +5,16 @@ import type { ErrorCode } from '@weft/contracts';
 export interface Site {
   /** Index in the site table: the `site` of op `loraShrink`. Sites that share an input stand side by side. */
   index: number;
-  name: 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'gateUp' | 'down' | 'sharedGate' | 'sharedUp' | 'sharedDown';
+  name: 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'gateUp' | 'down' | 'sharedGate' | 'sharedUp' | 'sharedDown'
+    | 'expertGate' | 'expertUp' | 'expertGateUp' | 'expertDown';
   /** Hugging Face module path below the layer, e.g. `self_attn.q_proj`. */
   module: string;
   dIn: number;
   dOut: number;
   /** Layers that have it, ascending; all where it is not given. */
   layers?: readonly number[];
+  /** It stands for as many maps, one of each expert, of which a row meets those that it is routed to. */
+  experts?: number;
 }
 
 /**
@@ -51,9 +54,9 @@ export type Projection = keyof ExpertGeometry['names'];
 /** Hugging Face path of a site in a layer, e.g. `model.layers.3.self_attn.q_proj`. */
 export const modulePath = ({ layersModule }: Pick<BaseGeometry, 'layersModule'>, layer: number, { module }: Site): string => `${layersModule}.${layer}.${module}`;
 
-/** All places of a base, layer by layer. */
+/** All linear modules of a base where adapters can act, layer by layer. */
 export function placesOf(base: Pick<BaseGeometry, 'layers' | 'layersModule' | 'sites'>): { layer: number; site: Site; path: string }[] {
-  return Array.from({ length: base.layers }, (_, layer) => base.sites.filter(site => siteExists(site, layer)).map(site => ({ layer, site, path: modulePath(base, layer, site) }))).flat();
+  return Array.from({ length: base.layers }, (_, layer) => base.sites.filter(site => siteExists(site, layer) && site.experts === undefined).map(site => ({ layer, site, path: modulePath(base, layer, site) }))).flat();
 }
 
 /** How pages are cut. */
@@ -91,6 +94,11 @@ export interface LoraModule {
   magnitude: TensorRef<FloatDtype> | null;
   bBias: TensorRef<FloatDtype> | null;
   bias: TensorRef<FloatDtype> | null;
+  /**
+   * On experts: the halves of each, where they are tensors of their own; `a` and `b` are then the first of them. Else `a` is
+   * [experts·rank, dIn] and `b` [dOut, rank·experts], experts fastest.
+   */
+  each?: readonly Pick<LoraModule, 'a' | 'b'>[];
 }
 
 /** The base's own tensors, by name: what packing needs of them is known where the base is. */
@@ -163,6 +171,8 @@ export interface ImageRun {
   unitBytes: number; units: number;
   /** Bytes behind the ranks of a unit of B: what the adapter does to outputs. */
   tail: number;
+  /** On experts: units of so many, one after another. */
+  experts?: number;
   segs: { page: number; offset: number; firstUnit: number; units: number }[];   // offset in bytes inside the page, a multiple of 128
 }
 

@@ -2,7 +2,7 @@
 import type { ImageIndex } from '@weft/adapters';
 import { WeftError } from '@weft/contracts';
 
-type Effect = 'adds' | 'scales' | 'replaces';
+type Effect = 'adds' | 'scales' | 'replaces' | 'tunesExperts';
 type Effects = Pick<ImageIndex, 'scalesBase' | 'runs' | 'experts'>;
 
 /** By what an image does: LoRA adds to what the base answers, DoRA scales it too, ESFT replaces experts. */
@@ -10,19 +10,22 @@ const DOES: Readonly<Record<Effect, (image: Effects) => boolean>> = {
   adds: ({ runs, scalesBase }) => runs.length > 0 && !scalesBase,
   scales: ({ scalesBase }) => scalesBase,
   replaces: ({ experts }) => experts.length > 0,
+  tunesExperts: ({ runs }) => runs.some(run => run.experts !== undefined),
 };
 
 const SCALES = "scales what the base answers (use_dora); it can't be combined with others";
 const REPLACES = "replaces experts of the base, of which a row can have one set; it can't be combined with another that does";
+const TUNES = "acts on experts of the base; it can't be combined with one that replaces them";
 /** Why one that does the first can't stand beside one that does the second; null: it can. */
 const BESIDE: Readonly<Record<Effect, Readonly<Record<Effect, string | null>>>> = {
-  adds: { adds: null, scales: null, replaces: null },
-  scales: { adds: SCALES, scales: SCALES, replaces: SCALES },
-  replaces: { adds: null, scales: null, replaces: REPLACES },
+  adds: { adds: null, scales: null, replaces: null, tunesExperts: null },
+  scales: { adds: SCALES, scales: SCALES, replaces: SCALES, tunesExperts: SCALES },
+  replaces: { adds: null, scales: null, replaces: REPLACES, tunesExperts: null },
+  tunesExperts: { adds: null, scales: null, replaces: TUNES, tunesExperts: null },
 };
 /** Whether its weight can be other than 1. */
 const WEIGHED: Readonly<Record<Effect, string | null>> = {
-  adds: null, scales: null, replaces: "replaces experts of the base: it is there or not, and can't have a weight other than 1",
+  adds: null, scales: null, tunesExperts: null, replaces: "replaces experts of the base: it is there or not, and can't have a weight other than 1",
 };
 
 const EFFECTS = Object.keys(DOES) as Effect[];

@@ -160,7 +160,7 @@ describe('what config.json says becomes', () => {
     const { config, architecture } = parseConfig(read('config.json'), read('generation_config.json'), ARCHITECTURES);
     expect(config.eosIds).toContain(2);
     const dense = config.moe?.layers.length === config.layers ? [] : ['gate', 'up', 'down'], shared = config.moe?.shared ? ['sharedGate', 'sharedUp', 'sharedDown'] : [];
-    expect(architecture.sites(config).map(site => site.name)).toEqual(config.fused ? ['qkv', 'o', 'gateUp', 'down'] : ['q', 'k', 'v', 'o', ...dense, ...shared]);
+    expect(architecture.sites(config).map(site => site.name)).toEqual(config.fused ? ['qkv', 'o', 'gateUp', 'down'] : ['q', 'k', 'v', 'o', ...dense, ...(config.moe ? ['expertGate', 'expertUp', 'expertGateUp', 'expertDown'] : []), ...shared]);
   });
 });
 

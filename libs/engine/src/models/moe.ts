@@ -2,9 +2,9 @@
  * Mixture of experts: router → routeExperts → rows of an expert together → gate|up → act → down → weighed sum; beside them, where there
  * is one, the MLP that every row goes to. What an adapter's experts replace is told by the tables of the step's context.
  */
-import type { Site } from '@weft/adapters';
+import { EXPERT_RANK_MAX, type Site } from '@weft/adapters';
 import {
-  DType, Header, SPAN_WORDS, W_OUTS, at, combineExperts, expertLinear, expertUnits, groupExperts, mapAt, routeExperts, type DeviceBuffer,
+  DType, Header, SPAN_WORDS, W_OUTS, at, combineExperts, expertExpand, expertLinear, expertShrink, expertUnits, groupExperts, mapAt, routeExperts, type DeviceBuffer,
 } from '@weft/kernels';
 import { slices, type ExpertsPlan, type LayerPlanner, type MatrixPlan, type PackedExperts, type PackedMatrix } from './plan.js';
 import { F32_BYTES, ref, type Recorder, type Rows } from './recorder.js';
@@ -59,6 +59,17 @@ export function sharedSites({ hidden }: ModelConfig, { shared, layers }: MoeConf
   ];
 }
 
+/** Of experts, each LoRA in the form in which it comes: gate and up apart, or as one. */
+export function expertSites({ hidden }: ModelConfig, { experts, inner, modules: [module], names, layers }: MoeConfig): SiteShape[] {
+  const site = (name: Site['name'], matrix: string, dIn: number, dOut: number): SiteShape => ({ name, module: `${module}.experts.${matrix}`, dIn, dOut, layers, experts });
+  return [
+    site('expertGate', names.gate, hidden, inner), site('expertUp', names.up, hidden, inner), site('expertGateUp', 'gate_up_proj', hidden, 2 * inner),
+    site('expertDown', names.down, inner, hidden),
+  ];
+}
+
+const PART_STRIDE = EXPERT_RANK_MAX;
+const EXPERT_GATE_UP: readonly Site['name'][] = ['expertGate', 'expertUp', 'expertGateUp'], EXPERT_DOWN: readonly Site['name'][] = ['expertDown'];
 const SHARED_GATE_UP: readonly Site['name'][] = ['sharedGate', 'sharedUp'], SHARED_DOWN: readonly Site['name'][] = ['sharedDown'];
 
 export class Moe implements Block<MoeWeights> {
@@ -73,6 +84,8 @@ export class Moe implements Block<MoeWeights> {
   readonly #wide: Rows;
   readonly #inner: Rows;
   readonly #out: Rows;
+  /** A x of LoRA on experts, one row per choice of a row of a group. */
+  readonly #shrunk: Rows;
 
   constructor(readonly recorder: Recorder) {
     const { model: { config, activations }, capacity } = recorder;
@@ -88,6 +101,7 @@ export class Moe implements Block<MoeWeights> {
     this.#wide = recorder.rows(pairs, 2 * inner, 'experts, gate|up');
     this.#inner = recorder.rows(pairs, inner, 'experts, activation', activations);
     this.#out = recorder.rows(pairs, config.hidden, 'experts, output');
+    this.#shrunk = recorder.rows(capacity.groupRows * topK, 3 * PART_STRIDE, 'LoRA on experts');
   }
 
   static widths({ shared }: MoeWeights): BlockWidths { return { wide: shared?.gateUp.rows ?? 0, inner: shared?.down.cols ?? 0 }; }
@@ -101,8 +115,10 @@ export class Moe implements Block<MoeWeights> {
     recorder.linear(weights.router, null, normed, this.#logits);
     this.#route(layer, pairs);
     this.#linear(weights.gateUp, normed, this.#wide, pairs, true);
+    this.#lora(EXPERT_GATE_UP, layer, normed, this.#wide, pairs);
     recorder.gatedAct(this.#wide, this.#inner, this.#moe.inner, { count: Header.pairs, countFrom: 0, rows: pairs });
     this.#linear(weights.down, this.#inner, this.#out, pairs, false);
+    this.#lora(EXPERT_DOWN, layer, this.#inner, this.#out, pairs);
     if (weights.shared) {
       recorder.linear(weights.shared.gateUp, null, normed, wide);
       recorder.lora(SHARED_GATE_UP, layer, normed, wide);
@@ -144,6 +160,27 @@ export class Moe implements Block<MoeWeights> {
       ldx: x.ld, ldy: y.ld, dtype: w.dtype, xType: DType[x.type], maxSpans: this.#maxSpans(pairs),
       expertSlots: adapters?.tables.slots ?? 0, slotPages: adapters?.tables.slotPages ?? 0, firstUnit: gathers ? 0 : expertUnits({ hidden, inner }).gateUp,
       nPages: pages, pageBytes,
+    });
+  }
+
+  /** y += B A x of the experts that rows go to. x: as for `#linear`. */
+  #lora(names: readonly Site['name'][], layer: number, x: Rows, y: Rows, pairs: number): void {
+    const { recorder } = this, { tables, adapterSlots, slotWords, arena, pages, pageBytes } = recorder.context;
+    const { groups: maxGroups, groupRows: maxGroupRows, tokens } = recorder.capacity, { experts, topK, inner } = this.#moe;
+    const all = recorder.model.geometry.sites, sites = all.filter(site => names.includes(site.name)), gathers = names === EXPERT_GATE_UP;
+    const shared = {
+      u: ref(this.#shrunk), groups: recorder.frame('groups'), groupRows: recorder.frame('groupRows'), keys: at(this.#keys), tables: at(tables), arena: at(arena),
+      groupCount: Header.groups, groupRowCount: Header.groupRows, rows: tokens, uRows: maxGroupRows * topK, pairs, topK, experts, ldu: this.#shrunk.ld, partStride: PART_STRIDE,
+      maxGroups, maxGroupRows, nSlots: adapterSlots, slotWords, nPages: pages, pageBytes, layer, nSites: all.length, site: sites[0]!.index, parts: sites.length,
+    };
+    recorder.forward.add(expertShrink, {
+      ...shared, x: ref(x), inverse: gathers ? null : at(this.#inverse), xRows: gathers ? tokens : pairs, dIn: sites[0]!.dIn, ldx: x.ld, xType: DType[x.type],
+    });
+    // Gate and up stand side by side; the site of both covers them.
+    const width = (part: number): number => sites[part]?.dOut ?? 0;
+    recorder.forward.add(expertExpand, {
+      ...shared, inverse: at(this.#inverse), y: ref(y), dOut: gathers ? 2 * inner : width(0), ldy: y.ld,
+      outOffset0: 0, dOut0: width(0), outOffset1: gathers ? inner : 0, dOut1: width(1), outOffset2: 0, dOut2: width(2),
     });
   }
 }

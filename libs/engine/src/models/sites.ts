@@ -2,7 +2,7 @@
 import type { BaseGeometry, Site } from '@weft/adapters';
 import { gqaSites } from './attention.js';
 import { mlpSites } from './mlp.js';
-import { sharedSites } from './moe.js';
+import { expertSites, sharedSites } from './moe.js';
 import type { ModelConfig, MoeConfig, SiteShape } from './types.js';
 
 const LAYERS = 'model.layers';
@@ -16,7 +16,7 @@ export const denseSites = (config: ModelConfig): Site[] => siteTable(gqaSites(co
 /** Of a decoder with experts: its dense layers' MLPs, where it has any, and shared ones. */
 export function moeSites(config: ModelConfig): Site[] {
   const { layers, moe } = config, dense = Array.from({ length: layers }, (_, layer) => layer).filter(layer => !moe?.layers.includes(layer));
-  return siteTable(gqaSites(config), dense.length ? mlpSites(config).map(site => ({ ...site, layers: dense })) : [], moe ? sharedSites(config, moe) : []);
+  return siteTable(gqaSites(config), dense.length ? mlpSites(config).map(site => ({ ...site, layers: dense })) : [], ...(moe ? [expertSites(config, moe), sharedSites(config, moe)] : []));
 }
 
 /** Modules of a layer with experts that have weights and are no sites. */

@@ -1,0 +1,59 @@
+import { describe, expect, test } from 'vitest';
+import { lora, readAdapterFolder, type BaseGeometry, type LoraManifest, type Site } from '@weft/adapters';
+import { adapterFolder, f32Tensor, llama, peftConfig, random, type TensorData } from './support.js';
+
+const COUNT = 3, HIDDEN = 16, INNER = 24, RANK = 2, LAYERS = [1];
+const next = random(3);
+
+/** Two layers, the second of which has three experts. */
+function base(): BaseGeometry {
+  const dense = llama({ layers: 2, hidden: HIDDEN, q: 16, kv: 8, intermediate: 40 });
+  const experts = ([['expertGate', 'gate_proj', HIDDEN, INNER], ['expertUp', 'up_proj', HIDDEN, INNER], ['expertGateUp', 'gate_up_proj', HIDDEN, 2 * INNER], ['expertDown', 'down_proj', INNER, HIDDEN]] as const)
+    .map(([name, module, dIn, dOut], i): Site => ({ index: dense.sites.length + i, name, module: `mlp.experts.${module}`, dIn, dOut, layers: LAYERS, experts: COUNT }));
+  return {
+    ...dense, sites: [...dense.sites, ...experts],
+    experts: { layers: LAYERS, count: COUNT, topK: 2, hidden: HIDDEN, inner: INNER, module: 'mlp.experts', names: { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' } },
+  };
+}
+
+const key = (path: string, half: string): string => `base_model.model.model.layers.1.mlp.experts${path}.lora_${half}.weight`;
+const tensor = (path: string, half: 'A' | 'B', shape: number[]): TensorData => f32Tensor(key(path, half), shape, () => next() - 0.5);
+const GATE_UP = [tensor('.base_layer', 'A', [COUNT * RANK, HIDDEN]), tensor('.base_layer', 'B', [2 * INNER, RANK * COUNT])];
+const DOWN = [tensor('', 'A', [COUNT * RANK, INNER]), tensor('', 'B', [HIDDEN, RANK * COUNT])];
+const APART = Array.from({ length: COUNT }, (_, e) => [tensor(`.${e}.up_proj`, 'A', [RANK, HIDDEN]), tensor(`.${e}.up_proj`, 'B', [INNER, RANK])]).flat();
+const STACKED = { r: RANK, target_modules: [], target_parameters: ['mlp.experts.gate_up_proj', 'experts.down_proj'] };
+
+const validate = async (config: object, tensors: readonly TensorData[]): Promise<LoraManifest> =>
+  lora.validate(await readAdapterFolder(adapterFolder(peftConfig(config as Record<string, unknown>), tensors)), base());
+const refusal = (code: string, what: object): unknown => expect.objectContaining({ findings: expect.arrayContaining([expect.objectContaining({ code, ...what })]) as unknown });
+
+describe('LoRA on experts', () => {
+  test('stacked: shapes tell gate|up from down', async () => {
+    const { modules, targetModules } = await validate({ ...STACKED, rank_pattern: { '.*gate_up_proj': RANK }, alpha_pattern: { '.*gate_up_proj': 6 } }, [...GATE_UP, ...DOWN]);
+    expect(modules.map(({ layer, site, rank, scale, each }) => [layer, base().sites[site]!.name, rank, scale, each])).toEqual([[1, 'expertGateUp', RANK, 3, undefined], [1, 'expertDown', RANK, 8, undefined]]);
+    expect(targetModules).toEqual(['gate_up_proj', 'down_proj']);
+  });
+
+  test('apart: a pair for each expert', async () => {
+    const { modules } = await validate({ r: RANK, target_modules: ['up_proj'] }, [...APART, ...[0, 1].flatMap(layer => {
+      const { dIn, dOut } = base().sites[5]!;
+      return [f32Tensor(`base_model.model.model.layers.${layer}.mlp.up_proj.lora_A.weight`, [RANK, dIn], () => 1), f32Tensor(`base_model.model.model.layers.${layer}.mlp.up_proj.lora_B.weight`, [dOut, RANK], () => 1)];
+    })]);
+    expect(modules.map(({ site, each }) => [base().sites[site]!.name, each?.length])).toEqual([['up', undefined], ['up', undefined], ['expertUp', COUNT]]);
+  });
+
+  test.each<[string, object, readonly TensorData[], string, object]>([
+    ['of another rank', { ...STACKED, r: 3 }, [...GATE_UP, ...DOWN], 'adapter_tensor_shape', { tensor: key('.base_layer', 'A') }],
+    ['without one of two', STACKED, DOWN, 'adapter_tensor_missing', {}],
+    ['that the config does not name', { ...STACKED, target_parameters: ['experts.down_proj'] }, [...GATE_UP, ...DOWN], 'adapter_tensor_unclaimed', { tensor: key('.base_layer', 'A') }],
+    ['without one expert', { r: RANK, target_modules: ['up_proj'] }, APART.slice(2), 'adapter_tensor_missing', { tensor: key('.0.up_proj', 'A') }],
+    ['of an expert that is not targeted', { r: RANK, target_modules: ['q_proj'] }, APART, 'adapter_tensor_unclaimed', {}],
+    ['of a rank beyond the limit', { ...STACKED, r: 65, target_parameters: ['experts.down_proj'] }, [tensor('', 'A', [COUNT * 65, INNER]), tensor('', 'B', [HIDDEN, 65 * COUNT])], 'adapter_rank_too_large', { field: 'r' }],
+    ['with DoRA', { ...STACKED, use_dora: true }, [...GATE_UP, ...DOWN], 'adapter_config_invalid', { field: 'use_dora' }],
+    ['with half a pair', STACKED, [...GATE_UP, DOWN[0]!], 'adapter_tensor_unclaimed', { tensor: key('', 'A') }],
+    ['not finite', STACKED, [...GATE_UP, DOWN[0]!, f32Tensor(key('', 'B'), [HIDDEN, RANK * COUNT], () => NaN)], 'adapter_tensor_not_finite', { tensor: key('', 'B') }],
+    ['of zeros', { ...STACKED, target_parameters: ['experts.down_proj'] }, [DOWN[0]!, f32Tensor(key('', 'B'), [HIDDEN, RANK * COUNT], () => 0)], 'adapter_without_effect', {}],
+  ])('%s is refused', async (_, config, tensors, code, what) => {
+    await expect(validate(config, tensors)).rejects.toThrow(refusal(code, what));
+  });
+});
