@@ -9,6 +9,7 @@
  *   npm run bench -- host        only what the host does for a step
  *   npm run bench -- gateway     what stands between a client and an executor, beside Portkey and LiteLLM
  *   npm run bench -- start       a first start, and a second one from the packed cache
+ *   npm run bench -- experts     twenty adapters that bring experts in one batch, beside the base, the floor and transformers one by one
  *   npm run bench -- http        32 streams through HTTP beside the engine alone, and an upload's way to its first token
  *
  *   --workloads 1-base,…         <requests>-base, -one (all on one adapter), -distinct (each its own); prefill-<tokens>; long-<tokens>
@@ -34,6 +35,7 @@ import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createCpuDevice } from '@weft/kernels';
 import { makeAdapters } from './adapters.js';
+import { benchExperts } from './experts.js';
 import { measureExtras, PARTS, type ExtraOptions } from './extras.js';
 import { benchGateway } from './gateway/main.js';
 import { hostShare } from './host-share.js';
@@ -78,7 +80,7 @@ function write(path: string | undefined, content: string): void {
 const client = values.client === 'bare' || values.client === 'openai' ? values.client : fail('--client is bare or openai');
 const command = positionals[0] ?? 'all', { quick } = values;
 const threads = number('threads'), rounds = number('rounds', quick ? 3 : 5), fresh = number('new', 32), prompt = number('prompt');
-const COMMANDS = ['all', 'machine', 'kernels', 'tune', 'host', 'gateway', 'start', 'http', 'memory'];
+const COMMANDS = ['all', 'machine', 'kernels', 'tune', 'host', 'gateway', 'start', 'http', 'memory', 'experts'];
 if (!COMMANDS.includes(command)) fail(`bench ${command}: expected ${COMMANDS.slice(1).join(', ')}, or nothing`);
 const parts = command === 'http' ? ['http'] : list('only', `workloads,${PARTS.join(',')}`);
 for (const part of parts) if (part !== 'workloads' && !(PARTS as readonly string[]).includes(part)) fail(`--only ${part}: expected workloads, ${PARTS.join(', ')}`);
@@ -90,6 +92,11 @@ if (command === 'memory') {
 console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`);
 if (command === 'start') {
   await benchStart(number('threads'));
+  process.exit(0);
+}
+if (command === 'experts') {
+  const folder = mkdtempSync(join(tmpdir(), 'weft-bench-experts-'));
+  try { for (const line of await benchExperts(folder, threads, values.python)) console.log(line); } finally { rmSync(folder, { recursive: true, force: true }); }
   process.exit(0);
 }
 if (command === 'gateway') {

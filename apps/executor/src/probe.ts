@@ -16,8 +16,11 @@ export interface ProbedEngine {
 
 /** Two blocks of positions: attention sees past tokens of its own page and of another. */
 const PROMPT_TOKENS = 32;
-/** An adapter whose updates cancel on one prompt by accident is given another. */
-const PROMPTS = 2;
+/**
+ * An adapter whose updates cancel on one prompt by accident is given another; one that has few experts, until some row goes to one:
+ * of a thousand rows, one expert of 128 gets some unless it is hardly ever chosen at all.
+ */
+const PROMPTS = 32;
 /** Behind all others; but one that has waited for so long goes with them. */
 const LOW_PRIORITY = -1000;
 const PATIENCE_MS = 10_000;

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openSafetensors, prepareAdapter, type BaseGeometry, type LoraManifest, type TensorRef } from '@weft/adapters';
+import { openSafetensors, prepareAdapter, type BaseGeometry, type TensorRef } from '@weft/adapters';
 import { ARCHITECTURES, parseConfig } from '../../../libs/engine/src/models/index.js';
 import { baseGeometry } from '../../../libs/engine/src/models/sites.js';
 import { temporaryFolder } from './support.js';
@@ -26,11 +26,12 @@ const adapters = readdirSync(models).flatMap(model => {
   return existsSync(folder) ? readdirSync(folder).map(name => [model, name] as const) : [];
 });
 
-describe('adapters that PEFT 0.21 saved for tiny models', () => {
+describe('adapters that PEFT 0.21 saved for tiny models, and experts', () => {
   test.each(adapters)('%s/%s is valid and packs, by a geometry that came as JSON', async (model, name) => {
     const base = JSON.parse(JSON.stringify(geometry(model))) as BaseGeometry;
     const { manifest, index } = await prepareAdapter(join(models, model, 'adapters', name), base, { pageBytes: 65_536, partition: { rank: 0, size: 1 } }, temporaryFolder(), { baseTensors: await tensorsOf(model) });
     expect(manifest.warnings).toEqual([]);
-    expect(index.runs).toHaveLength((manifest as LoraManifest).modules.length * 2);
+    if (manifest.kind === 'lora') expect(index.runs).toHaveLength(manifest.modules.length * 2);
+    else expect(index.experts.map(({ layer, expert }) => [layer, expert])).toEqual(manifest.experts.map(({ layer, expert }) => [layer, expert]));
   });
 });

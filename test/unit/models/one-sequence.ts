@@ -1,9 +1,10 @@
 /** Drives a model's lists without an engine: one sequence, one step, a frame made by hand. */
 import {
-  BLOCK_TOKENS, CommandList, Group, Header, LOGIT_TILE, OPS, RESULT_WORDS, Result, SAMPLE_WORDS, SLOT_WORDS, Sample, Segment, frameLayout, record,
+  BLOCK_TOKENS, CommandList, DType, Group, Header, LOGIT_TILE, OPS, RESULT_WORDS, Result, SAMPLE_WORDS, SLOT_WORDS, Sample, Segment, frameLayout, record,
   type Device, type DeviceBuffer, type Tolerance,
 } from '@weft/kernels';
-import { adapterTables, prepareAdapter } from '@weft/adapters';
+import { adapterTables, prepareAdapter, type ImageIndex } from '@weft/adapters';
+import { ExpertMap } from '../../../libs/engine/src/expert-map.js';
 import type { Model } from '../../../libs/engine/src/models/index.js';
 
 const TOKENS = 256;
@@ -19,7 +20,9 @@ export class OneSequence {
   readonly #device: Device;
   readonly #buffers: Record<'arena' | 'slots' | 'history' | 'tables' | 'frame' | 'results' | 'hidden', DeviceBuffer>;
   readonly #lists;
-  #adapted = false;
+  readonly #experts: ExpertMap | null;
+  /** What rows run with: LoRA, experts. */
+  #adapted = { runs: false, experts: false };
 
   constructor(readonly model: Model) {
     this.#device = model.device;
@@ -30,9 +33,10 @@ export class OneSequence {
       tables: alloc(SLOT_TABLE_WORDS * 4, 'tables'), frame: alloc(this.#layout.words * 4, 'frame'),
       results: alloc(TOKENS * RESULT_WORDS * 4, 'results'), hidden: alloc(TOKENS * model.config.hidden * 4, 'hidden'),
     };
+    this.#experts = model.geometry.experts && new ExpertMap(model.device, model.geometry.experts, model.kv.pageBytes, 1, ADAPTER_PAGES);
     this.#lists = model.record({
       frame: this.#layout, arena: this.#buffers.arena, pages, pageBytes: model.kv.pageBytes, slots: this.#buffers.slots, history: this.#buffers.history,
-      nSlots: 1, maxLen: TOKENS, tables: this.#buffers.tables, adapterSlots: 1, slotWords: SLOT_TABLE_WORDS, maxRank: 256, maskRows: 0, maskWords: 0, experts: null,
+      nSlots: 1, maxLen: TOKENS, tables: this.#buffers.tables, adapterSlots: 1, slotWords: SLOT_TABLE_WORDS, maxRank: 256, maskRows: 0, maskWords: 0, experts: this.#experts,
     });
   }
 
@@ -42,10 +46,21 @@ export class OneSequence {
     const { index, imageFile } = await prepareAdapter(folder, geometry, { pageBytes: kv.pageBytes, partition: { rank: 0, size: 1 } }, cacheDir, { baseTensors: tensors });
     const places = Int32Array.from({ length: index.pages }, (_, i) => KV_GROUPS * KV_PAGES + i);
     await this.#device.loadPages(imageFile, 0, index.pages * index.pageBytes, this.#buffers.arena, index.pageBytes, places, Uint32Array.from(index.crc32c));
-    const table = adapterTables(index, places, { layers: geometry.layers, nSites: geometry.sites.length, slotWords: SLOT_TABLE_WORDS });
-    new Int32Array(this.#device.host(this.#buffers.tables)).set(table);
-    await this.#device.upload(this.#buffers.tables, 0, table.byteLength);
-    this.#adapted = true;
+    if (index.runs.length > 0) {
+      const table = adapterTables(index, places, { layers: geometry.layers, nSites: geometry.sites.length, slotWords: SLOT_TABLE_WORDS });
+      new Int32Array(this.#device.host(this.#buffers.tables)).set(table);
+      await this.#device.upload(this.#buffers.tables, 0, table.byteLength);
+    }
+    await this.#bindExperts(index, places);
+    this.#adapted = { runs: index.runs.length > 0, experts: index.experts.length > 0 };
+  }
+
+  /** Each in a slot of its own; backwards, so that a slot is not an expert's place. */
+  async #bindExperts({ experts }: ImageIndex, places: Int32Array): Promise<void> {
+    if (experts.length === 0) return;
+    const slotOf = (i: number): number => experts.length - 1 - i;
+    for (const [i, { dtype, page, pages }] of experts.entries()) await this.#experts!.bindExpert(slotOf(i), DType[dtype], [...places.subarray(page, page + pages)]);
+    await this.#experts!.bindAdapter(0, experts.map(({ layer, expert }, i) => ({ layer, expert, slot: slotOf(i) })));
   }
 
   /** logprobs[i]: of tokens[i + 1] after tokens[0 … i]. */
@@ -94,7 +109,7 @@ export class OneSequence {
     i32[Header.segments] = 1;
     i32[Header.pairs] = tokens.length * (this.model.config.moe?.topK ?? 0);
     i32[Header.logits] = scored;
-    tokens.forEach((token, i) => { i32[at.tokenIds + i] = token; i32[at.positions + i] = i; i32[at.rowAdapters + i] = -1; });
+    tokens.forEach((token, i) => { i32[at.tokenIds + i] = token; i32[at.positions + i] = i; i32[at.rowAdapters + i] = this.#adapted.experts ? 0 : -1; });
     i32[at.segments + Segment.rowCount] = tokens.length;
     // Backwards: a model that counted pages up by itself would be found out.
     const count = Math.ceil(tokens.length / BLOCK_TOKENS);
@@ -110,7 +125,7 @@ export class OneSequence {
       f32[at.samples + row * SAMPLE_WORDS + Sample.repetition] = 1;
       f32[at.samples + row * SAMPLE_WORDS + Sample.topP] = 1;
     }
-    if (!this.#adapted) return;
+    if (!this.#adapted.runs) return;
     i32[Header.groups] = 1;
     i32[Header.groupRows] = tokens.length;
     i32[at.groups + Group.rowCount] = tokens.length;
@@ -120,6 +135,7 @@ export class OneSequence {
 
   close(): void {
     this.#lists.free();
+    this.#experts?.free();
     for (const buffer of Object.values(this.#buffers)) this.#device.free(buffer);
   }
 }

@@ -2,7 +2,7 @@
 //
 //   kernel-bench [isa] [threads] [filter] [field=value…]
 //                                                isa: portable, avx2, avx512, avx512bf16, amx, neon
-//                                                filter: linear, model, bf12, bf12-model, int8, int8-model, attention, lora, sample, rows; machine: ceilings alone;
+//                                                filter: linear, model, bf12, bf12-model, int8, int8-model, experts, attention, lora, sample, rows; machine: ceilings alone;
 //                                                neighbours: beside a busy process; tune: see benchTuning
 //                                                fields: of core/tuning.h
 //
@@ -10,6 +10,7 @@
 // achieved GB/s and GFLOP/s with their share of the ceilings, which are measured in the same run. Weights are drawn
 // from a buffer larger than the caches, so that every run reads them from memory, as a step of a model does.
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -344,6 +345,59 @@ void benchRows(Machine& m, uint32_t rows, uint32_t dim) {
   m.report(name, ns, 8.0 * rows * dim, 0);
 }
 
+#if defined(__linux__)
+// Experts of an adapter, [gate; up] of DeepSeek-V2-Lite's, in three places: side by side as the base's are, in pages of the arena in any
+// order, and those pages mapped side by side into a reserved range (ExpertWeave's virtual expert tensor, on a processor).
+void benchExperts(Machine& m, uint32_t rowsOfKey) {
+  constexpr uint32_t kKeys = 24, n = 2816, k = 2048, kPageBytes = 512 << 10, kSlotPages = n / 32 * (k / 64) * 4096 / kPageBytes;
+  constexpr size_t kExpertBytes = size_t{kSlotPages} * kPageBytes;
+  static_assert(kExpertBytes == size_t{n} * k * 2);
+  constexpr uint32_t kPages = kKeys * kSlotPages;
+  const int file = memfd_create("arena", 0);
+  if (file < 0 || ftruncate(file, kKeys * kExpertBytes) != 0) std::abort();
+  auto* arena = static_cast<uint8_t*>(mmap(nullptr, kKeys * kExpertBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
+  auto* range = static_cast<uint8_t*>(mmap(nullptr, kKeys * kExpertBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  uint8_t* anonymous = hugeMemory(kKeys * kExpertBytes);
+  if (arena == MAP_FAILED || range == MAP_FAILED) std::abort();
+  for (size_t at = 0; at < kKeys * kExpertBytes; at += kArenaBytes) {
+    const size_t bytes = std::min(kArenaBytes, kKeys * kExpertBytes - at);
+    memcpy(arena + at, m.arena, bytes);
+    memcpy(anonymous + at, m.arena, bytes);
+  }
+  std::vector<int32_t> pages(kPages), types(kKeys, kDTypeBf16);
+  for (uint32_t i = 0; i < kPages; i++) pages[i] = int32_t(i);
+  std::shuffle(pages.begin(), pages.end(), std::mt19937(3));
+  const double mapped = nanoseconds([&] {
+    for (uint32_t i = 0; i < kPages; i++) {
+      if (mmap(range + size_t{i} * kPageBytes, kPageBytes, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, file, off_t(pages[i]) * kPageBytes) == MAP_FAILED) std::abort();
+    }
+  });
+  const uint32_t rows = kKeys * rowsOfKey;
+  auto x = values(size_t{rows} * k), y = values(size_t{rows} * n);
+  std::vector<int32_t> spans;
+  struct Place { const char* name; uint8_t* base; uint8_t* paged; };
+  for (const Place& place : {Place{"side by side", anonymous, nullptr}, Place{"pages, memfd", nullptr, arena}, Place{"pages, huge", nullptr, anonymous}, Place{"mapped", range, nullptr}}) {
+    spans.clear();
+    for (uint32_t key = 0; key < kKeys; key++) for (uint32_t word : {key + (place.paged ? 1 : 0), key * rowsOfKey, rowsOfKey, 0u}) spans.push_back(int32_t(word));
+    const double ns = best([&](int) {
+      ExpertLinearArgs a = {};
+      a.x = raw(x), a.base = place.base ? place.base : anonymous, a.spans = spans.data(), a.types = types.data(), a.pages = pages.data(), a.arena = place.paged, a.y = y.data();
+      a.count = a.pairs = a.xRows = rows, a.topK = 1, a.experts = place.paged ? 1 : kKeys, a.n = n, a.k = k, a.ldx = k, a.ldy = n, a.dtype = kDTypeBf16, a.xType = kDTypeF32;
+      a.maxSpans = kKeys, a.expertSlots = kKeys, a.slotPages = kSlotPages, a.nPages = kPages, a.pageBytes = kPageBytes;
+      m.run(kOpExpertLinear, a);
+    });
+    char name[96];
+    snprintf(name, sizeof name, "experts %u x %u rows, %s", kKeys, rowsOfKey, place.name);
+    m.report(name, ns, double(kKeys) * kExpertBytes, 2.0 * rows * n * k);
+  }
+  printf("  mapping a page of %u KiB takes %.1f us\n", kPageBytes >> 10, mapped / kPages / 1000);
+  munmap(arena, kKeys * kExpertBytes);
+  munmap(range, kKeys * kExpertBytes);
+  munmap(anonymous, kKeys * kExpertBytes);
+  close(file);
+}
+#endif
+
 // What `bench -- tune` reads: the fields that it may change, and how long a model's steps take with those that it gave.
 void benchTuning(Machine& m) {
   for (const TuningField& field : kTuningFields) {
@@ -395,6 +449,9 @@ int main(int argc, char** argv) try {
       benchModel(m, kSmolLM2, dtype, 512, 0);
     }
   }
+#if defined(__linux__)
+  if (wanted("experts")) for (uint32_t rows : {1u, 4u, 16u}) benchExperts(m, rows);
+#endif
   if (wanted("attention")) {
     benchAttention(m, 1, 1, 512, 9, 3, 64, 1);
     benchAttention(m, 1, 1, 8192, 9, 3, 64, 1);
