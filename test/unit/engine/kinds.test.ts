@@ -11,12 +11,12 @@ import { Subject, type Setting } from './subject.js';
 const MIXES = 12;
 const MODELS = ['olmoe-tiny', 'qwen2-moe-tiny', 'mixtral-tiny', 'qwen3-moe-tiny'];
 
-/** Adapters of one row: any number of LoRA, at most one that brings experts. */
+/** Adapters of one row: one of LoRA, one that brings experts, or both where the LoRA is not on experts. */
 function usesOf(random: Random, adapters: readonly AdapterEntry[]): AdapterUse[] {
-  const lora = adapters.filter(a => a.experts.length === 0), experts = adapters.filter(a => a.experts.length > 0);
+  const lora = adapters.filter(a => a.experts.length === 0), plain = lora.filter(a => a.image.index.runs.every(run => run.experts === undefined)), experts = adapters.filter(a => a.experts.length > 0);
   const kind = random.pick(['base', 'lora', 'experts', 'experts', 'both'] as const);
   return [
-    ...(kind === 'lora' || kind === 'both' ? [{ digest: random.pick(lora).digest, weight: random.pick([1, 1, 0.5]) }] : []),
+    ...(kind === 'lora' || kind === 'both' ? [{ digest: random.pick(kind === 'both' ? plain : lora).digest, weight: random.pick([1, 1, 0.5]) }] : []),
     ...(kind === 'experts' || kind === 'both' ? [{ digest: random.pick(experts).digest, weight: 1 }] : []),
   ];
 }
