@@ -33,6 +33,11 @@ export interface LoraConfig {
   trainsBias: boolean;
   /** Ends of paths of experts' parameters: all experts of a layer in one tensor. */
   targetParameters: readonly string[];
+  /** Ends of paths of modules that were trained whole. */
+  modulesToSave: readonly string[];
+  /** Tokens whose rows were trained, by the end of a module's path. */
+  trainableTokens: ReadonlyMap<string, readonly number[]>;
+  ensureWeightTying: boolean;
 }
 
 /** null: in order. `invalid`: not what PEFT writes. `unsupported`: PEFT's, and not served here. */
@@ -90,6 +95,9 @@ const runtime: Rule = value =>
   isOff(value) || (value instanceof Map && [...value].every(([key, item]) => key === 'ephemeral_gpu_offload' && typeof item === 'boolean'))
     ? null : { unsupported: `is ${excerpt(value)}; only ephemeral_gpu_offload is known` };
 
+const isTokens = (value: Json): boolean => Array.isArray(value) && value.every(id => Number.isInteger(id) && (id as number) >= 0) && new Set(value).size === value.length;
+const tokenIndices = optional(value => isTokens(value) || (value instanceof Map && [...value.values()].every(isTokens)), 'a list of different token ids, or such lists by module,');
+
 const PLAIN = 'Weft serves LoRA on linear modules';
 const RULES: Readonly<Record<string, Rule>> = {
   // honoured
@@ -99,17 +107,15 @@ const RULES: Readonly<Record<string, Rule>> = {
   layers_to_transform: optional(value => isLayer(value) || (Array.isArray(value) && value.every(isLayer)), 'a layer or a list of layers'),
   layers_pattern: optional(value => isText(value) || isTexts(value), 'a name or a list of names'),
   base_model_name_or_path: optional(isText, 'a name'),
+  modules_to_save: optional(isTexts, 'a list of module names'), trainable_token_indices: tokenIndices, ensure_weight_tying: flag,
   use_dora: flag, lora_bias: flag, task_type: taskType, bias: trainedBias, init_lora_weights: initialization,
   // they change training, where things are computed, or what is written down; never the result
   inference_mode: flag, lora_dropout: optional(isNumber, 'a number'), revision: optional(isText, 'a name'), peft_version: optional(isText, 'a version'),
   auto_mapping: optional(value => value instanceof Map, 'an object'), megatron_core: optional(isText, 'a name'), runtime_config: runtime,
   qalora_group_size: optional(isNumber, 'a number'), eva_config: optional(value => value instanceof Map, 'an object'),
   fan_in_fan_out: flag,           // of Conv1D; on linear modules PEFT takes it for false, whatever it says
-  ensure_weight_tying: flag,      // ties adapters of embeddings and heads, which are refused as targets
   // refused by name
   use_qalora: off(`${PLAIN}. Merge the quantized groups, or train with use_qalora: false`),
-  modules_to_save: empty(`${PLAIN}; whole trained modules are not served`),
-  trainable_token_indices: empty(`${PLAIN}; trained embeddings are not served`),
   layer_replication: empty('the base is served with its own layers'),
   alora_invocation_tokens: empty('adapters are served from the first token on; activated LoRA is not'),
   megatron_config: empty('it describes a model split by Megatron'),
@@ -179,6 +185,9 @@ function combine(config: JsonObject, findings: Findings): LoraConfig | null {
   if (targetModules.length === 0 && targetParameters.length === 0) refuse('target_modules', 'is empty: the adapter acts nowhere');
   if (typeof targetModules === 'string' && layersToTransform) refuse('layers_to_transform', 'needs "target_modules" to be a list');
   if (config.get('use_dora') === true && config.get('lora_bias') === true) refuse('lora_bias', 'is true together with "use_dora", which PEFT refuses');
+  const modulesToSave = list(config.get('modules_to_save')), trainableTokens = tokensByModule(config.get('trainable_token_indices'));
+  const both = [...trainableTokens.keys()].find(name => modulesToSave.includes(name));
+  if (both !== undefined) refuse('trainable_token_indices', `and "modules_to_save" both name ${both}, which PEFT refuses`);
   if (layersPattern.length > 0 && !layersToTransform) refuse('layers_pattern', 'needs "layers_to_transform"');
   const odd = layersPattern.find(name => !/^\w+$/.test(name));
   if (odd !== undefined) findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "layers_pattern" holds ${JSON.stringify(odd)}; the name of a module list is expected, as "layers"`, { field: 'layers_pattern' });
@@ -201,7 +210,15 @@ function combine(config: JsonObject, findings: Findings): LoraConfig | null {
     loraBias: config.get('lora_bias') === true,
     trainsBias: (config.get('bias') ?? 'none') !== 'none',
     targetParameters,
+    modulesToSave, trainableTokens,
+    ensureWeightTying: config.get('ensure_weight_tying') === true,
   };
+}
+
+/** A list without a name is the embedding's. */
+function tokensByModule(value: Json | undefined): Map<string, number[]> {
+  if (isOff(value ?? null)) return new Map();
+  return value instanceof Map ? value as Map<string, number[]> : new Map([['embed_tokens', value as number[]]]);
 }
 
 function list(value: Json | undefined): string[] {

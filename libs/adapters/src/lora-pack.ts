@@ -1,22 +1,30 @@
 /** Writes a LoRA as pages: A as padded rank rows, B as tiles of 64 outputs × all ranks. One page and one chunk in memory. */
 import { WeftError } from '@weft/contracts';
+import { ID_BYTES } from '@weft/kernels';
 import { encode } from './float.js';
 import { createImage, type ImageWriter } from './image.js';
-import { executionOrder, layOut, TILE, type RunSource } from './layout.js';
+import { replacedRows, storedRows as storedEndRows, type ReplacedRows } from './end-rows.js';
+import { layOut, sourcesOf, TILE, type RunSource } from './layout.js';
 import { changesOutputs, outputChange, type OutputChange } from './lora-outputs.js';
+import { AdapterRefused } from './refused.js';
 import { readTensor, Room, tensorChunks } from './safetensors.js';
-import { DTYPE_BYTES, type BaseGeometry, type BaseTensors, type FloatDtype, type ImageIndex, type ImageRun, type LoraManifest, type PageGeometry, type StoredDtype, type TensorRef } from './types.js';
+import { DTYPE_BYTES, type BaseGeometry, type BaseTensors, type FloatDtype, type ImageIndex, type ImageRun, type LoraManifest, type LoraModule, type PageGeometry, type StoredDtype, type TensorRef } from './types.js';
 import { writeError } from './write-error.js';
 
 export async function packLora(manifest: LoraManifest, base: BaseGeometry, pages: PageGeometry, outFile: string, tensors?: BaseTensors): Promise<ImageIndex> {
-  const layout = layOut(manifest, base, pages);
-  const sources = executionOrder(manifest.modules, base);
+  const rows = await replacedRows(manifest, base, tensors);
+  const layout = layOut(manifest, rows, base, pages);
+  if (layout.runs.length === 0) throw new AdapterRefused([{ code: 'adapter_without_effect', message: 'every row that the adapter brings is the base\'s own' }]);
+  const sources = sourcesOf(manifest, rows, base);
   const writer = await createImage(outFile, pages.pageBytes);
   const rooms: Rooms = { chunk: new Room(), rounded: new Room() };
   try {
     for (const [i, run] of layout.runs.entries()) {
-      const source = sources[i]!, { module, site, half } = source;
-      await writeRun(writer, run, source, half === 1 && changesOutputs(module) ? await outputChange(module, site, base, tensors) : null, rooms);
+      const source = sources[i]!;
+      if ('rows' in source) {
+        if (source.shares === null) await writeRows(writer, run, source.rows, base.ends.hidden);
+      } else if (source.half === 0 && source.site.name === 'embed') await writeEmbedding(writer, run, source.module);
+      else await writeRun(writer, run, source, source.half === 1 && changesOutputs(source.module) ? await outputChange(source.module, source.site, manifest, base, tensors) : null, rooms);
     }
     return await writer.finish(layout);
   } catch (cause) {
@@ -61,6 +69,30 @@ async function writeHalf(writer: ImageWriter, { module, site, half }: RunSource,
       put(writer.values, place.at, values.subarray(at, at + rows * columns), columns);
       if (change) putTail(writer.values, place.at + TILE * columns, change, output);
       output += rows;
+    }
+  }
+}
+
+/** Rows of an end, padded, and the tokens that they are of where their places don't say. */
+async function writeRows(writer: ImageWriter, run: ImageRun, rows: ReplacedRows, hidden: number): Promise<void> {
+  const places = unitPlaces(run);
+  for await (const { token, values } of storedEndRows(rows, hidden)) {
+    const place = places.next().value!;
+    while (writer.page < place.page) await writer.endPage();
+    putRow(writer.values, place.at, values);
+    if (run.tail > 0) new Int32Array(writer.values.buffer)[(place.at * 2 + run.unitBytes - ID_BYTES) / 4] = token;
+  }
+}
+
+/** [rank][tokens] → units of [64 tokens][rank]; tokens beyond the last stay zero. */
+async function writeEmbedding(writer: ImageWriter, run: ImageRun, { a, aStored, rank }: LoraModule): Promise<void> {
+  const bytes = await readTensor(a), tokens = a.shape[1]!, rounded = new Uint16Array(a.dtype === 'F32' ? rank * tokens : 0);
+  const values = encode(new Uint8Array(bytes.buffer), a.dtype, aStored, rounded);
+  let token = 0;
+  for (const place of unitPlaces(run)) {
+    while (writer.page < place.page) await writer.endPage();
+    for (let t = 0; t < TILE && token < tokens; t++, token++) {
+      for (let j = 0; j < rank; j++) writer.values[place.at + t * rank + j] = values[j * tokens + token]!;
     }
   }
 }

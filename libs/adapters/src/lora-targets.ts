@@ -2,7 +2,7 @@
 import { CONFIG_FILE, RANK_MAX, type LoraConfig } from './lora-config.js';
 import { MatchBudget, PatternError, PythonPattern } from './python-regex.js';
 import type { Findings } from './refused.js';
-import { placesOf, type BaseGeometry, type Site } from './types.js';
+import { endPlaces, placesOf, type BaseGeometry, type Site } from './types.js';
 
 /** A module that the config wants adapted. */
 export interface Target { layer: number; site: Site; path: string; rank: number; scale: number }
@@ -21,15 +21,20 @@ export function resolveTargets(config: LoraConfig, base: BaseGeometry, findings:
   const alphas = lookUp('alpha_pattern', config.alphaPattern, config.loraAlpha, compile);
   if (findings.errors.length > 0) return [];
 
-  const inLayer = layerFilter(config);
+  const inLayer = layerFilter(config), tied = tiesEnds(config, base);
   const targets = (path: string, linear: boolean): boolean =>
     !inField('exclude_modules', findings, () => excluded(path)) &&
     (selected ? !!inField('target_modules', findings, () => selected(path)) && inLayer(path) : linear);
 
   const found: Target[] = [];
-  for (const { layer, site, path } of placesOf(base)) {
+  // PEFT's name for a trained module is the end of its path. Such a module is no target.
+  const saved = (path: string): boolean => config.modulesToSave.some(name => path.endsWith(name));
+  const wants = (path: string, linear: boolean): boolean => targets(path, linear) && !saved(path);
+  for (const { layer, site, path } of [...placesOf(base), ...endPlaces(base)]) {
     if (findings.errors.length > 0) break;
-    if (!targets(path, true)) continue;
+    const isEnd = layer === base.layers;
+    // Tied ends have one adapter, which the config names as the embedding's.
+    if (!wants(path, !isEnd) && !(isEnd && tied && endPlaces(base).some(end => wants(end.path, false)))) continue;
     const rank = inField('rank_pattern', findings, () => ranks.of(path)) ?? config.r;
     const alpha = inField('alpha_pattern', findings, () => alphas.of(path)) ?? config.loraAlpha;
     if (rank > RANK_MAX) {
@@ -37,11 +42,17 @@ export function resolveTargets(config: LoraConfig, base: BaseGeometry, findings:
       findings.refuse('adapter_rank_too_large', `${CONFIG_FILE}: "${field}" gives ${path} rank ${rank}; the largest that is served is ${RANK_MAX}`, { field });
       return [];
     }
+    if (site.name === 'embed' && config.loraBias) {
+      findings.refuse('adapter_config_invalid', `${CONFIG_FILE}: "lora_bias" is true with ${path} among the targets, which PEFT refuses`, { field: 'lora_bias' });
+    }
     found.push({ layer, site, path, rank, scale: scaleOf(alpha, rank, config.useRslora, path, findings) });
   }
   for (const path of base.otherModules) {
     if (findings.errors.length === 0 && targets(path, false)) {
-      findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "target_modules" matches ${path}; LoRA is served on ${base.sites.map(site => site.module).join(', ')}`, { field: 'target_modules' });
+      findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "target_modules" matches ${path}; LoRA is served on ${[...base.sites, ...endPlaces(base).map(({ site }) => site)].map(site => site.module).join(', ')}`, { field: 'target_modules' });
+    }
+    if (findings.errors.length === 0 && saved(path)) {
+      findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "modules_to_save" names ${path}; whole embeddings and heads are served. A norm of its own for each adapter would cost every row of every step a look-up`, { field: 'modules_to_save' });
     }
   }
   for (const path of expertPaths(base)) { ranks.of(path); alphas.of(path); }       // patterns may decide about experts alone
@@ -55,6 +66,9 @@ export function expertPaths({ layersModule, experts }: BaseGeometry): string[] {
   const { layers, count, module, names } = experts, each = Array.from({ length: count }, (_, e) => Object.values(names).map(name => `${e}.${name}`)).flat();
   return layers.flatMap(layer => [...new Set([module, 'mlp.experts'])].flatMap(path => ['gate_up_proj', 'down_proj', ...each].map(name => `${layersModule}.${layer}.${path}.${name}`)));
 }
+
+/** One adapter for both ends, where the base has one matrix for both. */
+export const tiesEnds = ({ ensureWeightTying }: LoraConfig, { ends }: Pick<BaseGeometry, 'ends'>): boolean => ensureWeightTying && ends.tied;
 
 /** alpha / r or alpha / sqrt(r), rounded to f32 as kernels hold it. */
 export function scaleOf(alpha: number, rank: number, rslora: boolean, path: string, findings: Findings): number {
@@ -124,9 +138,12 @@ function patternKey(key: string, compile: (source: string) => PythonPattern | nu
 /** PEFT passes over these in silence; an owner who mistyped a name should hear of it. */
 function warnUnmatched(config: LoraConfig, base: BaseGeometry, lookUps: readonly LookUp[], findings: Findings): void {
   const warn = (field: string, what: string): void => findings.warn('adapter_target_unmatched', `${CONFIG_FILE}: "${field}" ${what}`, { field });
-  const paths = [...base.otherModules, ...placesOf(base).map(({ path }) => path), ...expertPaths(base)];
+  const paths = [...base.otherModules, ...[...placesOf(base), ...endPlaces(base)].map(({ path }) => path), ...expertPaths(base)];
   for (const name of typeof config.targetModules === 'string' ? [] : config.targetModules) {
     if (!paths.some(path => matchesName(name, path))) warn('target_modules', `holds ${JSON.stringify(name)}, which is no module of ${base.architecture}`);
+  }
+  for (const name of config.modulesToSave) {
+    if (!paths.some(path => path.endsWith(name))) warn('modules_to_save', `holds ${JSON.stringify(name)}, which is no module of ${base.architecture}`);
   }
   for (const { field, unused } of lookUps) {
     for (const key of unused()) warn(field, `holds ${JSON.stringify(key)}, which decides about no targeted module`);

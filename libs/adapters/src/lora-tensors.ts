@@ -1,8 +1,9 @@
 /** Which tensor belongs to which module: every one is claimed exactly once or refused by name. */
 import type { LoraConfig } from './lora-config.js';
+import type { EndTensors } from './lora-ends.js';
 import type { Target } from './lora-targets.js';
 import type { Findings } from './refused.js';
-import { placesOf, type BaseGeometry, type FloatDtype, type LoraModule, type TensorRef } from './types.js';
+import { endPlaces, placesOf, type BaseGeometry, type FloatDtype, type LoraModule, type Site, type TensorRef } from './types.js';
 
 export const WEIGHTS_FILE = 'adapter_model.safetensors';
 
@@ -11,44 +12,47 @@ export interface LoraPair extends Target, Pick<LoraModule, 'magnitude' | 'bBias'
 
 export const PREFIX = 'base_model.model.';
 /** PEFT drops the adapter's name from keys. Trainers that save raw state dicts keep `default`, and PEFT loads that too. */
-const KEY = /^base_model\.model\.(.+)\.(lora_[AB](?:\.default)?\.weight|lora_magnitude_vector(?:\.default)?(?:\.weight)?|lora_B(?:\.default)?\.bias|base_layer\.bias)$/;
+const KEY = /^base_model\.model\.(.+)\.(lora_[AB](?:\.default)?\.weight|lora_embedding_[AB](?:\.default)?|lora_magnitude_vector(?:\.default)?(?:\.weight)?|lora_B(?:\.default)?\.bias|base_layer\.bias)$/;
 
 type Part = keyof typeof PARTS;
 /** What a module may have, by the end of its key, and what its shape must be. */
 const PARTS = {
-  a: { key: 'lora_A.weight', shape: ({ rank, site }: Target) => [rank, site.dIn] },
-  b: { key: 'lora_B.weight', shape: ({ rank, site }: Target) => [site.dOut, rank] },
-  magnitude: { key: 'lora_magnitude_vector', shape: ({ site }: Target) => [site.dOut] },
-  bBias: { key: 'lora_B.bias', shape: ({ site }: Target) => [site.dOut] },
-  bias: { key: 'base_layer.bias', shape: ({ site }: Target) => [site.dOut] },
+  a: { key: 'lora_A.weight', ofEmbedding: 'lora_embedding_A', shape: ({ rank, site }: Target) => [rank, site.dIn] },
+  b: { key: 'lora_B.weight', ofEmbedding: 'lora_embedding_B', shape: ({ rank, site }: Target) => [site.dOut, rank] },
+  magnitude: { key: 'lora_magnitude_vector', ofEmbedding: 'lora_magnitude_vector', shape: ({ site }: Target) => [site.dOut] },
+  bBias: { key: 'lora_B.bias', ofEmbedding: null, shape: ({ site }: Target) => [site.dOut] },
+  bias: { key: 'base_layer.bias', ofEmbedding: null, shape: ({ site }: Target) => [site.dOut] },
 } as const;
 
-function partOf(key: string): Part {
+const keyOf = (part: Part, { name }: Site): string | null => (name === 'embed' ? PARTS[part].ofEmbedding : PARTS[part].key);
+
+function partOf(key: string, site: Site | undefined): Part | undefined {
   const plain = key.replace('.default', '').replace('vector.weight', 'vector');
-  return (Object.keys(PARTS) as Part[]).find(part => PARTS[part].key === plain)!;
+  return (Object.keys(PARTS) as Part[]).find(part => (site ? keyOf(part, site) === plain : PARTS[part].key === plain));
 }
 
 /** Kinds of tensors that PEFT writes for fields that are not served: what to say beyond "unclaimed". */
 const FOREIGN: readonly [pattern: RegExp, field: string, what: string][] = [
-  [/\.lora_embedding_[AB]/, 'target_modules', 'is a LoRA on an embedding; LoRA is served on linear modules of the layers'],
+  [/\.lora_embedding_[AB]/, 'target_modules', 'is a LoRA on an embedding, which this module is not'],
   [/\.lora_magnitude_vector/, 'use_dora', 'is a magnitude of DoRA, but adapter_config.json does not say so'],
   [/\.lora_[AB](\.default)?\.bias$/, 'lora_bias', 'is a bias of LoRA B, but adapter_config.json does not say so'],
-  [/\.trainable_tokens_/, 'trainable_token_indices', 'holds trained embeddings, which are not served'],
-  [/\.modules_to_save\./, 'modules_to_save', 'is a whole trained module, which is not served'],
+  [/\.trainable_tokens_/, 'trainable_token_indices', 'holds trained embeddings, but adapter_config.json does not say so'],
+  [/\.modules_to_save\./, 'modules_to_save', 'is a whole trained module, but adapter_config.json does not say so'],
   [/\.bias$/, 'bias', 'is a trained bias; those of modules that LoRA acts on are served, where adapter_config.json says so'],
-  [/^(?!.*\.lora_).*\.weight$/, 'modules_to_save', "is a whole module's weight, which is not served. Save with save_embedding_layers=False if it was not trained"],
+  [/^(?!.*\.lora_).*\.weight$/, 'modules_to_save', "is a whole module's weight; those of embeddings and heads are served, where adapter_config.json fits them"],
 ];
 
 /** Pairs tensors with targets, in the order of targets. Everything that doesn't fit is a finding. */
-export function claimTensors(tensors: ReadonlyMap<string, TensorRef>, config: LoraConfig, targets: readonly Target[], base: BaseGeometry, findings: Findings): LoraPair[] {
+export function claimTensors(tensors: ReadonlyMap<string, TensorRef>, config: LoraConfig, targets: readonly Target[], ends: EndTensors, base: BaseGeometry, findings: Findings): LoraPair[] {
   const served: Record<Part, boolean> = { a: true, b: true, magnitude: config.useDora, bBias: config.loraBias, bias: config.trainsBias };
   const wanted = new Map(targets.map(target => [target.path, target]));
-  const known = new Set(placesOf(base).map(({ path }) => path));
+  const known = new Set([...placesOf(base), ...endPlaces(base)].map(({ path }) => path));
 
   const claimed = new Map<string, TensorRef<FloatDtype>>();
   for (const tensor of tensors.values()) {
+    if (ends.claim(tensor, findings)) continue;
     const [, module, key] = KEY.exec(tensor.name) ?? [];
-    const part = key === undefined ? undefined : partOf(key), path = part && served[part] ? module : undefined;
+    const part = key === undefined ? undefined : partOf(key, wanted.get(module!)?.site), path = part && served[part] ? module : undefined;
     const target = path === undefined ? undefined : wanted.get(path);
     if (!part || !target) { refuseUnclaimed(tensor.name, path, known, base, findings); continue; }
     const slot = `${path} ${part}`;
@@ -83,7 +87,7 @@ function refuseUnclaimed(name: string, path: string | undefined, known: Readonly
 }
 
 function refuseMissing(target: Target, part: Part, findings: Findings): void {
-  const tensor = `${PREFIX}${target.path}.${PARTS[part].key}`;
+  const tensor = `${PREFIX}${target.path}.${keyOf(part, target.site) ?? PARTS[part].key}`;
   findings.refuse('adapter_tensor_missing', `${tensor} is not in ${WEIGHTS_FILE}, but adapter_config.json targets ${target.path}`, { tensor });
 }
 

@@ -1,19 +1,20 @@
 /** One pass over an adapter's values: are they finite, do they do anything, and which 16-bit format holds them best. */
 import { decode } from './float.js';
+import type { ClaimedRows } from './lora-ends.js';
 import type { LoraPair } from './lora-tensors.js';
 import type { Findings } from './refused.js';
 import { firstNotFinite, RoundingLoss } from './rounding.js';
 import { Room, tensorChunks } from './safetensors.js';
-import { DTYPE_BYTES, type FloatDtype, type LoraModule, type StoredDtype, type TensorRef } from './types.js';
+import { DTYPE_BYTES, type EndRows, type FloatDtype, type LoraModule, type StoredDtype, type TensorRef } from './types.js';
 
 /** A sum that is smaller than this share of its terms is what rounding left of zero. */
 const ROUNDING = 1e-12;
 
 /**
  * Reads every value once. A module whose B·(A·x) is zero for one random x has B·A = 0 (almost surely): a warning, unless all
- * modules are like that. Memory is one chunk, whatever the adapter's size.
+ * modules are like that and nothing else was trained (`trains`). Memory is one chunk, whatever the adapter's size.
  */
-export async function scanValues(pairs: readonly LoraPair[], findings: Findings): Promise<LoraModule[]> {
+export async function scanValues(pairs: readonly LoraPair[], trains: boolean, findings: Findings): Promise<LoraModule[]> {
   const modules: LoraModule[] = [];
   const rooms: Rooms = { chunk: new Room(), values: new Room() };
   const idle: string[] = [];
@@ -35,7 +36,7 @@ export async function scanValues(pairs: readonly LoraPair[], findings: Findings)
     modules.push({ layer, site: site.index, rank, scale, a, b, aStored: scanA, bStored: scanB, magnitude, bBias, bias });
   }
   if (findings.errors.length > 0) return modules;
-  if (idle.length === pairs.length) {
+  if (idle.length === pairs.length && !trains) {
     findings.refuse('adapter_without_effect', `B·A is zero in all ${idle.length} modules: the base would answer in the adapter's name. Were the weights saved before training?`);
   } else {
     for (const path of idle) findings.warn('adapter_module_without_effect', `${path}: B·A is zero; the adapter does nothing here`, { tensor: `base_model.model.${path}.lora_B.weight` });
@@ -62,13 +63,30 @@ async function scanExperts({ layer, site, path, rank, scale, a, b, each }: LoraP
   modules.push({ layer, site: site.index, rank, scale, a, b, aStored: one(formats.a), bStored: one(formats.b), magnitude: null, bBias: null, bias: null, ...(each ? { each } : {}) });
 }
 
+/** Reads every value of rows of the ends once. All rows of an end are stored in one format. */
+export async function scanRows(rows: readonly ClaimedRows[], findings: Findings): Promise<EndRows[]> {
+  const formats = new Map<string, StoredDtype | null>(), rooms: Rooms = { chunk: new Room(), values: new Room() };
+  for (const end of ['embed', 'head']) {
+    const tensors = rows.filter(row => row.end === end).map(row => row.tensor);
+    const dtypes = new Set(tensors.map(({ dtype }) => dtype)), loss = dtypes.size === 1 && !dtypes.has('F32') ? null : new RoundingLoss();
+    for (const tensor of tensors) await scan(tensor, tensor.shape[1]!, findings, rooms, () => undefined, loss);
+    formats.set(end, loss ? loss.best() : dtypes.has('F16') ? 'f16' : 'bf16');
+  }
+  return rows.map(row => {
+    const stored = formats.get(row.end);
+    if (!stored) refuseRange(row.tensor, findings);
+    return { ...row, stored: stored ?? 'bf16' };
+  });
+}
+
 type RowReader = (row: number, values: Float32Array) => void;
 interface Rooms { chunk: Room; values: Room }
 
 /** Gives every row to `read`. Returns the format to store the tensor in, null after a finding. */
-async function scan(tensor: TensorRef<FloatDtype>, columns: number, findings: Findings, rooms: Rooms, read: RowReader): Promise<StoredDtype | null> {
+async function scan(
+  tensor: TensorRef<FloatDtype>, columns: number, findings: Findings, rooms: Rooms, read: RowReader, rounding = tensor.dtype === 'F32' ? new RoundingLoss() : null,
+): Promise<StoredDtype | null> {
   const rowBytes = columns * DTYPE_BYTES[tensor.dtype];
-  const rounding = tensor.dtype === 'F32' ? new RoundingLoss() : null;
   let row = 0;
   for await (const chunk of tensorChunks(tensor, rowBytes, rooms.chunk)) {
     const count = chunk.byteLength / DTYPE_BYTES[tensor.dtype], values = new Float32Array(rooms.values.bytes(count * 4).buffer, 0, count);
@@ -83,8 +101,12 @@ async function scan(tensor: TensorRef<FloatDtype>, columns: number, findings: Fi
   }
   if (!rounding) return tensor.dtype === 'F16' ? 'f16' : 'bf16';
   const stored = rounding.best();
-  if (!stored) findings.refuse('adapter_value_out_of_range', `${tensor.name} holds values beyond ±3.39e38, which neither f16 nor bf16 can`, { tensor: tensor.name });
+  if (!stored) refuseRange(tensor, findings);
   return stored;
+}
+
+function refuseRange(tensor: TensorRef, findings: Findings): void {
+  findings.refuse('adapter_value_out_of_range', `${tensor.name} holds values beyond ±3.39e38, which neither f16 nor bf16 can`, { tensor: tensor.name });
 }
 
 function dot(values: Float32Array, x: Float64Array): number {

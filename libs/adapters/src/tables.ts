@@ -4,12 +4,12 @@ import { WeftError } from '@weft/contracts';
 import { UNIT_ALIGN } from './layout.js';
 import type { ImageIndex } from './types.js';
 
-/** Shape of a slot's table: see adapter-table.ts in @weft/kernels. */
+/** Shape of a slot's table: see adapter-table.ts in @weft/kernels. Behind the layers it has one more, of the ends. */
 export interface TableShape { layers: number; nSites: number; slotWords: number }
 
 /** Words that an adapter's table takes. */
 export function slotWordsFor(index: ImageIndex, layers: number, nSites: number): number {
-  return segsAt(layers, nSites) + index.runs.reduce((segs, run) => segs + run.segs.length, 0) * SEG_WORDS;
+  return segsAt(layers + 1, nSites) + index.runs.reduce((segs, run) => segs + run.segs.length, 0) * SEG_WORDS;
 }
 
 /**
@@ -23,9 +23,9 @@ export function adapterTables(index: ImageIndex, pages: Int32Array, { layers, nS
   const table = new Int32Array(slotWords);
   const floats = new Float32Array(table.buffer);
   const pageUnits = index.pageBytes / UNIT_ALIGN;
-  let word = segsAt(layers, nSites);
+  let word = segsAt(layers + 1, nSites);
   for (const run of index.runs) {
-    if (run.layer >= layers || run.site >= nSites) throw new RangeError(`a run for layer ${run.layer}, site ${run.site} does not fit a table of ${layers} layers and ${nSites} sites`);
+    if (run.layer > layers || run.site >= nSites) throw new RangeError(`a run for layer ${run.layer}, site ${run.site} does not fit a table of ${layers} layers and ${nSites} sites`);
     const at = runAt(run.layer, run.site, run.half, nSites);
     table[at + Run.dtype] = DType[run.dtype];
     table[at + Run.rank] = run.rank;

@@ -1,13 +1,14 @@
 /** The vocabulary between an adapter's files, the base model's sites, and the pool's pages. */
 import type { ErrorCode } from '@weft/contracts';
+import { End } from '@weft/kernels';
 
-/** A place where an adapter can act: one linear map of the base, the same in every layer that has it. */
+/** A place where an adapter can act: one linear map of the base, the same in every layer that has it; or one of its ends. */
 export interface Site {
   /** Index in the site table: the `site` of op `loraShrink`. Sites that share an input stand side by side. */
   index: number;
   name: 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'gateUp' | 'down' | 'sharedGate' | 'sharedUp' | 'sharedDown'
-    | 'expertGate' | 'expertUp' | 'expertGateUp' | 'expertDown';
-  /** Hugging Face module path below the layer, e.g. `self_attn.q_proj`. */
+    | 'expertGate' | 'expertUp' | 'expertGateUp' | 'expertDown' | 'embed' | 'head';
+  /** Hugging Face module path below the layer, e.g. `self_attn.q_proj`; of an end, the whole path. */
   module: string;
   dIn: number;
   dOut: number;
@@ -41,9 +42,24 @@ export interface BaseGeometry {
   layersModule: string;
   /** What layers with experts have; null where no layer has any. */
   experts: ExpertGeometry | null;
-  /** Every other module of the base that has weights (lm_head, embed_tokens, norms): what `target_modules` may name and Weft refuses by name. */
+  ends: Ends;
+  /** Every other module of the base that has weights (norms): what `target_modules` may name and Weft refuses by name. */
   otherModules: readonly string[];
 }
+
+/** Where tokens become rows, and rows logits of tokens. */
+export interface Ends {
+  /** Paths of the modules. */
+  embed: string;
+  head: string;
+  vocab: number;
+  hidden: number;
+  /** The embedding's rows are multiplied by it (Gemma). */
+  embedScale: number;
+  /** Both are one matrix. */
+  tied: boolean;
+}
+export type EndName = 'embed' | 'head';
 
 /** A base with experts. */
 export type MoeBase = BaseGeometry & { experts: ExpertGeometry };
@@ -52,7 +68,18 @@ export const PROJECTIONS = ['gate', 'up', 'down'] as const;
 export type Projection = keyof ExpertGeometry['names'];
 
 /** Hugging Face path of a site in a layer, e.g. `model.layers.3.self_attn.q_proj`. */
-export const modulePath = ({ layersModule }: Pick<BaseGeometry, 'layersModule'>, layer: number, { module }: Site): string => `${layersModule}.${layer}.${module}`;
+export const modulePath = ({ layersModule }: Pick<BaseGeometry, 'layersModule'>, layer: number, { name, module }: Site): string =>
+  (name === 'embed' || name === 'head' ? module : `${layersModule}.${layer}.${module}`);
+
+/** The ends as sites: of one more layer, in a table of their own (`End`). A token is to an embedding what an input is to a linear map. */
+export function endPlaces({ layers, ends }: Pick<BaseGeometry, 'layers' | 'ends'>): { layer: number; site: Site; path: string }[] {
+  const { embed, head, vocab, hidden } = ends;
+  const sites: Site[] = [
+    { index: End.embed, name: 'embed', module: embed, dIn: vocab, dOut: hidden },
+    { index: End.head, name: 'head', module: head, dIn: hidden, dOut: vocab },
+  ];
+  return sites.map(site => ({ layer: layers, site, path: site.module }));
+}
 
 /** All linear modules of a base where adapters can act, layer by layer. */
 export function placesOf(base: Pick<BaseGeometry, 'layers' | 'layersModule' | 'sites'>): { layer: number; site: Site; path: string }[] {
@@ -79,8 +106,9 @@ export type StoredDtype = 'bf16' | 'f16';
 
 /** One tensor pair of a LoRA: where it acts and what it is. */
 export interface LoraModule {
+  /** That of the ends is the number of layers. */
   layer: number;
-  /** Index in the site table. */
+  /** Index in the site table, or in that of the ends. */
   site: number;
   rank: number;
   /** alpha / rank or alpha / sqrt(rank), a value of f32. */
@@ -99,6 +127,15 @@ export interface LoraModule {
    * [experts·rank, dIn] and `b` [dOut, rank·experts], experts fastest.
    */
   each?: readonly Pick<LoraModule, 'a' | 'b'>[];
+}
+
+/** Rows of an end that an adapter has instead of the base's. */
+export interface EndRows {
+  end: EndName;
+  tensor: TensorRef<FloatDtype>;     // [rows, hidden]
+  /** The token of each row; null: row i is token i's. */
+  tokens: readonly number[] | null;
+  stored: StoredDtype;
 }
 
 /** The base's own tensors, by name: what packing needs of them is known where the base is. */
@@ -122,8 +159,10 @@ export interface LoraManifest {
   rank: number;
   /** Modules that it acts on, as people name them (`q_proj`), in site order. */
   targetModules: string[];
-  /** In execution order: layer by layer, site by site. */
+  /** In execution order: layer by layer, site by site; the ends last. */
   modules: LoraModule[];
+  /** Later ones stand over earlier ones. */
+  ends: EndRows[];
   /** Sum of the sizes of the files that the digest covers. */
   bytes: number;
   warnings: Finding[];
@@ -169,7 +208,7 @@ export interface ImageRun {
   layer: number; site: number; half: 0 | 1;      // half: 0 A, 1 B
   dtype: StoredDtype; rank: number; scale: number;
   unitBytes: number; units: number;
-  /** Bytes behind the ranks of a unit of B: what the adapter does to outputs. */
+  /** Bytes behind the ranks of a unit of B: what the adapter does to outputs. Behind a row of an end: the token's id. */
   tail: number;
   /** On experts: units of so many, one after another. */
   experts?: number;
@@ -196,6 +235,10 @@ export interface ImageIndex {
   maxRank: number;
   /** It scales what the base answers (DoRA): no other adapter can act on the same row. */
   scalesBase: boolean;
+  /** It has rows of its own of the embedding or of the head. */
+  replacesEnds: boolean;
+  /** It acts on logits. */
+  actsOnHead: boolean;
   runs: ImageRun[];               // in execution order, in the image's first pages
   experts: ImageExpert[];         // behind them, by layer and expert; those that are the base's own are left out
   payloadBytes: number;           // without holes

@@ -1,6 +1,6 @@
 /** Writes a batch into a frame: the only place that knows both. */
 import {
-  GROUP_WORDS, Group, HEADER_WORDS, Header, SAMPLE_WORDS, SEGMENT_WORDS, Sample, Segment, type FrameLayout,
+  GROUP_WORDS, Group, HEADER_WORDS, Header, LOGIT_TILE, SAMPLE_WORDS, SEGMENT_WORDS, Sample, Segment, type FrameLayout,
 } from '@weft/kernels';
 import type { Batch, LogitRow } from './batch.js';
 import { blocksFor, ONE_GROUP, type KvGroup } from './kv-groups.js';
@@ -21,6 +21,7 @@ export class FrameWriter {
     this.#rows(batch);
     this.#groups(batch);
     this.#logits(batch);
+    this.#headGroups(batch);
     this.#copies(batch);
     this.#i32[Header.step] = batch.step;
   }
@@ -80,6 +81,48 @@ export class FrameWriter {
     }
     this.#i32[Header.groups] = batch.groups.length;
     this.#i32[Header.groupRows] = next;
+  }
+
+  /** Groups over logit rows, of adapters that act on the head; by tile (frame.ts: HeadTiles). */
+  #headGroups(batch: Batch): void {
+    const { at, head } = this.layout, i32 = this.#i32;
+    const acting = batch.groups.filter(({ adapter }) => adapter.image.index.actsOnHead);
+    i32[Header.headGroups] = i32[Header.headGroupRows] = 0;
+    if (acting.length === 0) return;
+    const logitOf = new Map<number, number>();
+    for (let index = 0; index < batch.logits.length; index++) logitOf.set(i32[at.logitRows + index]!, index);
+    const used = Array.from({ length: Math.ceil(batch.logits.length / LOGIT_TILE) }, () => ({ groups: 0, rows: 0 }));
+    for (const { adapter, weight, rows } of acting) {
+      const tiles = new Map<number, number[]>();
+      for (const row of rows) {
+        const index = logitOf.get(row);
+        if (index === undefined) continue;
+        const tile = Math.floor(index / LOGIT_TILE);
+        tiles.set(tile, [...tiles.get(tile) ?? [], index % LOGIT_TILE]);
+      }
+      for (const [tile, own] of tiles) {
+        const { groups, rows: first } = used[tile]!, group = at.headGroups + (tile * head.groups + groups) * GROUP_WORDS;
+        i32[group + Group.adapterSlot] = adapter.slot!;
+        i32[group + Group.rowStart] = first;
+        i32[group + Group.rowCount] = own.length;
+        this.#f32[group + Group.weight] = weight;
+        i32.set(own, at.headGroupRows + tile * head.groupRows + first);
+        used[tile] = { groups: groups + 1, rows: first + own.length };
+      }
+    }
+    const groups = Math.max(...used.map(tile => tile.groups)), groupRows = Math.max(...used.map(tile => tile.rows));
+    // Tiles behind the last logit row run too. Groups without rows name an adapter that is there: its table is looked at.
+    for (let t = 0; t < head.tiles; t++) {
+      const tile = used[t] ?? { groups: 0, rows: 0 }, rowsFrom = at.headGroupRows + t * head.groupRows;
+      i32.fill(0, rowsFrom + tile.rows, rowsFrom + groupRows);
+      for (let g = tile.groups; g < groups; g++) {
+        const group = at.headGroups + (t * head.groups + g) * GROUP_WORDS;
+        i32.fill(0, group, group + GROUP_WORDS);
+        i32[group + Group.adapterSlot] = acting[0]!.adapter.slot!;
+      }
+    }
+    i32[Header.headGroups] = groups;
+    i32[Header.headGroupRows] = groupRows;
   }
 
   #logits(batch: Batch): void {

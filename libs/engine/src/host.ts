@@ -130,7 +130,7 @@ async function assemble(
     log(`RoPE: ${maxModelLen > rope.originalMaxPositions ? 'long' : 'short'} factors for every sequence; --max-model-len up to ${rope.originalMaxPositions} takes the short ones, above the long ones`);
   }
 
-  const words = slotWords(model.geometry, model.kv.pageBytes, MAX_RANK);
+  const words = slotWords(model.geometry, model.kv.pageBytes, MAX_RANK, pages);
   const adapterSlots = Math.min(MAX_ADAPTER_SLOTS, Math.max(maxSequences * 2, 64));
   const { experts } = model.geometry;
   const expertSlots = experts ? Math.floor(pages / expertPages(experts, model.kv.pageBytes)) : 0;

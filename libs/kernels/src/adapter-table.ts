@@ -7,7 +7,12 @@
  * seg s holds units firstUnit … firstUnit + units - 1, back to back from arena byte offset `at`·128.
  * firstSeg is the word offset of the run's first seg inside the slot table; segs of a run stand one after another.
  * units = 0: the adapter does not touch this site.
- * tail: bytes behind the ranks of each unit of B, 0 or OUTS_BYTES: what the adapter does to outputs (see `loraExpand`).
+ * tail: bytes behind the ranks of each unit of B, 0 or OUTS_BYTES: what the adapter does to outputs (see `loraExpand`); of rows of
+ * an end, 0 or ID_BYTES.
+ *
+ * Behind the layers stands one more, the ends of the model: LoRA on embedding and head, and rows that stand for theirs, as
+ * sites of their own (`End`). Rows are half A alone, a unit a row as in A. Without a tail, unit i is the row of token i; with
+ * one, the token's id is its first word, and ids ascend.
  */
 export const Run = { dtype: 0, rank: 1, scale: 2, unitBytes: 3, units: 4, firstSeg: 5, segs: 6, tail: 7 } as const;
 export const RUN_WORDS = 8;
@@ -16,6 +21,11 @@ export const OUTS_BYTES = 2 * 64 * 4;
 /** at: arena offset / 128 (64 bits are not needed below 512 GiB). */
 export const Seg = { at: 0, firstUnit: 1, units: 2 } as const;
 export const SEG_WORDS = 4;
+
+/** Sites of the ends. A: units of 64 tokens × ranks for the embedding (`embedShrink`), else as everywhere. */
+export const End = { embed: 0, head: 1, embedRows: 2, headRows: 3 } as const;
+/** What follows a row of an end whose token is not its place. */
+export const ID_BYTES = 128;
 
 /** The two halves of a LoRA site. */
 export const Half = { a: 0, b: 1 } as const;

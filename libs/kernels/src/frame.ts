@@ -7,7 +7,7 @@
  */
 
 /** Header words of a frame: how many of each there are in this step. Index 0 stays 0: "no count, all rows". pairs: tokens × experts that each is routed to. */
-export const Header = { none: 0, tokens: 1, segments: 2, logits: 3, groups: 4, groupRows: 5, pagePairs: 6, step: 7, pairs: 8 } as const;
+export const Header = { none: 0, tokens: 1, segments: 2, logits: 3, groups: 4, groupRows: 5, pagePairs: 6, step: 7, pairs: 8, headGroups: 9, headGroupRows: 10 } as const;
 export const HEADER_WORDS = 16;
 
 /** One sequence's rows in this step. pages[pageOffset …] holds the page of block firstBlock, firstBlock+1, … */
@@ -50,21 +50,34 @@ export interface FrameCapacity {
 }
 
 export type FrameSection = 'tokenIds' | 'positions' | 'rowSlots' | 'rowSegments' | 'segments' | 'pages' | 'logitRows'
-  | 'samples' | 'groups' | 'groupRows' | 'pagePairs' | 'bias' | 'rowAdapters';
+  | 'samples' | 'groups' | 'groupRows' | 'pagePairs' | 'bias' | 'rowAdapters' | 'headGroups' | 'headGroupRows';
 
-export interface FrameLayout { words: number; at: Record<FrameSection, number>; capacity: FrameCapacity }
+export interface FrameLayout { words: number; at: Record<FrameSection, number>; capacity: FrameCapacity; head: HeadTiles }
+
+/**
+ * Groups over logit rows, for adapters that act on the head. Each tile of logit rows has a list of its own, with rows counted
+ * from the tile's first: `groups` records and `groupRows` entries of room, one tile after another. The header says how many the
+ * tile with the most has; those that others lack have no rows.
+ */
+export interface HeadTiles { tiles: number; groups: number; groupRows: number }
+
+function headTiles({ tokens, logits, groups, groupRows }: FrameCapacity): HeadTiles {
+  const tileRows = Math.min(LOGIT_TILE, logits), entries = Math.min(groupRows, tileRows * Math.ceil(groupRows / tokens));
+  return { tiles: Math.ceil(logits / LOGIT_TILE), groups: Math.min(groups, entries), groupRows: entries };
+}
 
 /** Word offsets of a frame's sections. rowAdapters: the adapter slot whose experts a row runs with, or -1 for the base's own. */
 export function frameLayout(capacity: FrameCapacity): FrameLayout {
-  const c = capacity;
+  const c = capacity, head = headTiles(c);
   const sizes: [FrameSection, number][] = [
     ['tokenIds', c.tokens], ['positions', c.tokens], ['rowSlots', c.tokens], ['rowSegments', c.tokens],
     ['segments', c.segments * SEGMENT_WORDS], ['pages', c.pageTable], ['logitRows', c.logits],
     ['samples', c.logits * SAMPLE_WORDS], ['groups', c.groups * GROUP_WORDS], ['groupRows', c.groupRows],
     ['pagePairs', c.pagePairs * 2], ['bias', c.biasPairs * 2], ['rowAdapters', c.tokens],
+    ['headGroups', head.tiles * head.groups * GROUP_WORDS], ['headGroupRows', head.tiles * head.groupRows],
   ];
   const at = {} as Record<FrameSection, number>;
   let words = HEADER_WORDS;
   for (const [name, size] of sizes) { at[name] = words; words += Math.ceil(size / 16) * 16; }
-  return { words, at, capacity };
+  return { words, at, capacity, head };
 }

@@ -1,5 +1,5 @@
 /** native/core/ops.gen.h: what TypeScript says about ops, frames and adapter tables, for C++. */
-import { Half, OUTS_BYTES, RUN_WORDS, Run, SEG_WORDS, Seg } from './adapter-table.js';
+import { End, Half, ID_BYTES, OUTS_BYTES, RUN_WORDS, Run, SEG_WORDS, Seg } from './adapter-table.js';
 import { Binding, FIRST_BUFFER_ID } from './device.js';
 import { SPAN_WORDS, Span, W_DEPTH, W_OUTS, W_UNIT_BYTES } from './expert-table.js';
 import {
@@ -9,10 +9,10 @@ import {
 import type { Dim, Op, Operand, Param } from './op.js';
 import { Activation, DType, INT8_GROUP, OPS } from './ops.js';
 
-const INDICES = { DType, Activation, Binding, Header, Segment, Group, Sample, Result, RowStatus, Slot, Run, Seg, Half, Span };
+const INDICES = { DType, Activation, Binding, Header, Segment, Group, Sample, Result, RowStatus, Slot, Run, Seg, Half, End, Span };
 const CONSTANTS = {
   FIRST_BUFFER_ID, HEADER_WORDS, SEGMENT_WORDS, GROUP_WORDS, SAMPLE_WORDS, RESULT_WORDS, SLOT_WORDS, RUN_WORDS,
-  OUTS_BYTES, SEG_WORDS, SPAN_WORDS, W_UNIT_BYTES, W_OUTS, W_DEPTH, MAX_TOP_LOGPROBS, BLOCK_TOKENS, ATTENTION_SPAN, LOGIT_TILE, INT8_GROUP,
+  OUTS_BYTES, ID_BYTES, SEG_WORDS, SPAN_WORDS, W_UNIT_BYTES, W_OUTS, W_DEPTH, MAX_TOP_LOGPROBS, BLOCK_TOKENS, ATTENTION_SPAN, LOGIT_TILE, INT8_GROUP,
 };
 
 const capital = (name: string): string => name[0]!.toUpperCase() + name.slice(1);

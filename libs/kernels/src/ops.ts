@@ -332,6 +332,49 @@ export const combineExperts = op(23, 'combineExperts', {
 }, { count: counts('rows'), rows: u32, topK: u32, pairs: u32, dim: u32, ldy: u32, ldg: u32, ldo: u32, accumulate: u32 });
 
 /**
+ * u[i][j] = A[j][tokens[groupRows[i]]] for every group with a run at (layer, site, A) and every rank row j: what `loraShrink` is
+ * to linear maps, for an embedding; `loraExpand` follows. Groups and tables as there. A unit is 64 tokens × all ranks,
+ * [token][rank]: a token's values stand side by side. A token behind the last unit has zeros.
+ * Bytes: Σ over rows of rank·2.
+ */
+export const embedShrink = op(30, 'embedShrink', {
+  tokens: vec('i32', 'rows'), u: out(mat('f32', 'maxGroupRows', 'ldu')),
+  groups: mat('i32', 'maxGroups', GROUP_WORDS), groupRows: vec('i32', 'maxGroupRows'),
+  tables: table('nSlots', 'slotWords'), arena: arena('nPages', 'pageBytes'),
+}, {
+  groupCount: counts('maxGroups'), groupRowCount: counts('maxGroupRows'), rows: u32, ldu: u32, partStride: u32, maxGroups: u32,
+  maxGroupRows: u32, nSlots: u32, slotWords: u32, nPages: u32, pageBytes: u32, layer: u32, nSites: u32, site: u32,
+});
+
+/**
+ * x[t] += weight·(scale·row(tokens[t]) - x[t]) for the rows t of each group whose adapter has a row of its own for the token
+ * (adapter-table.ts, `End`); with weight 1, x[t] = scale·row. A row t stands in one such group at most.
+ */
+export const embedReplace = op(31, 'embedReplace', {
+  tokens: vec('i32', 'rows'), x: inout(mat('f32', 'rows', 'dim', 'ldx')),
+  groups: mat('i32', 'maxGroups', GROUP_WORDS), groupRows: vec('i32', 'maxGroupRows'),
+  tables: table('nSlots', 'slotWords'), arena: arena('nPages', 'pageBytes'),
+}, {
+  groupCount: counts('maxGroups'), groupRowCount: counts('maxGroupRows'), rows: u32, dim: u32, ldx: u32, maxGroups: u32,
+  maxGroupRows: u32, nSlots: u32, slotWords: u32, nPages: u32, pageBytes: u32, layer: u32, nSites: u32, site: u32,
+});
+
+/**
+ * y[t][o] += weight·(row(o)·x[t] - y[t][o]) for the rows t of each group and every output o (token) that its adapter has a row of
+ * its own for; with weight 1, y[t][o] = row(o)·x[t]. A row t stands in one such group at most. Rows are read as `loraShrink` reads
+ * rank rows, and summed in the same order.
+ * Bytes: Σ over groups of rows·dIn·2.  Flops: 2·Σ over rows t of rows·dIn.
+ */
+export const headReplace = op(32, 'headReplace', {
+  x: typed('rows', 'dIn', 'ldx', 'xType'), y: inout(mat('f32', 'rows', 'dOut', 'ldy')),
+  groups: mat('i32', 'maxGroups', GROUP_WORDS), groupRows: vec('i32', 'maxGroupRows'),
+  tables: table('nSlots', 'slotWords'), arena: arena('nPages', 'pageBytes'),
+}, {
+  groupCount: counts('maxGroups'), groupRowCount: counts('maxGroupRows'), rows: u32, dIn: u32, dOut: u32, ldx: u32, ldy: u32, maxGroups: u32,
+  maxGroupRows: u32, nSlots: u32, slotWords: u32, nPages: u32, pageBytes: u32, layer: u32, nSites: u32, site: u32, xType: u32,
+});
+
+/**
  * u[i·topK + c][p·partStride + j] = A_p,e[j] · x for every part p of a fused site of experts, every entry i of a group's rows, every
  * choice c of its row, with e = keys[row][c]: the first half of LoRA on experts, for the topK that a row goes to alone. x is that of the
  * row, or of place inverse[row·topK + c] where `inverse` is given.
@@ -362,4 +405,5 @@ export const OPS = {
   resolve, embed, rmsNorm, headNorm, linear, rope, kvWrite, attention, gatedAct, loraShrink, loraExpand, sample,
   copyRows, copyPages, allReduce, quantizeRows, linearInt8, ropeKv, softcap,
   routeExperts, groupExperts, expertLinear, combineExperts, expertShrink, expertExpand,
+  embedShrink, embedReplace, headReplace,
 } as const;

@@ -141,7 +141,7 @@ describe('waste on SmolLM2', () => {
   const share = (rank: number, sites: readonly Site['name'][]): number => {
     const modules = Array.from({ length: base.layers }, (_, layer) => base.sites.filter(site => sites.includes(site.name))
       .map(site => ({ layer, site: site.index, rank, scale: 1, aStored: 'bf16', bStored: 'bf16' }) as LoraModule)).flat();
-    const { pages, payloadBytes } = layOut({ kind: 'lora', digest: '', rank, modules } as unknown as LoraManifest, base, pagesOf(SMOLLM2_PAGE_BYTES));
+    const { pages, payloadBytes } = layOut({ kind: 'lora', digest: '', rank, modules } as unknown as LoraManifest, [], base, pagesOf(SMOLLM2_PAGE_BYTES));
     return 1 - payloadBytes / (pages * SMOLLM2_PAGE_BYTES);
   };
   const percent = (rank: number, sites: readonly Site['name'][]): number => Number((100 * share(rank, sites)).toFixed(1));
@@ -204,7 +204,7 @@ describe('the cache of images', () => {
     expect(second).toEqual(first);
     expect(statSync(first.imageFile)).toMatchObject({ ino, mtimeMs });
     expect(first.imageFile).toBe(imagePath(join(cache, small.digest), first.manifest.digest, pagesOf(8192)));
-    expect(list(cache)).toEqual([`${first.manifest.digest}-v3-p8192-0of1.image`, `${first.manifest.digest}-v3-p8192-0of1.image.json`]);
+    expect(list(cache)).toEqual([`${first.manifest.digest}-v4-p8192-0of1.image`, `${first.manifest.digest}-v4-p8192-0of1.image.json`]);
   });
 
   test('the same adapter asked for at once is packed once; rebuilding packs it again', async () => {

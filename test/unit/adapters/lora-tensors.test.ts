@@ -98,7 +98,7 @@ test('a tensor of a module that the config does not target is refused by name', 
 
 test.each<[string, string | undefined]>([
   ['base_model.model.model.embed_tokens.lora_embedding_A', 'target_modules'], ['base_model.model.model.embed_tokens.lora_embedding_B', 'target_modules'],
-  ['base_model.model.lm_head.lora_A.weight', undefined], ['base_model.model.lm_head.weight', 'modules_to_save'],
+  ['base_model.model.lm_head.lora_A.weight', undefined], ['base_model.model.model.norm.weight', 'modules_to_save'], ['base_model.model.lm_head.base_layer.weight', 'modules_to_save'],
   ['base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector', 'use_dora'], ['base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias', 'lora_bias'],
   ['base_model.model.model.layers.0.self_attn.q_proj.bias', 'bias'], ['base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta', 'trainable_token_indices'],
   ['base_model.model.score.modules_to_save.weight', 'modules_to_save'], ['base_model.model.model.layers.0.self_attn.q_proj.lora_A.other.weight', undefined],

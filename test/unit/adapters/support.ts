@@ -24,7 +24,8 @@ export function llama({ layers, hidden, q, kv, intermediate }: Dims, name = 'Hug
   return {
     digest: 'b'.repeat(64), names: [name], architecture: 'LlamaForCausalLM', layers, sites,
     layersModule: 'model.layers', experts: null,
-    otherModules: ['model.embed_tokens', 'model.norm', 'lm_head', ...Array.from({ length: layers }, (_, i) => `model.layers.${i}.input_layernorm`)],
+    ends: { embed: 'model.embed_tokens', head: 'lm_head', vocab: 100, hidden, embedScale: 1, tied: false },
+    otherModules: ['model.norm', ...Array.from({ length: layers }, (_, i) => `model.layers.${i}.input_layernorm`)],
   };
 }
 

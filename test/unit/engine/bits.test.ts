@@ -4,6 +4,7 @@
  * every prompt position and every generated token, the log-probability of the token and of the 20 best: bit by bit;
  * and, where steps run one at a time, all bytes of every row of logits.
  */
+import type { ImageIndex } from '@weft/adapters';
 import { KvLayout, blocksFor, type EngineRequest } from '@weft/engine';
 import { expect, test } from 'vitest';
 import { Random } from '../../sim/clock.js';
@@ -13,11 +14,15 @@ import { Subject, type Setting } from './subject.js';
 const MIXES = 280, PER_MODEL = 40;
 const models = ['llama-tiny', 'llama3-rope', 'mistral-tiny', 'qwen2-tiny', 'qwen3-tiny', 'phi4-tiny', 'gemma2-tiny', 'qwen2-moe-tiny'];
 
-function requestOf(random: Random, id: string, digests: string[], vocab: number): EngineRequest {
+const combines = ({ scalesBase, replacesEnds }: ImageIndex): boolean => !scalesBase && !replacesEnds;
+
+/** combines: whether an adapter may act beside another. */
+function requestOf(random: Random, id: string, digests: string[], vocab: number, combines: (digest: string) => boolean = () => true): EngineRequest {
   const count = random.pick([0, 1, 1, 1, 2]);
-  const uses = new Set(Array.from({ length: count }, () => random.pick(digests)));
+  const drawn = [...new Set(Array.from({ length: count }, () => random.pick(digests)))];
+  const uses = drawn.every(combines) ? drawn : drawn.slice(0, 1);
   return {
-    id, tenant: `t${random.int(0, 2)}`, adapters: [...uses].map(digest => ({ digest, weight: random.pick([1, 1, 0.5]) })), task: 'generate',
+    id, tenant: `t${random.int(0, 2)}`, adapters: uses.map(digest => ({ digest, weight: random.pick([1, 1, 0.5]) })), task: 'generate',
     prompt: Array.from({ length: random.pick([1, random.int(2, 20), random.int(20, 120)]) }, () => random.int(0, vocab - 1)),
     n: 1, maxTokens: random.int(1, 40), minTokens: 0,
     sampling: {
@@ -37,10 +42,11 @@ const cases = modes.flatMap(mode => models.filter(model => mode.weights !== 'bf1
 
 test.each(cases)('$model, $isa, weights $weights, activations $activations, KV $kv: each row answers with the same bits alone and in any batch', { timeout: 120_000 }, async ({ model, ...mode }) => {
   const alone = await new Subject().open(model, { ...mode, threads: 1, depth: 1, stepTokens: 64 });
-  // The largest request, its two adapters, and one page.
-  const largest = [...alone.host.engine.adapters.entries()].map(a => a.pageCount).sort((a, b) => b - a);
+  // The largest request, its two adapters or the one that takes as much, and one page.
+  const entries = [...alone.host.engine.adapters.entries()].sort((a, b) => b.pageCount - a.pageCount), combined = entries.filter(a => combines(a.image.index));
+  const adapterPages = Math.max(entries[0]!.pageCount, combined.slice(0, 2).reduce((sum, a) => sum + a.pageCount, 0));
   const { groups } = alone.host.model.kv;
-  const poolBytes = (largest[0]! + (largest[1] ?? 0) + new KvLayout(groups, 96).peak(120 + 40) + 1) * alone.host.pool.pageBytes;
+  const poolBytes = (adapterPages + new KvLayout(groups, 96).peak(120 + 40) + 1) * alone.host.pool.pageBytes;
   const settings: Setting[] = [
     { threads: 2, depth: 2, stepTokens: 512 }, { threads: 1, depth: 2, stepTokens: 24 }, { threads: 2, depth: 1, stepTokens: 64 },
     { threads: 2, depth: 2, stepTokens: 96, poolBytes }, { threads: 1, depth: 1, stepTokens: 17, poolBytes },
@@ -52,7 +58,9 @@ test.each(cases)('$model, $isa, weights $weights, activations $activations, KV $
   const digests = alone.digests.filter(digest => alone.host.engine.adapters.get(digest)!.experts.length === 0);
   let compared = 0;
   for (let mix = 0; mix < PER_MODEL; mix++) {
-    const requests = Array.from({ length: random.int(1, 12) }, (_, i) => requestOf(random, `m${mix}-${i}`, digests, vocab));
+    // Where all had adapters of their own, a small pool would hold too few of them for any to give way.
+    const some = digests.length > 6 ? Array.from({ length: 3 }, () => random.pick(digests)) : digests;
+    const requests = Array.from({ length: random.int(1, 12) }, (_, i) => requestOf(random, `m${mix}-${i}`, some, vocab, digest => combines(alone.host.engine.adapters.get(digest)!.image.index)));
     const subject = random.pick(subjects);
     const mixed = await subject.ask(requests);
     for (const r of requests) expect(mixed.get(r.id), `${model} mix ${mix} request ${r.id}`).toEqual((await alone.ask([r])).get(r.id));
@@ -62,7 +70,9 @@ test.each(cases)('$model, $isa, weights $weights, activations $activations, KV $
   }
   expect(compared, 'rows of logits').toBeGreaterThan(1000);
   // Who sees a window only needs no more than was counted when it was admitted.
-  if (groups.some(({ window }) => window === 0)) expect(subjects.reduce((sum, s) => sum + s.host.engine.preemptions, 0), 'preemptions in the small pools').toBeGreaterThan(0);
+  // A whole head takes more pages of int8 than a sequence does: where there is room for one, nobody gives way.
+  const roomy = mode.kv === 'int8' && entries.some(a => a.image.index.replacesEnds);
+  if (!roomy && groups.some(({ window }) => window === 0)) expect(subjects.reduce((sum, s) => sum + s.host.engine.preemptions, 0), 'preemptions in the small pools').toBeGreaterThan(0);
   for (const s of [alone, ...subjects]) await s.host.close();
 });
 

@@ -84,7 +84,7 @@ describe('experts in the pool', () => {
 
 describe('what goes together', () => {
   const images: Record<string, AdapterImage['index']> = {
-    lora: loraImage('lora', 1).index, dora: { ...loraImage('dora', 1).index, scalesBase: true }, esft: expertImage('esft', [1], 1).index,
+    lora: loraImage('lora', 1).index, dora: { ...loraImage('dora', 1).index, scalesBase: true }, head: { ...loraImage('head', 1).index, replacesEnds: true }, esft: expertImage('esft', [1], 1).index,
   };
   const refusal = (first: string, second: string | null, weight = 1): string | null => {
     const named = [{ digest: 'one', weight, image: images[first]! }, ...(second === null ? [] : [{ digest: 'other', weight: 1, image: images[second]! }])];
@@ -93,12 +93,15 @@ describe('what goes together', () => {
   test.each<[string, string | null, RegExp | null]>([
     ['lora', null, null], ['dora', null, null], ['esft', null, null], ['lora', 'lora', null], ['lora', 'esft', null], ['esft', 'lora', null],
     ['lora', 'dora', /adapter other scales/], ['dora', 'lora', /adapter one scales/], ['dora', 'dora', /adapter one scales/], ['dora', 'esft', /adapter one scales/], ['esft', 'dora', /adapter other scales/],
+    ['head', null, null], ['head', 'lora', /adapter one has rows of its own/], ['lora', 'head', /adapter other has rows/], ['head', 'head', /adapter one has rows/], ['head', 'dora', /adapter other scales/],
+    ['head', 'esft', null], ['esft', 'head', null],
     ['esft', 'esft', /adapter one replaces experts .* another that does/],
   ])('%s beside %s', (first, second, message) => {
     if (message) expect(refusal(first, second)).toMatch(message); else expect(refusal(first, second)).toBeNull();
   });
   test('a weight is for what is added', () => {
     expect(refusal('lora', null, 0.5)).toBeNull();
+    expect(refusal('head', null, 0.5)).toBeNull();
     expect(refusal('esft', null, 0.5)).toMatch(/adapter one replaces experts .* weight other than 1/);
   });
   test('the engine refuses by name', () => {

@@ -99,6 +99,21 @@ const wrongRun = (half: number, seg: number): Case['wrong'] => [
   ['tables', segWord(seg, Seg.units), 0x7fffffff, /beyond the arena/],
 ];
 
+/** The same of runs whose units an adapter may have any number of. */
+const wrongUnits = (seg: number): Case['wrong'] => [
+  ...wrongRun(Half.a, seg).filter(([, word]) => word !== runWord(Half.a, Run.rank) && word !== runWord(Half.a, Run.units)),
+  ['tables', runWord(Half.a, Run.units), 9, /segs hold 3 of 9/], ['tables', runWord(Half.a, Run.units), -1, /units = -1/],
+];
+const wrongTail: Case['wrong'] = [['tables', runWord(Half.a, Run.tail), 64, /tail = 64 is neither/], ['tables', runWord(Half.a, Run.tail), 128, /unitBytes/]];
+/** Three units of 64 tokens. */
+const embeddingTables = ((): Int32Array => {
+  const words = tables.slice();
+  words[runWord(Half.a, Run.unitBytes)] = B_UNIT;
+  return words;
+})();
+const { parts: _parts, ldu: _ldu, partStride: _partStride, ...places } = lora;
+const tokens = i32(2, 1, 0, 2, 130);
+
 const sampleRow = (over: Record<number, number>): Record<number, number> => ({
   [Sample.slot]: 1, [Sample.target]: -1, [Sample.temperature]: bits(0.7), [Sample.topP]: bits(1), [Sample.repetition]: bits(1.2), [Sample.maskRow]: -1,
   [Sample.biasStart]: 1, [Sample.biasCount]: 2, [Sample.promptLen]: 2, [Sample.nTop]: 3, ...over,
@@ -332,6 +347,24 @@ export const CASES: Case[] = [
     },
     wrong: [...wrongGroups, ['keys', 4 * TOP_K, 1, /keys\[0\] = 1/], ['inverse', 4 * TOP_K, ROWS * TOP_K, /inverse\[0\] = 10 is not below pairs = 10/], ['inverse', 1, -1, /inverse\[1\] = -1/],
       ['tables', runWord(Half.b, Run.tail), 8, /tail = 8; LoRA on experts has none/]],
+  },
+  {
+    op: OPS.embedShrink,
+    args: { tokens, u: f32(3 * PART_STRIDE), groups, groupRows, tables: embeddingTables, arena, ...places, ldu: PART_STRIDE, partStride: PART_STRIDE },
+    wrong: [
+      ...wrongGroups, ...wrongUnits(0), ['tables', runWord(Half.a, Run.rank), PART_STRIDE + 1, /rank/], ['tables', runWord(Half.a, Run.rank), 0, /rank/],
+      ['tokens', 4, -1, /tokens\[4\] = -1 is negative/],
+    ],
+  },
+  {
+    op: OPS.embedReplace,
+    args: { tokens, x: f32(ROWS * D_IN), groups, groupRows, tables, arena, ...places, dim: D_IN, ldx: D_IN },
+    wrong: [...wrongGroups, ...wrongUnits(0), ...wrongTail, ['tokens', 4, -1, /tokens\[4\] = -1 is negative/]],
+  },
+  {
+    op: OPS.headReplace,
+    args: { x: f32(ROWS * D_IN), y: f32(ROWS * D_OUT), groups, groupRows, tables, arena, ...places, dIn: D_IN, dOut: D_OUT, ldx: D_IN, ldy: D_OUT, xType: 0 },
+    wrong: [...wrongGroups, ...wrongUnits(0), ...wrongTail],
   },
 ];
 

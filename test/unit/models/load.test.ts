@@ -29,7 +29,8 @@ describe('loadModel', () => {
     expect(geometry.sites.map(({ index, name, dIn, dOut }) => [index, name, dIn, dOut])).toEqual([
       [0, 'q', 64, 64], [1, 'k', 64, 32], [2, 'v', 64, 32], [3, 'o', 64, 64], [4, 'gate', 64, 112], [5, 'up', 64, 112], [6, 'down', 112, 64],
     ]);
-    expect(geometry.otherModules).toEqual(expect.arrayContaining(['lm_head', 'model.embed_tokens', 'model.norm', 'model.layers.2.input_layernorm']));
+    expect(geometry.ends).toEqual({ embed: 'model.embed_tokens', head: 'lm_head', vocab: 320, hidden: 64, embedScale: 1, tied: true });
+    expect(geometry.otherModules).toEqual(expect.arrayContaining(['model.norm', 'model.layers.2.input_layernorm']));
     // 16 tokens · 16 values · 2 bytes a head; two heads, K and V, three layers.
     expect(kv).toMatchObject({ type: 'f16', headStride: 512, planeStride: 1024, layerStride: 2048, pageBytes: 8192, groups: [{ window: 0, blocks: 1 }] });
     // Half, and 16 scales of 2 bytes a head.

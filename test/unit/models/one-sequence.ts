@@ -1,6 +1,6 @@
 /** Drives a model's lists without an engine: one sequence, one step, a frame made by hand. */
 import {
-  BLOCK_TOKENS, CommandList, DType, Group, Header, LOGIT_TILE, OPS, RESULT_WORDS, Result, SAMPLE_WORDS, SLOT_WORDS, Sample, Segment, frameLayout, record,
+  BLOCK_TOKENS, CommandList, DType, GROUP_WORDS, Group, Header, LOGIT_TILE, OPS, RESULT_WORDS, Result, SAMPLE_WORDS, SLOT_WORDS, Sample, Segment, frameLayout, record,
   type Device, type DeviceBuffer, type Tolerance,
 } from '@weft/kernels';
 import { adapterTables, prepareAdapter, type ImageIndex } from '@weft/adapters';
@@ -131,6 +131,16 @@ export class OneSequence {
     i32[at.groups + Group.rowCount] = tokens.length;
     f32[at.groups + Group.weight] = 1;
     tokens.forEach((_, row) => { i32[at.groupRows + row] = row; });
+    // The same for logit rows, tile by tile.
+    const { head } = this.#layout;
+    i32[Header.headGroups] = 1;
+    i32[Header.headGroupRows] = Math.min(scored, LOGIT_TILE);
+    for (let tile = 0; tile * LOGIT_TILE < scored; tile++) {
+      const group = at.headGroups + tile * head.groups * GROUP_WORDS, rows = Math.min(scored - tile * LOGIT_TILE, LOGIT_TILE);
+      i32[group + Group.rowCount] = rows;
+      f32[group + Group.weight] = 1;
+      for (let row = 0; row < rows; row++) i32[at.headGroupRows + tile * head.groupRows + row] = row;
+    }
   }
 
   close(): void {

@@ -118,5 +118,6 @@ class Lists {
       table: at(table.buffer), tokens: at(recorder.tokens), x: ref(recorder.residual),
       count: Header.tokens, rows, vocab, dim: hidden, dtype: table.dtype, layout: table.layout, ldx: recorder.residual.ld, scale: embedScale,
     });
+    recorder.embedded(recorder.residual);
   }
 }

@@ -40,7 +40,9 @@ export class Head {
     const rows = { count: Header.logits, countFrom: firstRow, rows: tileRows };
     const x = this.#input, logits = this.#logits, list = recorder.sample;
     if (x) list.add(copyRows, { from: hiddenRows.x, to: ref(x), ...rows, dim: hidden, ldFrom: hidden, ldTo: x.ld, toType: DType[x.type] });
-    recorder.addLinear(list, head, null, x ? input(x) : hiddenRows, logits, rows);
+    const hiddenInput = x ? input(x) : hiddenRows;
+    recorder.addLinear(list, head, null, hiddenInput, logits, rows);
+    recorder.logits(hiddenInput, logits, firstRow, tileRows);
     if (logitSoftcap > 0) list.add(softcap, { x: ref(logits), ...rows, dim: vocab, ldx: logits.ld, cap: logitSoftcap });
     list.add(sample, {
       logits: ref(logits), records: recorder.frame('samples'), bias: recorder.frame('bias'), masks: maskRows > 0 ? bound('masks') : null,

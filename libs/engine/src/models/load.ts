@@ -60,7 +60,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   const startedAt = performance.now();
   const { digest, packing, weights, record } = await restore(device, checkpoint, plan, options) ?? await pack(device, checkpoint, plan, options);
   try {
-    const geometry = baseGeometry(config, architecture.sites(config), checkpoint.names, digest);
+    const geometry = baseGeometry({ ...config, tiedHead: tied }, architecture.sites(config), checkpoint.names, digest);
     options.log?.(`model: ${config.architecture}, ${mib(packing.bytes)} of weights (${packing.dtypes()}) in ${((performance.now() - startedAt) / 1000).toFixed(1)} s${record ? '' : ' (packed cache)'}`);
     const model = new Decoder(device, { ...config, tiedHead: tied }, geometry, kv, weights, packing.bytes, options.activations ?? 'f32', checkpoint.tensors);
     if (record) options.packedCache?.store(device, keyOf(device, digest, options), record.buffers);

@@ -6,10 +6,10 @@
  * for; all other rows, the residual stream among them, stay f32. A sublayer's output is added to it by the norm that
  * follows: one pass over it, not two.
  */
-import { siteExists, type Site } from '@weft/adapters';
+import { endPlaces, siteExists, type EndName, type Site } from '@weft/adapters';
 import {
-  Activation, CommandList, DType, Header, LOGIT_TILE, at, bound, type DeviceBuffer, type FrameCapacity, type FrameSection, type Ref,
-  gatedAct, linear, linearInt8, loraExpand, loraShrink, quantizeRows, quantizedWords, rmsNorm,
+  Activation, CommandList, DType, End, GROUP_WORDS, Header, LOGIT_TILE, at, bound, type DeviceBuffer, type FrameCapacity, type FrameSection, type Ref,
+  embedReplace, embedShrink, gatedAct, headReplace, linear, linearInt8, loraExpand, loraShrink, quantizeRows, quantizedWords, rmsNorm,
 } from '@weft/kernels';
 import type { Decoder } from './decoder.js';
 import type { PackedMatrix } from './plan.js';
@@ -30,6 +30,10 @@ export const input = (rows: Rows): Input => ({ x: ref(rows), ldx: rows.ld, xType
 
 /** How many rows an op has: a header word of the frame, and its capacity. */
 export interface RowCount { count: number; countFrom: number; rows: number }
+
+/** Which rows an adapter's op works on, and where it finds the adapter. */
+interface GroupArgs { groups: Ref; groupRows: Ref; groupCount: number; groupRowCount: number; maxGroups: number; maxGroupRows: number; rows: number }
+interface PlaceArgs { tables: Ref; arena: Ref; nSlots: number; slotWords: number; nPages: number; pageBytes: number; layer: number; nSites: number; site: number }
 
 /** Distance between rows: whole cache lines, and never a multiple of 4 KiB, where all rows would meet in one cache set. */
 function stride(width: number, valueBytes: number): number {
@@ -133,25 +137,57 @@ export class Recorder {
 
   /** y += B A x for the sites of these names that the layer has; they share the input x and stand side by side in y. */
   lora(names: readonly Site['name'][], layer: number, x: Rows, y: Rows): void {
-    const { tables, adapterSlots, slotWords, arena, pages, pageBytes } = this.context;
-    const { groups: maxGroups, groupRows: maxGroupRows, tokens: rows } = this.capacity;
-    const all = this.model.geometry.sites;
-    const sites = all.filter(site => names.includes(site.name) && siteExists(site, layer));
-    const shared = {
-      groups: this.frame('groups'), groupRows: this.frame('groupRows'), tables: at(tables), arena: at(arena),
-      groupCount: Header.groups, groupRowCount: Header.groupRows, rows, ldu: this.#shrunk.ld, partStride: this.#partStride,
-      maxGroups, maxGroupRows, nSlots: adapterSlots, slotWords, nPages: pages, pageBytes,
-      layer, nSites: all.length, site: sites[0]!.index, parts: sites.length,
+    const sites = this.model.geometry.sites.filter(site => names.includes(site.name) && siteExists(site, layer));
+    this.#shrinkAndExpand(this.forward, sites, input(x), y, { ...this.#groups(), ...this.#place(layer, sites[0]!.index) });
+  }
+
+  /** What adapters make of the embedding's rows x: rows of their own, then B A. */
+  embedded(x: Rows): void {
+    const { layers } = this.model.geometry, site = this.#end('embed'), shared = { tokens: at(this.tokens), ...this.#groups() };
+    this.forward.add(embedReplace, { x: ref(x), dim: site.dOut, ldx: x.ld, ...shared, ...this.#place(layers, End.embedRows) });
+    const run = { ...shared, ...this.#place(layers, End.embed), ...this.#ranks };
+    this.forward.add(embedShrink, { u: ref(this.#shrunk), ...run });
+    this.#expand(this.forward, [site], x, { ...this.#groups(), ...this.#place(layers, End.embed) });
+  }
+
+  /** The same of logits y, for a tile of logit rows from `firstRow` on. */
+  logits(x: Input, y: Rows, firstRow: number, rows: number): void {
+    const { layers } = this.model.geometry, site = this.#end('head'), { head } = this.context.frame, tile = firstRow / LOGIT_TILE;
+    const groups = {
+      groups: this.frame('headGroups', tile * head.groups * GROUP_WORDS), groupRows: this.frame('headGroupRows', tile * head.groupRows),
+      groupCount: Header.headGroups, groupRowCount: Header.headGroupRows, maxGroups: head.groups, maxGroupRows: head.groupRows, rows,
     };
+    this.sample.add(headReplace, { ...x, y: ref(y), dIn: site.dIn, dOut: site.dOut, ldy: y.ld, ...groups, ...this.#place(layers, End.headRows) });
+    this.#shrinkAndExpand(this.sample, [site], x, y, { ...groups, ...this.#place(layers, End.head) });
+  }
+
+  #end(name: EndName): Site { return endPlaces(this.model.geometry).find(({ site }) => site.name === name)!.site; }
+
+  /** Which rows use which adapters. */
+  #groups(): GroupArgs {
+    const { groups: maxGroups, groupRows: maxGroupRows, tokens: rows } = this.capacity;
+    return { groups: this.frame('groups'), groupRows: this.frame('groupRows'), groupCount: Header.groups, groupRowCount: Header.groupRows, maxGroups, maxGroupRows, rows };
+  }
+  /** Where their runs are found. */
+  #place(layer: number, site: number): PlaceArgs {
+    const { tables, adapterSlots, slotWords, arena, pages, pageBytes } = this.context;
+    return { tables: at(tables), arena: at(arena), nSlots: adapterSlots, slotWords, nPages: pages, pageBytes, layer, nSites: this.model.geometry.sites.length, site };
+  }
+  get #ranks(): { ldu: number; partStride: number } { return { ldu: this.#shrunk.ld, partStride: this.#partStride }; }
+
+  #shrinkAndExpand(list: CommandList, sites: readonly Site[], x: Input, y: Rows, shared: GroupArgs & PlaceArgs): void {
+    list.add(loraShrink, { ...x, u: ref(this.#shrunk), dIn: sites[0]!.dIn, ...shared, ...this.#ranks, parts: sites.length });
+    this.#expand(list, sites, y, shared);
+  }
+  #expand(list: CommandList, sites: readonly Site[], y: Rows, shared: GroupArgs & PlaceArgs): void {
     const width = (part: number): number => sites[part]?.dOut ?? 0;
-    this.forward.add(loraShrink, { x: ref(x), u: ref(this.#shrunk), dIn: sites[0]!.dIn, ldx: x.ld, xType: DType[x.type], ...shared });
-    this.forward.add(loraExpand, {
-      u: ref(this.#shrunk), y: ref(y), dOut: width(0) + width(1) + width(2), ldy: y.ld, ...shared,
+    list.add(loraExpand, {
+      u: ref(this.#shrunk), y: ref(y), dOut: width(0) + width(1) + width(2), ldy: y.ld, ...shared, ...this.#ranks, parts: sites.length,
       outOffset0: 0, dOut0: width(0), outOffset1: width(0), dOut1: width(1), outOffset2: width(0) + width(1), dOut2: width(2),
     });
   }
 
-  frame(section: FrameSection): Ref { return bound('frame', this.context.frame.at[section] * F32_BYTES); }
+  frame(section: FrameSection, words = 0): Ref { return bound('frame', (this.context.frame.at[section] + words) * F32_BYTES); }
 
   /** Room for `rows` rows. */
   rows(rows: number, width: number, label: string, type: Activations = 'f32'): Rows {

@@ -29,8 +29,9 @@ export function baseGeometry(config: ModelConfig, sites: Site[], names: readonly
   return {
     digest, names: [...names], architecture: config.architecture, layers: config.layers, sites,
     layersModule: LAYERS, experts: expertGeometry(config),
+    ends: { embed: 'model.embed_tokens', head: 'lm_head', vocab: config.vocab, hidden: config.hidden, embedScale: config.embedScale, tied: config.tiedHead },
     otherModules: [
-      'lm_head', 'model.embed_tokens', 'model.norm',
+      'model.norm',
       ...Array.from({ length: config.layers }, (_, layer) => [...inLayer, ...(config.moe?.layers.includes(layer) ? expertModules(config.moe) : [])].map(module => `${LAYERS}.${layer}.${module}`)).flat(),
     ],
   };

@@ -1,5 +1,7 @@
 // Adapter tables. A table is read by 2 ops for each site and step, and the host may bind another slot meanwhile, so what
 // is checked is the run that the op is about to follow: a few words that the kernel reads next anyway.
+#include <cstring>
+
 #include "checks.h"
 #include "error.h"
 #include "ops.gen.h"
@@ -40,6 +42,13 @@ template <typename Args>
   site.fail(format("tables[%d], layer %u, site %u: ", run.slot, a.layer, a.site + run.part) + what);
 }
 
+template <typename Args>
+uint32_t rankOf(const Args& a, const OpSite& site, const RunPlace& run) {
+  const int32_t rank = run.words[kRunRank];
+  if (rank < 1 || uint32_t(rank) > a.partStride) failRun(a, site, run, format("rank = %d is not between 1 and partStride = %u", rank, a.partStride));
+  return uint32_t(rank);
+}
+
 // units and unitBytes: what the op's dimensions ask for. Returns the run's bytes.
 template <typename Args>
 uint64_t checkRun(const Args& a, const OpSite& site, const RunPlace& run, uint64_t units, uint64_t unitBytes) {
@@ -47,9 +56,6 @@ uint64_t checkRun(const Args& a, const OpSite& site, const RunPlace& run, uint64
   const int32_t dtype = w[kRunDtype];
   if (dtype != int32_t(kDTypeBf16) && dtype != int32_t(kDTypeF16)) {
     failRun(a, site, run, format("dtype = %d is neither bf16 nor f16", dtype));
-  }
-  if (w[kRunRank] < 1 || uint32_t(w[kRunRank]) > a.partStride) {
-    failRun(a, site, run, format("rank = %d is not between 1 and partStride = %u", w[kRunRank], a.partStride));
   }
   if (w[kRunUnits] < 0 || uint64_t(w[kRunUnits]) != units) {
     failRun(a, site, run, format("units = %d, the shape asks for %llu", w[kRunUnits], (unsigned long long)units));
@@ -80,6 +86,49 @@ uint64_t checkRun(const Args& a, const OpSite& site, const RunPlace& run, uint64
 }
 
 template <typename Args>
+uint64_t unitsOf(const Args& a, const OpSite& site, const RunPlace& run) {
+  if (run.words[kRunUnits] < 0) failRun(a, site, run, format("units = %d is negative", run.words[kRunUnits]));
+  return uint32_t(run.words[kRunUnits]);
+}
+
+// Rows of an end. Returns their bytes.
+template <typename Args>
+uint64_t checkRows(const Args& a, const OpSite& site, const RunPlace& run, uint32_t dim) {
+  const int32_t tail = run.words[kRunTail];
+  if (tail != 0 && tail != int32_t(kIdBytes)) failRun(a, site, run, format("tail = %d is neither 0 nor %u", tail, kIdBytes));
+  return checkRun(a, site, run, unitsOf(a, site, run), (uint64_t{dim} + 63) / 64 * 128 + uint32_t(tail));
+}
+
+// The tokens that rows of a head are of.
+void checkOutputs(const HeadReplaceArgs& a, const OpSite& site, const RunPlace& run) {
+  const uint32_t units = uint32_t(run.words[kRunUnits]), unitBytes = uint32_t(run.words[kRunUnitBytes]);
+  if (run.words[kRunTail] == 0) {
+    if (units > a.dOut) failRun(a, site, run, format("units = %u are more than dOut = %u", units, a.dOut));
+    return;
+  }
+  for (int32_t s = 0; s < run.words[kRunSegs]; s++) {
+    const int32_t* seg = run.table + run.words[kRunFirstSeg] + uint64_t(s) * kSegWords;
+    const uint8_t* ids = a.arena + uint64_t{uint32_t(seg[kSegAt])} * 128 + unitBytes - kIdBytes;
+    for (int32_t i = 0; i < seg[kSegUnits]; i++) {
+      int32_t token;
+      memcpy(&token, ids + uint64_t(i) * unitBytes, sizeof token);
+      if (token < 0 || uint32_t(token) >= a.dOut) {
+        failRun(a, site, run, format("row %d is of token %d, which is not below dOut = %u", seg[kSegFirstUnit] + i, token, a.dOut));
+      }
+    }
+  }
+}
+
+template <typename Args>
+void checkTokens(const Args& a, const OpSite& site, Verified& verified) {
+  const uint64_t tokens = reinterpret_cast<uintptr_t>(a.tokens), rows = reinterpret_cast<uintptr_t>(a.groupRows);
+  if (verified.ask({kOpEmbedShrink, tokens, rows, a.groupRowCount})) return;
+  for (uint32_t i = 0; i < a.groupRowCount; i++) {
+    if (a.tokens[a.groupRows[i]] < 0) site.fail(format("tokens[%d] = %d is negative", a.groupRows[i], a.tokens[a.groupRows[i]]));
+  }
+}
+
+template <typename Args>
 void checkGroupsOnce(const Args& a, const OpSite& site, Verified& verified) {
   const uint64_t groups = reinterpret_cast<uintptr_t>(a.groups), rows = reinterpret_cast<uintptr_t>(a.groupRows);
   const uint64_t counts = uint64_t{a.groupCount} << 32 | a.groupRowCount;
@@ -96,7 +145,7 @@ uint64_t checkAdapters(const LoraShrinkArgs& a, const OpSite& site, Verified& ve
     for (uint32_t p = 0; p < a.parts; p++) {
       const RunPlace run = runOf(a, g, p, kHalfA);
       if (run.words[kRunUnits] == 0) continue;
-      bytes += checkRun(a, site, run, uint32_t(run.words[kRunRank]), unitBytes);
+      bytes += checkRun(a, site, run, rankOf(a, site, run), unitBytes);
     }
   }
   return bytes;
@@ -113,7 +162,7 @@ uint64_t checkAdapters(const LoraExpandArgs& a, const OpSite& site, Verified& ve
       if (first.words[kRunUnits] == 0 || first.words[kRunRank] != run.words[kRunRank]) failRun(a, site, run, "A and B differ in rank");
       const int32_t tail = run.words[kRunTail];
       if (tail != 0 && tail != int32_t(kOutsBytes)) failRun(a, site, run, format("tail = %d is neither 0 nor %u", tail, kOutsBytes));
-      bytes += checkRun(a, site, run, (uint64_t{dims[p]} + 63) / 64, uint64_t{uint32_t(run.words[kRunRank])} * 128 + uint32_t(tail));
+      bytes += checkRun(a, site, run, (uint64_t{dims[p]} + 63) / 64, uint64_t{rankOf(a, site, run)} * 128 + uint32_t(tail));
     }
   }
   return bytes;
@@ -143,11 +192,24 @@ uint64_t checkAdapters(const ExpertShrinkArgs& a, const OpSite& site, Verified& 
     for (uint32_t p = 0; p < a.parts; p++) {
       const RunPlace run = runOf(a, g, p, kHalfA);
       if (run.words[kRunUnits] == 0) continue;
-      const uint64_t ranks = uint32_t(run.words[kRunRank]) * uint64_t{a.experts};
+      const uint64_t ranks = rankOf(a, site, run) * uint64_t{a.experts};
       bytes += checkRun(a, site, run, ranks, unitBytes) / a.experts;
       acts = true;
     }
     if (acts) checkChoices(a, site, g, a.xRows);
+  }
+  return bytes;
+}
+
+uint64_t checkAdapters(const EmbedShrinkArgs& a, const OpSite& site, Verified& verified) {
+  checkGroupsOnce(a, site, verified);
+  checkTokens(a, site, verified);
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < a.groupCount; g++) {
+    const RunPlace run = runOf(a, g, 0, kHalfA);
+    if (run.words[kRunUnits] == 0) continue;
+    checkRun(a, site, run, unitsOf(a, site, run), uint64_t{rankOf(a, site, run)} * 128);
+    bytes += uint64_t(a.groups[uint64_t{g} * kGroupWords + kGroupRowCount]) * uint32_t(run.words[kRunRank]) * 2;
   }
   return bytes;
 }
@@ -163,10 +225,35 @@ uint64_t checkAdapters(const ExpertExpandArgs& a, const OpSite& site, Verified& 
       if (run.words[kRunUnits] == 0) continue;
       if (first.words[kRunUnits] == 0 || first.words[kRunRank] != run.words[kRunRank]) failRun(a, site, run, "A and B differ in rank");
       if (run.words[kRunTail] != 0) failRun(a, site, run, format("tail = %d; LoRA on experts has none", run.words[kRunTail]));
-      bytes += checkRun(a, site, run, (uint64_t{dims[p]} + 63) / 64 * a.experts, uint64_t{uint32_t(run.words[kRunRank])} * 128) / a.experts;
+      bytes += checkRun(a, site, run, (uint64_t{dims[p]} + 63) / 64 * a.experts, uint64_t{rankOf(a, site, run)} * 128) / a.experts;
       acts = true;
     }
     if (acts) checkChoices(a, site, g, a.pairs);
+  }
+  return bytes;
+}
+
+uint64_t checkAdapters(const EmbedReplaceArgs& a, const OpSite& site, Verified& verified) {
+  checkGroupsOnce(a, site, verified);
+  checkTokens(a, site, verified);
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < a.groupCount; g++) {
+    const RunPlace run = runOf(a, g, 0, kHalfA);
+    if (run.words[kRunUnits] == 0) continue;
+    checkRows(a, site, run, a.dim);
+    bytes += uint64_t(a.groups[uint64_t{g} * kGroupWords + kGroupRowCount]) * a.dim * 2;
+  }
+  return bytes;
+}
+
+uint64_t checkAdapters(const HeadReplaceArgs& a, const OpSite& site, Verified& verified) {
+  checkGroupsOnce(a, site, verified);
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < a.groupCount; g++) {
+    const RunPlace run = runOf(a, g, 0, kHalfA);
+    if (run.words[kRunUnits] == 0) continue;
+    bytes += checkRows(a, site, run, a.dIn);
+    checkOutputs(a, site, run);
   }
   return bytes;
 }

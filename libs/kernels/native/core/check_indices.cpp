@@ -186,6 +186,9 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
     case kOpExpertShrink: return checkAdapters(*static_cast<const ExpertShrinkArgs*>(args), site, verified);
     case kOpExpertExpand: return checkAdapters(*static_cast<const ExpertExpandArgs*>(args), site, verified);
     case kOpCombineExperts: return checkAs<CombineExpertsArgs>(args, site, verified);
+    case kOpEmbedShrink: return checkAdapters(*static_cast<const EmbedShrinkArgs*>(args), site, verified);
+    case kOpEmbedReplace: return checkAdapters(*static_cast<const EmbedReplaceArgs*>(args), site, verified);
+    case kOpHeadReplace: return checkAdapters(*static_cast<const HeadReplaceArgs*>(args), site, verified);
     case kOpSample:
       checkSampling(*static_cast<const SampleArgs*>(args), site);
       return 0;

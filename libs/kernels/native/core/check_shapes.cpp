@@ -120,21 +120,40 @@ void check(const GatedActArgs& a, const OpSite& site) {
 
 void check(const SoftcapArgs& a, const OpSite& site) { site.require(a.cap > 0, "cap is not above 0"); }
 
+// `parts` runs of a site side by side in every slot's table.
+template <typename Args>
+void runs(const Args& a, uint32_t parts, const OpSite& site) {
+  if (uint64_t{a.site} + parts > a.nSites) {
+    site.fail(format("site = %u with parts = %u is beyond nSites = %u", a.site, parts, a.nSites));
+  }
+  // The last run that the op reads.
+  const unsigned __int128 last = ((unsigned __int128)a.layer * a.nSites + a.site + parts) * 2;
+  if (last * kRunWords > a.slotWords) site.fail(format("layer = %u and site = %u lie beyond slotWords = %u", a.layer, a.site, a.slotWords));
+  site.require(a.pageBytes % 128 == 0, "pageBytes is no multiple of 128");
+}
+
+// Rows of u hold the ranks of all parts.
+template <typename Args>
+void ranks(const Args& a, uint32_t parts, const OpSite& site) {
+  if (product(a.partStride, parts) > a.ldu) {
+    site.fail(format("ldu = %u is less than parts = %u of partStride = %u", a.ldu, parts, a.partStride));
+  }
+  site.require(a.partStride > 0, "partStride is 0");
+}
+
 template <typename Args>
 void lora(const Args& a, const OpSite& site) {
   if (a.parts == 0 || a.parts > kMaxParts) site.fail(format("parts = %u is not between 1 and %u", a.parts, kMaxParts));
-  if (uint64_t{a.site} + a.parts > a.nSites) {
-    site.fail(format("site = %u with parts = %u is beyond nSites = %u", a.site, a.parts, a.nSites));
-  }
-  if (product(a.partStride, a.parts) > a.ldu) {
-    site.fail(format("ldu = %u is less than parts = %u of partStride = %u", a.ldu, a.parts, a.partStride));
-  }
-  site.require(a.partStride > 0, "partStride is 0");
-  // The last run that the op reads.
-  const unsigned __int128 runs = ((unsigned __int128)a.layer * a.nSites + a.site + a.parts) * 2;
-  if (runs * kRunWords > a.slotWords) site.fail(format("layer = %u and site = %u lie beyond slotWords = %u", a.layer, a.site, a.slotWords));
-  site.require(a.pageBytes % 128 == 0, "pageBytes is no multiple of 128");
+  ranks(a, a.parts, site);
+  runs(a, a.parts, site);
 }
+
+void check(const EmbedShrinkArgs& a, const OpSite& site) {
+  ranks(a, 1, site);
+  runs(a, 1, site);
+}
+void check(const EmbedReplaceArgs& a, const OpSite& site) { runs(a, 1, site); }
+void check(const HeadReplaceArgs& a, const OpSite& site) { runs(a, 1, site); }
 
 void check(const LoraShrinkArgs& a, const OpSite& site) { lora(a, site); }
 
@@ -255,6 +274,9 @@ void checkShapes(uint32_t code, const void* args, const OpSite& site) {
     case kOpExpertShrink: return checkAs<ExpertShrinkArgs>(args, site);
     case kOpExpertExpand: return checkAs<ExpertExpandArgs>(args, site);
     case kOpCombineExperts: return checkAs<CombineExpertsArgs>(args, site);
+    case kOpEmbedShrink: return checkAs<EmbedShrinkArgs>(args, site);
+    case kOpEmbedReplace: return checkAs<EmbedReplaceArgs>(args, site);
+    case kOpHeadReplace: return checkAs<HeadReplaceArgs>(args, site);
     // An op without checks would run on trust: better not at all.
     default: site.fail("has no check of its shapes");
   }

@@ -44,6 +44,9 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
 // Parts of checkIndices, and of checkShapes for LoRA.
 struct LoraShrinkArgs;
 struct LoraExpandArgs;
+struct EmbedShrinkArgs;
+struct EmbedReplaceArgs;
+struct HeadReplaceArgs;
 struct ExpertLinearArgs;
 struct ExpertShrinkArgs;
 struct ExpertExpandArgs;
@@ -52,6 +55,9 @@ uint64_t checkAdapters(const LoraShrinkArgs& a, const OpSite& site, Verified& ve
 uint64_t checkAdapters(const LoraExpandArgs& a, const OpSite& site, Verified& verified);
 uint64_t checkAdapters(const ExpertShrinkArgs& a, const OpSite& site, Verified& verified);
 uint64_t checkAdapters(const ExpertExpandArgs& a, const OpSite& site, Verified& verified);
+uint64_t checkAdapters(const EmbedShrinkArgs& a, const OpSite& site, Verified& verified);
+uint64_t checkAdapters(const EmbedReplaceArgs& a, const OpSite& site, Verified& verified);
+uint64_t checkAdapters(const HeadReplaceArgs& a, const OpSite& site, Verified& verified);
 uint64_t checkExperts(const ExpertLinearArgs& a, const OpSite& site);
 void checkSampling(const SampleArgs& a, const OpSite& site);
 

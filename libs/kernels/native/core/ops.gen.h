@@ -30,8 +30,11 @@ enum OpCode : uint32_t {
   kOpCombineExperts = 23,
   kOpExpertShrink = 24,
   kOpExpertExpand = 25,
+  kOpEmbedShrink = 30,
+  kOpEmbedReplace = 31,
+  kOpHeadReplace = 32,
 };
-constexpr uint32_t kOpCount = 26;
+constexpr uint32_t kOpCount = 33;
 
 constexpr uint32_t kFirstBufferId = 16;
 constexpr uint32_t kHeaderWords = 16;
@@ -42,6 +45,7 @@ constexpr uint32_t kResultWords = 48;
 constexpr uint32_t kSlotWords = 4;
 constexpr uint32_t kRunWords = 8;
 constexpr uint32_t kOutsBytes = 512;
+constexpr uint32_t kIdBytes = 128;
 constexpr uint32_t kSegWords = 4;
 constexpr uint32_t kSpanWords = 4;
 constexpr uint32_t kWUnitBytes = 4096;
@@ -77,6 +81,8 @@ constexpr uint32_t kHeaderGroupRows = 5;
 constexpr uint32_t kHeaderPagePairs = 6;
 constexpr uint32_t kHeaderStep = 7;
 constexpr uint32_t kHeaderPairs = 8;
+constexpr uint32_t kHeaderHeadGroups = 9;
+constexpr uint32_t kHeaderHeadGroupRows = 10;
 
 constexpr uint32_t kSegmentSlot = 0;
 constexpr uint32_t kSegmentRowStart = 1;
@@ -139,6 +145,11 @@ constexpr uint32_t kSegUnits = 2;
 
 constexpr uint32_t kHalfA = 0;
 constexpr uint32_t kHalfB = 1;
+
+constexpr uint32_t kEndEmbed = 0;
+constexpr uint32_t kEndHead = 1;
+constexpr uint32_t kEndEmbedRows = 2;
+constexpr uint32_t kEndHeadRows = 3;
 
 constexpr uint32_t kSpanKey = 0;
 constexpr uint32_t kSpanStart = 1;
@@ -641,6 +652,78 @@ struct ExpertExpandArgs {
   uint32_t dOut1;
   uint32_t outOffset2;
   uint32_t dOut2;
+};
+
+struct EmbedShrinkArgs {
+  int32_t* tokens;
+  float* u;
+  int32_t* groups;
+  int32_t* groupRows;
+  int32_t* tables;
+  uint8_t* arena;
+  uint32_t groupCount;
+  uint32_t groupRowCount;
+  uint32_t rows;
+  uint32_t ldu;
+  uint32_t partStride;
+  uint32_t maxGroups;
+  uint32_t maxGroupRows;
+  uint32_t nSlots;
+  uint32_t slotWords;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layer;
+  uint32_t nSites;
+  uint32_t site;
+};
+
+struct EmbedReplaceArgs {
+  int32_t* tokens;
+  float* x;
+  int32_t* groups;
+  int32_t* groupRows;
+  int32_t* tables;
+  uint8_t* arena;
+  uint32_t groupCount;
+  uint32_t groupRowCount;
+  uint32_t rows;
+  uint32_t dim;
+  uint32_t ldx;
+  uint32_t maxGroups;
+  uint32_t maxGroupRows;
+  uint32_t nSlots;
+  uint32_t slotWords;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layer;
+  uint32_t nSites;
+  uint32_t site;
+};
+
+struct HeadReplaceArgs {
+  uint8_t* x;
+  float* y;
+  int32_t* groups;
+  int32_t* groupRows;
+  int32_t* tables;
+  uint8_t* arena;
+  uint32_t groupCount;
+  uint32_t groupRowCount;
+  uint32_t rows;
+  uint32_t dIn;
+  uint32_t dOut;
+  uint32_t ldx;
+  uint32_t ldy;
+  uint32_t maxGroups;
+  uint32_t maxGroupRows;
+  uint32_t nSlots;
+  uint32_t slotWords;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layer;
+  uint32_t nSites;
+  uint32_t site;
+  uint32_t xType;
 };
 
 inline constexpr OperandInfo kResolveOperands[] = {
@@ -1191,6 +1274,84 @@ inline constexpr ParamInfo kExpertExpandParams[] = {
     {"dOut2", ParamKind::kU32, kNoParam, kNoParam},
 };
 
+inline constexpr OperandInfo kEmbedShrinkOperands[] = {
+    {"tokens", OperandKind::kRows, Elem::kI32, Access::kIn, false, {2, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"u", OperandKind::kRows, Elem::kF32, Access::kOut, false, {6, 0}, {3, 0}, {3, 0}, kNoParam, kNoParam},
+    {"groups", OperandKind::kRows, Elem::kI32, Access::kIn, false, {5, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"groupRows", OperandKind::kRows, Elem::kI32, Access::kIn, false, {6, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"tables", OperandKind::kTable, Elem::kI32, Access::kIn, false, {7, 0}, {8, 0}, {8, 0}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {9, 0}, {10, 0}, {10, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kEmbedShrinkParams[] = {
+    {"groupCount", ParamKind::kCount, 5, kNoParam},
+    {"groupRowCount", ParamKind::kCount, 6, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldu", ParamKind::kU32, kNoParam, kNoParam},
+    {"partStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroupRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"slotWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layer", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSites", ParamKind::kU32, kNoParam, kNoParam},
+    {"site", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kEmbedReplaceOperands[] = {
+    {"tokens", OperandKind::kRows, Elem::kI32, Access::kIn, false, {2, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"x", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {3, 0}, {4, 0}, kNoParam, kNoParam},
+    {"groups", OperandKind::kRows, Elem::kI32, Access::kIn, false, {5, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"groupRows", OperandKind::kRows, Elem::kI32, Access::kIn, false, {6, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"tables", OperandKind::kTable, Elem::kI32, Access::kIn, false, {7, 0}, {8, 0}, {8, 0}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {9, 0}, {10, 0}, {10, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kEmbedReplaceParams[] = {
+    {"groupCount", ParamKind::kCount, 5, kNoParam},
+    {"groupRowCount", ParamKind::kCount, 6, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroupRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"slotWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layer", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSites", ParamKind::kU32, kNoParam, kNoParam},
+    {"site", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kHeadReplaceOperands[] = {
+    {"x", OperandKind::kRows, Elem::kByte, Access::kIn, false, {2, 0}, {3, 0}, {5, 0}, 16, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {4, 0}, {6, 0}, kNoParam, kNoParam},
+    {"groups", OperandKind::kRows, Elem::kI32, Access::kIn, false, {7, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"groupRows", OperandKind::kRows, Elem::kI32, Access::kIn, false, {8, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"tables", OperandKind::kTable, Elem::kI32, Access::kIn, false, {9, 0}, {10, 0}, {10, 0}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {11, 0}, {12, 0}, {12, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kHeadReplaceParams[] = {
+    {"groupCount", ParamKind::kCount, 7, kNoParam},
+    {"groupRowCount", ParamKind::kCount, 8, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"dIn", ParamKind::kU32, kNoParam, kNoParam},
+    {"dOut", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroupRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"slotWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layer", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSites", ParamKind::kU32, kNoParam, kNoParam},
+    {"site", ParamKind::kU32, kNoParam, kNoParam},
+    {"xType", ParamKind::kU32, kNoParam, kNoParam},
+};
+
 inline constexpr OpInfo kOps[kOpCount] = {
     {nullptr, 0, 0, 0, nullptr, nullptr},
     {"resolve", 7, 5, sizeof(ResolveArgs), kResolveOperands, kResolveParams},
@@ -1218,6 +1379,13 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"combineExperts", 5, 9, sizeof(CombineExpertsArgs), kCombineExpertsOperands, kCombineExpertsParams},
     {"expertShrink", 8, 23, sizeof(ExpertShrinkArgs), kExpertShrinkOperands, kExpertShrinkParams},
     {"expertExpand", 8, 27, sizeof(ExpertExpandArgs), kExpertExpandOperands, kExpertExpandParams},
+    {nullptr, 0, 0, 0, nullptr, nullptr},
+    {nullptr, 0, 0, 0, nullptr, nullptr},
+    {nullptr, 0, 0, 0, nullptr, nullptr},
+    {nullptr, 0, 0, 0, nullptr, nullptr},
+    {"embedShrink", 6, 14, sizeof(EmbedShrinkArgs), kEmbedShrinkOperands, kEmbedShrinkParams},
+    {"embedReplace", 6, 14, sizeof(EmbedReplaceArgs), kEmbedReplaceOperands, kEmbedReplaceParams},
+    {"headReplace", 6, 17, sizeof(HeadReplaceArgs), kHeadReplaceOperands, kHeadReplaceParams},
 };
 
 }  // namespace weft

@@ -1,5 +1,6 @@
 // Every kernel, as one module.
 #include "cuda/kernels/attention.h"
+#include "cuda/kernels/ends.h"
 #include "cuda/kernels/expert_lora.h"
 #include "cuda/kernels/experts.h"
 #include "cuda/kernels/expert_linear.h"

@@ -36,6 +36,9 @@ LaunchOf launcherOf(uint32_t code) {
     case kOpCombineExperts: return as<CombineExpertsArgs>;
     case kOpExpertShrink: return as<ExpertShrinkArgs>;
     case kOpExpertExpand: return as<ExpertExpandArgs>;
+    case kOpEmbedShrink: return as<EmbedShrinkArgs>;
+    case kOpEmbedReplace: return as<EmbedReplaceArgs>;
+    case kOpHeadReplace: return as<HeadReplaceArgs>;
     default: return nullptr;
   }
 }

@@ -31,6 +31,9 @@ void launch(const AttentionArgs& a, const LaunchLimits& limits, Launches& out);
 // launches_lora.cpp
 void launch(const LoraShrinkArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const LoraExpandArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const EmbedShrinkArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const EmbedReplaceArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const HeadReplaceArgs& a, const LaunchLimits& limits, Launches& out);
 // launches_experts.cpp
 void launch(const RouteExpertsArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const GroupExpertsArgs& a, const LaunchLimits& limits, Launches& out);

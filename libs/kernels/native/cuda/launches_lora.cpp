@@ -18,13 +18,17 @@ void requireAligned(const Args& a) {
 }
 
 template <class Args>
-void push(const char* kernel, const Args& a, uint64_t itemsOfRows, const LaunchLimits& limits, Launches& out) {
+void pushItems(const char* kernel, const Args& a, uint64_t items, const LaunchLimits& limits, Launches& out) {
   requireAligned(a);
-  const uint64_t rowTiles = std::min<uint64_t>(a.maxGroupRows, uint64_t{a.maxGroupRows} / kLoraRows + a.maxGroups);
-  const uint64_t items = rowTiles * itemsOfRows;
   if (items == 0) return;
   const uint32_t blocks = static_cast<uint32_t>(std::min<uint64_t>(items, uint64_t{limits.multiprocessors} * kBlocks));
   out.steps.push_back({kernel, {blocks, 1, 1}, kLoraThreads});
+}
+
+template <class Args>
+void push(const char* kernel, const Args& a, uint64_t itemsOfRows, const LaunchLimits& limits, Launches& out) {
+  const uint64_t rowTiles = std::min<uint64_t>(a.maxGroupRows, uint64_t{a.maxGroupRows} / kLoraRows + a.maxGroups);
+  pushItems(kernel, a, rowTiles * itemsOfRows, limits, out);
 }
 
 }  // namespace
@@ -38,6 +42,13 @@ void launch(const LoraExpandArgs& a, const LaunchLimits& limits, Launches& out) 
   uint64_t items = 0;
   for (uint32_t part = 0; part < a.parts; part++) items += ceilDiv(dOut[part], kUnitOuts * kExpandUnits);
   push("loraExpand", a, items, limits, out);
+}
+
+void launch(const EmbedShrinkArgs& a, const LaunchLimits& limits, Launches& out) { pushItems("embedShrink", a, a.maxGroupRows, limits, out); }
+void launch(const EmbedReplaceArgs& a, const LaunchLimits& limits, Launches& out) { pushItems("embedReplace", a, a.maxGroupRows, limits, out); }
+
+void launch(const HeadReplaceArgs& a, const LaunchLimits& limits, Launches& out) {
+  push("headReplace", a, ceilDiv(a.dOut, kShrinkRanks), limits, out);
 }
 
 }  // namespace cuda

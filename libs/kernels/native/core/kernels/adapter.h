@@ -19,6 +19,43 @@ struct Run {
   float scale() const { return wordAsFloat(words[kRunScale]); }
   uint32_t unitBytes() const { return words[kRunUnitBytes]; }
   bool hasTail() const { return words[kRunTail] != 0; }
+
+  // Bytes of any unit.
+  const uint8_t* unitAt(uint32_t unit, const uint8_t* arena) const {
+    const int32_t* segs = table + words[kRunFirstSeg];
+    uint32_t low = 0, high = words[kRunSegs] - 1;        // the last seg that does not begin behind the unit
+    while (low < high) {
+      const uint32_t middle = (low + high + 1) / 2;
+      if ((uint32_t)segs[middle * kSegWords + kSegFirstUnit] <= unit) low = middle;
+      else high = middle - 1;
+    }
+    const int32_t* seg = segs + low * kSegWords;
+    return arena + (size_t)(uint32_t)seg[kSegAt] * 128 + (size_t)(unit - seg[kSegFirstUnit]) * unitBytes();
+  }
+};
+
+// Rows of an end (kEnd…Rows): a unit a row, and with a tail the token that it is of behind it.
+struct EndRows {
+  const Run& run;
+  const uint8_t* arena;
+
+  uint32_t tokenOf(uint32_t unit, const uint8_t* row) const {
+    return run.hasTail() ? *reinterpret_cast<const uint32_t*>(row + run.unitBytes() - kIdBytes) : unit;
+  }
+  // The row of a token, or nullptr.
+  const uint8_t* of(uint32_t token) const {
+    uint32_t low = 0, high = run.units();
+    if (!run.hasTail()) return token < high ? run.unitAt(token, arena) : nullptr;
+    while (low < high) {
+      const uint32_t middle = (low + high) / 2;
+      const uint8_t* row = run.unitAt(middle, arena);
+      const uint32_t found = tokenOf(middle, row);
+      if (found == token) return row;
+      if (found < token) low = middle + 1;
+      else high = middle;
+    }
+    return nullptr;
+  }
 };
 
 // Walks a run's units in ascending order.

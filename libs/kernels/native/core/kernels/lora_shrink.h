@@ -113,7 +113,8 @@ static void shrinkItem(const LoraShrinkArgs& a, const ShrinkItem& item, const Sh
 // What items are estimated to take, in ns.
 struct ShrinkCost {
   double bytesNs, flopsNs;                               // a rank row, read; a rank row times a row of x
-  explicit ShrinkCost(const LoraShrinkArgs& a) : bytesNs(2.0 * a.dIn / tuning().bytesPerNs), flopsNs(2.0 * a.dIn / tuning().flopsPerNs) {}
+  template <class Args>
+  explicit ShrinkCost(const Args& a) : bytesNs(2.0 * a.dIn / tuning().bytesPerNs), flopsNs(2.0 * a.dIn / tuning().flopsPerNs) {}
   uint64_t item(uint32_t ranks, uint32_t rows) const { return 10 + (uint64_t)(ranks * (flopsNs * rows > bytesNs ? flopsNs * rows : bytesNs)); }
   uint64_t items(uint32_t rank, uint32_t rows) const {
     return rank / kShrinkRanks * item(kShrinkRanks, rows) + (rank % kShrinkRanks ? item(rank % kShrinkRanks, rows) : 0);

@@ -22,6 +22,7 @@
 #include "adapter.h"
 #include "lora_shrink.h"
 #include "lora_expand.h"
+#include "ends.h"
 #include "expert_lora.h"
 #include "philox.h"
 #include "select.h"
@@ -46,4 +47,7 @@
         {WEFT_ISA::routeExpertsTiles, WEFT_ISA::routeExpertsRun}, {WEFT_ISA::groupExpertsTiles, WEFT_ISA::groupExpertsRun},             \
         {WEFT_ISA::expertLinearTiles, WEFT_ISA::expertLinearRun}, {WEFT_ISA::combineExpertsTiles, WEFT_ISA::combineExpertsRun},         \
         {WEFT_ISA::expertShrinkTiles, WEFT_ISA::expertShrinkRun}, {WEFT_ISA::expertExpandTiles, WEFT_ISA::expertExpandRun},             \
+        {nullptr, nullptr}, {nullptr, nullptr}, {nullptr, nullptr}, {nullptr, nullptr},                          \
+        {WEFT_ISA::embedShrinkTiles, WEFT_ISA::embedShrinkRun}, {WEFT_ISA::embedReplaceTiles, WEFT_ISA::embedReplaceRun}, \
+        {WEFT_ISA::headReplaceTiles, WEFT_ISA::headReplaceRun},                                                  \
   }

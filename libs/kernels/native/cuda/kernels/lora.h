@@ -42,10 +42,9 @@ WEFT_DEVICE void loadActivations(const uint8_t* row, uint32_t k, uint32_t dIn, b
   for (uint32_t i = 0; i < 8; i++) values[i] = k + i < dIn ? X::one(row, k + i) : 0.0f;
 }
 
-// u of R rows and kShrinkRanks rank rows of a run.
-template <class W, class X, uint32_t R>
-WEFT_DEVICE void shrinkItem(const LoraShrinkArgs& a, const Step& step, const Run& run, uint32_t firstRank, const RowTile& tile,
-                            uint32_t part) {
+// Dot products of R rows of x and kShrinkRanks units of a run: put(row of the tile, unit, sum).
+template <class W, class X, uint32_t R, class Args, class Put>
+WEFT_DEVICE void shrinkItem(const Args& a, const Step& step, const Run& run, uint32_t firstRank, const RowTile& tile, Put put) {
   constexpr uint32_t kWarps = kLoraThreads / kWarp, kSums = R * kShrinkRanks;
   __shared__ float warpSums[kWarps][kSums];
   const uint8_t *units[kShrinkRanks], *x[R];             // nullptr: not there
@@ -85,15 +84,25 @@ WEFT_DEVICE void shrinkItem(const LoraShrinkArgs& a, const Step& step, const Run
   for (uint32_t i = 0; i < kWarps; i++) sum += warpSums[i][threadIdx.x];
   const uint32_t r = threadIdx.x / kShrinkRanks, rank = firstRank + threadIdx.x % kShrinkRanks;
   if (r >= tile.rows || rank >= run.units || !hasRow(a, step, tile.entry + r)) return;
-  a.u[static_cast<uint64_t>(tile.entry + r) * a.ldu + part * a.partStride + rank] = sum;
+  put(r, rank, sum);
 }
 
-template <class W, class X>
-WEFT_DEVICE void shrinkItem(const LoraShrinkArgs& a, const Step& step, const Run& run, uint32_t firstRank, const RowTile& tile,
-                            uint32_t part) {
-  if (tile.rows == 1) shrinkItem<W, X, 1>(a, step, run, firstRank, tile, part);
-  else if (tile.rows <= 4) shrinkItem<W, X, 4>(a, step, run, firstRank, tile, part);
-  else shrinkItem<W, X, kLoraRows>(a, step, run, firstRank, tile, part);
+template <class W, class X, class Args, class Put>
+WEFT_DEVICE void shrinkRows(const Args& a, const Step& step, const Run& run, uint32_t firstRank, const RowTile& tile, Put put) {
+  if (tile.rows == 1) shrinkItem<W, X, 1>(a, step, run, firstRank, tile, put);
+  else if (tile.rows <= 4) shrinkItem<W, X, 4>(a, step, run, firstRank, tile, put);
+  else shrinkItem<W, X, kLoraRows>(a, step, run, firstRank, tile, put);
+}
+
+template <class Args, class Put>
+WEFT_DEVICE void shrink(const Args& a, const Step& step, const Run& run, uint32_t firstRank, const RowTile& tile, Put put) {
+  if (a.xType == kDTypeBf16) {
+    if (run.dtype == kDTypeBf16) shrinkRows<StoredBf16, StoredBf16>(a, step, run, firstRank, tile, put);
+    else shrinkRows<StoredF16, StoredBf16>(a, step, run, firstRank, tile, put);
+  } else {
+    if (run.dtype == kDTypeBf16) shrinkRows<StoredBf16, StoredF32>(a, step, run, firstRank, tile, put);
+    else shrinkRows<StoredF16, StoredF32>(a, step, run, firstRank, tile, put);
+  }
 }
 
 WEFT_DEVICE RowTile tileOf(const RowGroup& group, uint32_t tile) {
@@ -119,13 +128,9 @@ WEFT_KERNEL_BOUNDS(loraShrink, LoraShrinkArgs, kLoraThreads, 4) {
       const uint32_t part = i % a.parts, tiles = tilesOf(group), rank = item / tiles * kShrinkRanks;
       const Run run = shrinkRun(a, step, group, part);
       const RowTile tile = tileOf(group, item % tiles);
-      if (a.xType == kDTypeBf16) {
-        if (run.dtype == kDTypeBf16) shrinkItem<StoredBf16, StoredBf16>(a, step, run, rank, tile, part);
-        else shrinkItem<StoredF16, StoredBf16>(a, step, run, rank, tile, part);
-      } else {
-        if (run.dtype == kDTypeBf16) shrinkItem<StoredBf16, StoredF32>(a, step, run, rank, tile, part);
-        else shrinkItem<StoredF16, StoredF32>(a, step, run, rank, tile, part);
-      }
+      shrink(a, step, run, rank, tile, [&](uint32_t r, uint32_t j, float sum) {
+        a.u[static_cast<uint64_t>(tile.entry + r) * a.ldu + part * a.partStride + j] = sum;
+      });
     });
 }
 
