@@ -136,7 +136,7 @@ test('ls and run speak to what runs', async () => {
   const cut = spawnSync('sh', ['-c', '"$0" "$@" | head -c 1', process.execPath, COMMAND, 'run', '--data-dir', weft.dataDir, 'base', 'Hello'], { encoding: 'utf8' });
   expect(cut.stderr).toBe('');
   const unknown = new Process(['run', '--data-dir', weft.dataDir, 'nobody', 'Hello']);
-  expect(await unknown.exited).toBe(1);
+  expect(await unknown.exited).toBe(3);
   expect(unknown.output).toContain('model_not_found');
   await weft.stop();
 });

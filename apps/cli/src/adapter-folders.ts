@@ -27,14 +27,16 @@ export function listAdapters(folder: string): AdapterFolders {
 }
 
 /** Uploads what is not there yet and waits until each is ready or refused; those refused come back, and are told. */
-export async function uploadAll(api: Api, { folder, names }: AdapterFolders, log: (line: string) => void): Promise<Refused[]> {
+export async function uploadAll(api: Api, { folder, names }: AdapterFolders, log: (line: string) => void, progress: (done: number, total: number) => void = () => undefined): Promise<Refused[]> {
   const base = await servedBase(api);
   const known = new Map((await api.list<Adapter>('/v1/adapters', 'name')).map(adapter => [adapter.name.toLowerCase(), adapter]));
   const refused: Refused[] = [];
   const waiting = names.values();
+  let done = 0;
   const worker = async (): Promise<void> => {
     for (const name of waiting) {
       const errors = await errorsOf(api, base, join(folder, name), name, names, known.get(name.toLowerCase()), log);
+      progress(++done, names.length);
       if (errors.length === 0) continue;
       refused.push({ name, errors });
       for (const line of findingLines(errors)) log(`refused adapter ${name}: ${line}`);
@@ -60,7 +62,7 @@ async function errorsOf(api: Api, base: Model, folder: string, name: string, nam
       const { field, tensor, file } = error.details;
       // What the adapter is refused for, not what befell a service.
       if (error.kind.status < 500) return [{ code: error.code, message: error.message, ...(field && { field }), ...(tensor && { tensor }), ...(file && { file }) }];
-      if (!(error.kind.retry || error.code === 'io_error') || performance.now() > until) throw thrown;
+      if (!error.kind.retry || performance.now() > until) throw thrown;
       await sleep(AGAIN_MS);
     }
   }

@@ -21,10 +21,11 @@ export interface Executor {
 export interface Finding { code: string; message: string; field?: string; tensor?: string; file?: string }
 
 export interface Version {
-  name: string; version: number; digest: string; base: string; base_digest: string; kind: string | null; rank: number | null; bytes: number;
+  name: string; version: number; digest: string; base: string; base_digest: string; kind: string | null; rank: number | null; target_modules: string[]; bytes: number;
   status: 'validating' | 'ready' | 'failed' | 'deleted'; stage: string | null; errors: Finding[]; warnings: Finding[]; ignored: string[];
+  effect: number | null; created_at: number; ready_at: number | null;
 }
-export interface Adapter { name: string; versions: Version[]; aliases: Record<string, number> }
+export interface Adapter { name: string; tenant: string; description: string; versions: Version[]; aliases: Record<string, number>; shared_with: string[] }
 
 export interface Key {
   id: string; name: string; hint: string; scopes: string[]; limits: { requests_per_minute: number | null; tokens_per_minute: number | null; parallel: number | null };
@@ -72,7 +73,7 @@ export class Api {
     }
   }
 
-  /** Resolves with a good response, its body unread. Throws the server's error as it is coded; io_error when none answers. */
+  /** Resolves with a good response, its body unread. Throws the server's error as it is coded; unreachable when none answers. */
   async request(method: string, path: string, body?: Body): Promise<IncomingMessage> {
     const response = await this.#send(method, path, body);
     if (response.statusCode! < 300) return response;
@@ -111,5 +112,5 @@ function unreachable(url: string, cause: Error): WeftError {
   // Several addresses, each with an error of its own: then the first one's.
   const reason = cause instanceof AggregateError ? (cause.errors[0] as Error).message : cause.message;
   const advice = /certificate|self-signed/.test(reason) ? 'Name the certificate in NODE_EXTRA_CA_CERTS' : 'Is Weft running?';
-  return new WeftError('io_error', `${url} does not answer: ${reason}. ${advice}`, { cause });
+  return new WeftError('unreachable', `${url} does not answer: ${reason}. ${advice}`, { cause });
 }

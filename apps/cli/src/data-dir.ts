@@ -15,7 +15,7 @@ export interface Secrets {
   servicePassword: string;
 }
 
-interface Holder { pid: number; identity: string; url: string | null }
+export interface Holder { pid: number; identity: string; url: string | null }
 
 export class DataDir {
   readonly #lock: string;
@@ -24,7 +24,7 @@ export class DataDir {
   readonly #holder: Holder = { pid: process.pid, identity: processIdentity(process.pid)!, url: null };
 
   private constructor(readonly path: string) {
-    this.#lock = join(path, 'weft.lock');
+    this.#lock = lockFile(path);
     this.#credentials = credentialsFile(path);
     this.#secrets = join(path, 'secrets.json');
   }
@@ -118,6 +118,14 @@ function linked(from: string, to: string): boolean {
     throw error;
   }
 }
+
+/** Who holds a data directory now. */
+export function runningOn(dataDir: string): Holder | undefined {
+  const holder = readJson<Holder>(lockFile(dataDir));
+  return holder !== undefined && processIdentity(holder.pid) === holder.identity ? holder : undefined;
+}
+
+const lockFile = (dataDir: string): string => join(dataDir, 'weft.lock');
 
 const secret = (): string => randomBytes(24).toString('base64url');
 

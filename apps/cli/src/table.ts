@@ -11,3 +11,6 @@ export function oneLine(text: string, width: number): string {
   const letters = Array.from(flat);
   return letters.length > width ? `${letters.slice(0, width - 1).join('')}…` : flat;
 }
+
+/** A model's words as a terminal may have them: without what would steer it. */
+export const printable = (text: string): string => text.replace(/(?![\n\t])\p{Cc}/gu, '');

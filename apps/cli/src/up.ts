@@ -11,18 +11,22 @@ import { databaseUrls, type DatabaseUrls } from './database-urls.js';
 import { DEMO, DEMO_ADAPTERS, readQuestions, type Questions } from './demo.js';
 import { runDemo } from './demo-scenario.js';
 import { freePort } from './free-port.js';
+import { LogFile } from './log-file.js';
 import { findModel, type ModelFolder } from './model-folder.js';
 import { runOnce, type Apis } from './once.js';
 import type { UpOptions } from './options.js';
 import { startPostgres } from './postgres/postgres.js';
 import { forkService, programOf } from './service-process.js';
 import { Supervisor, type Unit } from './supervisor.js';
+import { UpStatus } from './up-status.js';
 
 /** npm and the terminal both send SIGINT: two within this time are one. */
 const SAME_SIGINT_MS = 1000;
 
 /** Who stops first: the highest. */
 const LEVEL = { postgres: 0, registry: 1, executor: 2, gateway: 3 } as const;
+
+const PARTS = ['PostgreSQL', 'registry', 'executor', 'gateway'];
 
 /** Returns the exit code. Throws what keeps it from starting. */
 export async function up(options: UpOptions, env: NodeJS.ProcessEnv): Promise<number> {
@@ -33,32 +37,41 @@ export async function up(options: UpOptions, env: NodeJS.ProcessEnv): Promise<nu
   const services = readServices(env, options);
   const temporary = options.dataDir === undefined ? mkdtempSync(join(tmpdir(), 'weft-')) : undefined;
   const dir = DataDir.open(options.dataDir ?? temporary!);
-  const log = (line: string): void => console.log(line);
+  const file = new LogFile(dir.path);
+  const status = new UpStatus(process.stdout, PARTS.filter(part => part !== 'PostgreSQL' || services.databaseUrl === undefined));
+  const log = (line: string): void => { status.log(line); file.write(line); };
   const supervisor = new Supervisor(log);
   const { stopped, restore } = stopSignals(() => supervisor.kill());
-  void stopped.then(() => log(`weft stopping: what runs may take ${options.drainTimeout} s more; Ctrl-C ends it`));
+  void stopped.then(() => {
+    log(`weft stopping: what runs may take ${options.drainTimeout} s more; Ctrl-C ends it`);
+    status.stopping('stopping …');
+  });
   /** The work's result, unless a stop or a failure comes before it. */
   const unlessStopped = <T>(work: Promise<T>): Promise<T | undefined> => Promise.race([work, stopped, supervisor.failed]);
   // A scenario that was stopped did not work.
   const stoppedEarly = options.once ? 1 : 0;
   try {
-    const credentials = await unlessStopped(start(supervisor, dir, options, model, services));
+    const credentials = await unlessStopped(start(supervisor, status, dir, options, model, services));
     if (credentials === undefined) return stoppedEarly;
     dir.announce(credentials.url);
     dir.writeCredentials(credentials);
     const apis = apisOf(credentials, options);
-    const refused = await unlessStopped(uploadFolders(apis.tenant, adapters, log));
+    const refused = await unlessStopped(uploadFolders(apis.tenant, adapters, log, status));
     if (refused === undefined) return stoppedEarly;
     if (options.once) {
       const scenario = questions === undefined ? runOnce(apis, refused, log) : runDemo(apis, questions, refused, log);
       return await unlessStopped(scenario) === true ? 0 : 1;
     }
-    log(banner(credentials, model, dir.path, questions));
+    // The keys are for who sits here, not for the log.
+    status.log(banner(credentials, model, dir.path, questions));
+    status.watch(apis.admin);
     log(`weft ready ${credentials.url}`);
     await Promise.race([stopped, supervisor.failed]);
     return 0;
   } finally {
     await supervisor.stop(options.drainTimeout * 1000);
+    status.end();
+    file.close();
     dir.release();
     restore();
     if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true });
@@ -84,7 +97,7 @@ function readServices(variables: NodeJS.ProcessEnv, { dataDir }: UpOptions): Giv
 }
 
 /** Everything starts at once: the model is loaded while the database is made. */
-async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, model: ModelFolder, { databaseUrl, redisUrl, s3, gpuFiles }: GivenServices): Promise<Credentials> {
+async function start(supervisor: Supervisor, status: UpStatus, dir: DataDir, options: UpOptions, model: ModelFolder, { databaseUrl, redisUrl, s3, gpuFiles }: GivenServices): Promise<Credentials> {
   const keys = dir.keys(options);
   const secrets = dir.secrets();
   const link = { WEFT_LINK_TOKEN: randomBytes(32).toString('base64url'), WEFT_DRAIN_TIMEOUT: options.drainTimeout };
@@ -95,11 +108,11 @@ async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, m
   let url = '';
 
   const registryStarts = async (): Promise<void> => {
-    const { ownerUrl, serviceUrl } = databaseUrl === undefined ? await startDatabase(supervisor, dir) : databaseUrls(databaseUrl, secrets.servicePassword);
+    const { ownerUrl, serviceUrl } = databaseUrl === undefined ? await status.during('PostgreSQL', startDatabase(supervisor, dir)) : databaseUrls(databaseUrl, secrets.servicePassword);
     const database = { WEFT_DATABASE_URL: serviceUrl, WEFT_REDIS_URL: redisUrl };
     await supervisor.finish({
       name: 'migrate', level: LEVEL.registry,
-      start: say => forkService(programOf('registry', 'migrate'), { ...database, WEFT_DATABASE_OWNER_URL: ownerUrl }, say),
+      start: say => forkService(programOf('registry', 'migrate'), { ...database, ...s3, WEFT_DATABASE_OWNER_URL: ownerUrl }, say),
     });
     await supervisor.start({
       name: 'registry', level: LEVEL.registry,
@@ -124,7 +137,7 @@ async function start(supervisor: Supervisor, dir: DataDir, options: UpOptions, m
       WEFT_CORS_ORIGINS: options.corsOrigins, WEFT_TLS_CERT: options.tlsCert, WEFT_TLS_KEY: options.tlsKey,
     }, say, at => { url = at; }),
   });
-  await Promise.all([registryStarts(), executorStarts, gatewayStarts]);
+  await Promise.all([status.during('registry', registryStarts()), status.during('executor', executorStarts), status.during('gateway', gatewayStarts)]);
   return { url, ...keys };
 }
 
@@ -147,9 +160,9 @@ async function startDatabase(supervisor: Supervisor, dir: DataDir): Promise<Data
   return urls!;
 }
 
-async function uploadFolders(api: Api, folders: AdapterFolders[], log: (line: string) => void): Promise<Refused[]> {
+async function uploadFolders(api: Api, folders: AdapterFolders[], log: (line: string) => void, status: UpStatus): Promise<Refused[]> {
   const refused: Refused[] = [];
-  for (const folder of folders) refused.push(...await uploadAll(api, folder, log));
+  for (const folder of folders) refused.push(...await uploadAll(api, folder, log, (done, total) => status.uploads(done, total)));
   return refused;
 }
 

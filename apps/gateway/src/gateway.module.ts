@@ -3,6 +3,7 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD } from '@nestjs/core';
 import type { Tokenizer } from '@weft/tokenizer';
 import { AdaptersController } from './adapters/adapters.controller.js';
+import { FilesService } from './adapters/files.service.js';
 import { UploadService } from './adapters/upload.service.js';
 import { AuditController } from './admin/audit.controller.js';
 import { JobsController } from './admin/jobs.controller.js';
@@ -43,7 +44,7 @@ export class GatewayModule {
       providers: [
         { provide: GATEWAY_CONFIG, useValue: config }, { provide: TOKENIZER, useValue: tokenizer }, { provide: GATEWAY_ID, useFactory: randomUUID },
         { provide: APP_GUARD, useClass: AuthGuard }, { provide: APP_FILTER, useClass: ErrorsFilter },
-        RegistryClient, RegistryWatch, Fleet, ModelDirectory, PromptsService, Responder, Keys, Limits, Ledger, InFlight, Metrics, UploadService, Tenancy,
+        RegistryClient, RegistryWatch, Fleet, ModelDirectory, PromptsService, Responder, Keys, Limits, Ledger, InFlight, Metrics, FilesService, UploadService, Tenancy,
       ],
     };
   }

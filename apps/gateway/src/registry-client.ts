@@ -2,7 +2,7 @@
 import { Client, credentials, Metadata, type ClientReadableStream, type ClientWritableStream } from '@grpc/grpc-js';
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import {
-  GATEWAY_METADATA, KEEPALIVE_OPTIONS, LINK_OPTIONS, registryError, registryService, TOKEN_METADATA, type MethodDefinition, type registryV1,
+  executorsService, GATEWAY_METADATA, KEEPALIVE_OPTIONS, LINK_OPTIONS, registryError, registryService, TOKEN_METADATA, type MethodDefinition, type registryV1,
 } from '@weft/contracts';
 import type { GatewayConfig } from './config.js';
 import { GATEWAY_CONFIG, GATEWAY_ID } from './tokens.js';
@@ -34,7 +34,18 @@ export class RegistryClient implements OnModuleDestroy {
 
   /** Throws what the registry throws, or registry_lost. */
   call<M extends UnaryMethod>(method: M, request: RequestOf<M>, timeoutMs = CALL_MS_MAX): Promise<ResponseOf<M>> {
-    const { path, requestSerialize, responseDeserialize } = registryService[method] as unknown as MethodDefinition<RequestOf<M>, ResponseOf<M>>;
+    return this.#unary(registryService[method] as unknown as MethodDefinition<RequestOf<M>, ResponseOf<M>>, request, timeoutMs);
+  }
+
+  /** The files of an adapter. Throws not_found, registry_lost. */
+  artifact(digest: string): Promise<registryV1.Artifact> { return this.#unary(executorsService.getArtifact, { digest }, CALL_MS_MAX); }
+
+  blob(sha256: string): ClientReadableStream<registryV1.BlobChunk> {
+    const { path, requestSerialize, responseDeserialize } = executorsService.fetchBlob;
+    return this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, { sha256 }, this.#metadata, {});
+  }
+
+  #unary<Request, Response>({ path, requestSerialize, responseDeserialize }: MethodDefinition<Request, Response>, request: Request, timeoutMs: number): Promise<Response> {
     return new Promise((resolve, reject) => {
       this.#client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, this.#metadata, { deadline: Date.now() + timeoutMs }, (error, response) => {
         if (error !== null) reject(registryError(error));

@@ -20,7 +20,7 @@ export const ERRORS = {
   // serving
   adapter_not_ready: server(503, true), overloaded: server(503, true), draining: server(503, true),
   deadline_exceeded: server(504, false), cancelled: server(499, false),
-  executor_lost: server(503, true), registry_lost: server(503, true), numerical_error: server(500, false), internal_error: server(500, false),
+  executor_lost: server(503, true), registry_lost: server(503, true), unreachable: server(503, true), numerical_error: server(500, false), internal_error: server(500, false),
   // adapters (field or tensor named)
   adapter_file_missing: request(), adapter_file_unsupported: request(), adapter_config_invalid: request(),
   adapter_field_unsupported: request(), adapter_kind_unsupported: request(), adapter_base_mismatch: request(),

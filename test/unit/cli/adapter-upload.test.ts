@@ -11,7 +11,8 @@ import { FakeWeft, page, type Answer } from './fake-weft.js';
 
 const BASE: Model = { id: 'org/base', parent: null, digest: 'b'.repeat(64) };
 const version = (change: Partial<Version> = {}): Version => ({
-  name: 'pirate', version: 1, digest: 'd', base: BASE.id, base_digest: BASE.digest, kind: 'lora', rank: 8, bytes: 3, status: 'ready', stage: null, errors: [], warnings: [], ignored: [], ...change,
+  name: 'pirate', version: 1, digest: 'd', base: BASE.id, base_digest: BASE.digest, kind: 'lora', rank: 8, target_modules: ['q_proj'], bytes: 3, status: 'ready', stage: null, errors: [], warnings: [], ignored: [],
+  effect: 0.5, created_at: 1_900_000_000, ready_at: 1_900_000_060, ...change,
 });
 
 let folder: string;
@@ -59,7 +60,7 @@ test('a form has the fields, every file that is read anywhere, and the length th
 test('what is there already is not sent, unless something else is to change', async () => {
   const { digest } = await readAdapterFolder(folder);
   const { api, asked } = await serve({ 'POST /v1/adapters': [202, version({ version: 9 })] });
-  const known = (change: Partial<Version>): Adapter => ({ name: 'pirate', versions: [version({ digest, ...change }), version({ version: 2, digest: 'other' })], aliases: {} });
+  const known = (change: Partial<Version>): Adapter => ({ name: 'pirate', versions: [version({ digest, ...change }), version({ version: 2, digest: 'other' })], aliases: {}, tenant: 'default', description: '', shared_with: [] });
   expect((await upload(api, BASE, folder, { name: 'pirate' }, known({}))).version).toBe(1);
   expect((await upload(api, BASE, folder, { name: 'pirate' }, known({ status: 'validating' }))).version).toBe(1);
   expect(asked).toHaveLength(0);
@@ -83,7 +84,7 @@ test('a refusal before the last byte is heard', async () => {
 test('a server that is not there is an error that says so', async () => {
   const { api } = await serve({});
   await weft!.stop();
-  await expect(upload(api, BASE, folder, { name: 'pirate' }, undefined)).rejects.toMatchObject({ code: 'io_error', message: expect.stringMatching(/does not answer.*Is Weft running/) });
+  await expect(upload(api, BASE, folder, { name: 'pirate' }, undefined)).rejects.toMatchObject({ code: 'unreachable', message: expect.stringMatching(/does not answer.*Is Weft running/) });
 });
 
 test('a version is followed through its stages to its end', async () => {

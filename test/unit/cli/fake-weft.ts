@@ -7,7 +7,7 @@ import { Api } from '../../../apps/cli/src/api.js';
 
 export interface Asked { method: string; path: string; headers: IncomingMessage['headers']; body: Buffer }
 /** Status and JSON; or a function that answers by itself. */
-export type Answer = [number, object] | ((request: IncomingMessage, response: ServerResponse) => void);
+export type Answer = [number, object] | ((request: IncomingMessage, response: ServerResponse) => unknown);
 
 export class FakeWeft {
   readonly asked: Asked[] = [];
@@ -20,7 +20,7 @@ export class FakeWeft {
       const found = answers[key] ?? [404, { error: { code: 'not_found', message: `no ${key}` } }];
       const queue = (typeof found === 'function' || typeof found[0] === 'number' ? [found] : found) as Answer[];
       const answer = queue.length > 1 ? queue.shift()! : queue[0]!;
-      if (typeof answer === 'function') return answer(request, response);
+      if (typeof answer === 'function') return void answer(request, response);
       weft.asked.push({ method: request.method!, path: request.url!, headers: request.headers, body: await buffer(request) });
       const [status, body] = answer;
       response.writeHead(status, { 'content-type': 'application/json' }).end(status === 204 ? undefined : JSON.stringify(body));

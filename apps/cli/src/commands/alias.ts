@@ -2,6 +2,7 @@
 import { parseInteger, WeftError } from '@weft/contracts';
 import type { Api } from '../api.js';
 import type { Outcome } from './outcome.js';
+import { parseReference } from './show.js';
 
 const VERSION_MAX = 2 ** 31 - 1;
 const parseVersion = (text: string): number => parseInteger('version', text, { min: 1, max: VERSION_MAX });
@@ -19,9 +20,8 @@ export async function setAlias(api: Api, adapter: string, alias: string, version
 
 /** `name` or `name@version`. */
 export async function remove(api: Api, reference: string, force: boolean): Promise<Outcome> {
-  const [name = '', version, ...rest] = reference.split('@');
-  if (rest.length > 0) throw new WeftError('option_invalid', `${JSON.stringify(reference)} must be ADAPTER or ADAPTER@VERSION`, { field: 'adapter' });
-  const path = `/v1/adapters/${encodeURIComponent(name)}${version === undefined ? '' : `/versions/${parseVersion(version)}`}`;
+  const { name, suffix } = parseReference(reference);
+  const path = `/v1/adapters/${encodeURIComponent(name)}${suffix === undefined ? '' : `/versions/${parseVersion(suffix)}`}`;
   await api.delete(force ? `${path}?force=true` : path);
   return { text: `${reference} is deleted; requests that run finish on it`, json: { deleted: true } };
 }

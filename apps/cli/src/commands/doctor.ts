@@ -1,12 +1,15 @@
 /** `weft doctor`: what this machine has, what is missing, and what to do about it. */
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { access, constants, statfs } from 'node:fs/promises';
+import { cpus } from 'node:os';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { describeError, toWeftError, VERSION } from '@weft/contracts';
 import { CUDA_MODULE, createCpuDevice, inspectCudaDriver } from '@weft/kernels';
+import { runningOn, type Holder } from '../data-dir.js';
 import { freePort } from '../free-port.js';
+import { colors as colorsOf, type Colors } from '../terminal/colors.js';
 import { mebibytes, type Outcome } from './outcome.js';
 
 const run = promisify(execFile);
@@ -17,16 +20,18 @@ const DISK_BYTES_MIN = GiB, MEMORY_BYTES_MIN = GiB;
 /** note: nothing that a start needs. */
 export interface Finding { check: string; status: 'ok' | 'note' | 'failed'; found: string; remedy?: string }
 
-export interface DoctorOptions { dataDir: string; port: number; cudaDriver?: string | undefined }
+export interface DoctorOptions { dataDir: string; port: number; cudaDriver?: string | undefined; colors?: Colors }
 
 /** Fails where a start with the usual options would. */
-export async function doctor(options: DoctorOptions): Promise<Outcome> {
-  const findings = await Promise.all([node(), kernels(), memory(), disk(options.dataDir), port(options.port), compiler(), gpu(options.cudaDriver), gpuKernels()]);
-  return { json: { version: VERSION, findings }, text: findings.map(line).join('\n'), failed: findings.some(({ status }) => status === 'failed') };
+export async function doctor({ dataDir, port: wanted, cudaDriver, colors = plain }: DoctorOptions): Promise<Outcome> {
+  const running = runningOn(dataDir);
+  const findings = await Promise.all([weft(running), node(), processor(), kernels(), memory(), disk(dataDir), port(wanted, running), compiler(), gpu(cudaDriver), gpuKernels()]);
+  return { json: { version: VERSION, findings }, text: findings.map(finding => line(finding, colors)).join('\n'), failed: findings.some(({ status }) => status === 'failed') };
 }
 
-const MARKS: Readonly<Record<Finding['status'], string>> = { ok: '✓', note: '·', failed: '✗' };
-const line = ({ check, status, found, remedy }: Finding): string => `${MARKS[status]} ${check}: ${found}${remedy === undefined ? '' : `\n    → ${remedy}`}`;
+const plain = colorsOf(false);
+const marks = ({ green, dim, red }: Colors): Readonly<Record<Finding['status'], string>> => ({ ok: green('✓'), note: dim('·'), failed: red('✗') });
+const line = ({ check, status, found, remedy }: Finding, colors: Colors): string => `${marks(colors)[status]} ${check}: ${found}${remedy === undefined ? '' : `\n    ${colors.yellow('→')} ${remedy}`}`;
 
 const ok = (check: string, found: string): Finding => ({ check, status: 'ok', found });
 const note = (check: string, found: string, remedy?: string): Finding => ({ check, status: 'note', found, ...(remedy !== undefined && { remedy }) });
@@ -35,6 +40,20 @@ const gib = (bytes: number): string => `${(bytes / GiB).toFixed(1)} GiB`;
 
 function node(): Finding {
   return ok('Node', `${process.versions.node} on ${process.platform} ${process.arch}`);
+}
+
+function weft(running: Holder | undefined): Finding {
+  return ok('Weft', running === undefined ? `${VERSION}; none runs on this data directory` : `${VERSION}; one runs on this data directory: ${running.url ?? 'still starting'} (pid ${running.pid})`);
+}
+
+/** Extensions that kernels are made for. */
+const EXTENSIONS = ['avx2', 'fma', 'f16c', 'avx512f', 'avx512_bf16', 'avx512_vnni', 'amx_bf16', 'amx_int8', 'asimd', 'bf16', 'asimddp'];
+
+function processor(): Finding {
+  const [{ model = 'unknown' } = {}] = cpus();
+  const flags = existsSync('/proc/cpuinfo') ? /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]?.split(' ') ?? [] : [];
+  const found = EXTENSIONS.filter(extension => flags.includes(extension));
+  return ok('processor', [model.trim(), `${cpus().length} cores`, found.join(' ')].filter(Boolean).join(', '));
 }
 
 /** What runs on this processor. */
@@ -68,7 +87,8 @@ async function disk(dataDir: string): Promise<Finding> {
   return bytes >= DISK_BYTES_MIN ? ok(check, `${gib(bytes)} free`) : failed(check, `${mebibytes(bytes)} MiB free`, 'name another disk with --data-dir');
 }
 
-async function port(wanted: number): Promise<Finding> {
+async function port(wanted: number, running: Holder | undefined): Promise<Finding> {
+  if (running?.url != null && new URL(running.url).port === String(wanted)) return ok(`port ${wanted}`, 'held by the Weft that runs here');
   const free = await freePort(wanted) === wanted;
   return free ? ok(`port ${wanted}`, 'free') : failed(`port ${wanted}`, 'taken', 'name another with --port (0: any); a running Weft has it, perhaps');
 }

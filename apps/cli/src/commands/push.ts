@@ -33,17 +33,3 @@ function told({ name, version, digest, kind, rank, bytes, status, errors, warnin
     ...(ignored.length > 0 ? [`  not read: ${ignored.join(', ')}`] : []),
   ].join('\n');
 }
-
-/** Tells of an upload on a terminal, in one line that is written over. */
-export function terminalProgress(write: (text: string) => void): Progress {
-  let shown = -1;
-  return {
-    sent(bytes, total) {
-      const percent = Math.floor((100 * bytes) / total);
-      if (percent === shown) return;
-      shown = percent;
-      write(`\ruploading ${percent}% of ${mebibytes(total)} MiB${bytes === total ? '\n' : ''}`);
-    },
-    stage: stage => write(`${stage}…\n`),
-  };
-}

@@ -1,7 +1,9 @@
 /** `weft ps` and `weft usage`: what runs, and what was used. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Api, Executor, Model, UsageRow } from '../api.js';
 import { poolMap } from '../pool.js';
 import { table } from '../table.js';
+import type { Screen } from '../terminal/live-line.js';
 import { mebibytes, type Outcome } from './outcome.js';
 
 export async function processes(admin: Api): Promise<Outcome> {
@@ -13,6 +15,19 @@ export async function processes(admin: Api): Promise<Outcome> {
   const numbers = ['running', 'waiting', 'tokens/s', 'adapters', 'pool MiB'];
   const maps = data.map(executor => `\n${executor.address}\n${poolMap(executor, models.data)}`);
   return { json: data, text: [table(['executor', 'device', 'status', ...numbers], rows, numbers), ...maps].join('\n') };
+}
+
+const LOOK_MS = 1000;
+const CLEAR = '\x1b[H\x1b[2J';
+
+/** What `processes` tells, again every second until the signal: over the last look on a terminal, else behind it; one line a look as JSON. */
+export async function watchProcesses(admin: Api, output: Screen, json: boolean, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const { text, json: found } = await processes(admin);
+    if (json) output.write(`${JSON.stringify(found)}\n`);
+    else output.write(`${output.isTTY === true ? CLEAR : ''}${new Date().toISOString().slice(0, 19).replace('T', ' ')} UTC\n${text}\n`);
+    await sleep(LOOK_MS, undefined, { signal }).catch(() => undefined);
+  }
 }
 
 export interface UsageOptions { groupBy: string; start?: string; end?: string }

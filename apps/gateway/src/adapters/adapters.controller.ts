@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, HttpCode, Param, Post, Put, Query, Req, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Put, Query, Req, Res, StreamableFile } from '@nestjs/common';
 import { RouteConfig } from '@nestjs/platform-fastify';
 import { WeftError } from '@weft/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -8,15 +8,16 @@ import { list, type List } from '../dto/list.js';
 import { parse } from '../dto/parse.js';
 import type { Principal } from '../keys.js';
 import { RegistryClient } from '../registry-client.js';
-import { adapterCard, aliasCard, versionCard, type AdapterCard, type aliasSchema, type VersionCard } from './cards.js';
-import { adapterPage, adapterPath, aliasBody, aliasPath, forceQuery, sharePath, versionPath } from './dto.js';
+import { adapterCard, aliasCard, fileCard, versionCard, type AdapterCard, type aliasSchema, type FileCard, type VersionCard } from './cards.js';
+import { adapterPage, adapterPath, aliasBody, aliasPath, filePath, forceQuery, sharePath, versionPath } from './dto.js';
+import { FilesService } from './files.service.js';
 import { FORM } from './forms.js';
 import { UploadService } from './upload.service.js';
 
 /** Reading takes any key of the tenant, changing the scope adapters:write. */
 @Controller('v1/adapters')
 export class AdaptersController {
-  constructor(private readonly registry: RegistryClient, private readonly uploads: UploadService) {}
+  constructor(private readonly registry: RegistryClient, private readonly uploads: UploadService, private readonly files: FilesService) {}
 
   /** 202 for a new version, 200 for the one that these bytes are already. */
   @Post() @RequireScope('adapters:write') @RouteConfig(FORM)
@@ -45,6 +46,21 @@ export class AdaptersController {
     const found = adapter.versions.find(one => one.version === version);
     if (found === undefined) throw new WeftError('not_found', `${adapter.name} has no version ${version}.`, { param: 'version' });
     return versionCard(adapter.name, found);
+  }
+
+  @Get(':name/versions/:version/files')
+  async listFiles(@Param() path: unknown, @Caller() { tenant }: Principal): Promise<List<FileCard>> {
+    const { name, version } = parse(versionPath, path);
+    return list({ data: await this.files.list(tenant, name, version), hasMore: false }, fileCard);
+  }
+
+  /** The weights themselves: not for every key that may ask them something. */
+  @Get(':name/versions/:version/files/:file') @RequireScope('adapters:write')
+  async file(@Param() path: unknown, @Caller() { tenant }: Principal, @Res({ passthrough: true }) reply: FastifyReply): Promise<StreamableFile> {
+    const { name, version, file: fileName } = parse(filePath, path);
+    const { file: { size, sha256 }, bytes } = await this.files.open(tenant, name, version, fileName);
+    reply.header('etag', `"${sha256}"`);
+    return new StreamableFile(bytes, { type: 'application/octet-stream', length: Number(size) });
   }
 
   @Delete(':name') @RequireScope('adapters:write') @HttpCode(204)

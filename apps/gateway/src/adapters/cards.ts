@@ -24,6 +24,9 @@ export type VersionCard = z.output<typeof versionSchema>;
 
 export const aliasSchema = z.object({ object: z.literal('adapter.alias'), alias: z.string(), version: z.int(), revision: z.int(), updated_at: seconds });
 
+export const fileSchema = z.object({ object: z.literal('adapter.file'), name: z.string(), bytes: z.int(), sha256: z.string() });
+export type FileCard = z.output<typeof fileSchema>;
+
 export const adapterSchema = z.object({
   id: z.string(), object: z.literal('adapter'), name: z.string(), tenant: z.string(), description: z.string(), created_at: seconds,
   versions: z.array(versionSchema), aliases: z.record(z.string(), z.int()).describe('Alias to version; latest is the newest ready one'),
@@ -55,6 +58,8 @@ export function adapterCard({ id, name, tenantName, description, createdAt, vers
 export function aliasCard({ alias, version, revision, updatedAt }: registryV1.Alias): z.output<typeof aliasSchema> {
   return { object: 'adapter.alias', alias, version, revision: Number(revision), updated_at: toSeconds(updatedAt) };
 }
+
+export const fileCard = ({ name, size, sha256 }: registryV1.ArtifactFile): FileCard => ({ object: 'adapter.file', name, bytes: Number(size), sha256 });
 
 /** Only what is known of where it is. */
 function finding({ code, message, field, tensor, file }: registryV1.Finding): z.output<typeof findingSchema> {

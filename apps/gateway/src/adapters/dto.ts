@@ -35,3 +35,4 @@ export const fileName = z.string().min(1, 'Each file needs its name').max(FILE_C
 
 const KEY_CHARS_MAX = 255;
 export const uploadHeaders = z.object({ 'Idempotency-Key': z.string().min(1).max(KEY_CHARS_MAX).optional() });
+export const filePath = versionPath.extend({ file: fileName });

@@ -1,7 +1,7 @@
 /** Every route of the gateway, with the schemas that it parses with and what it answers. A test holds it against the server's own list. */
 import { z } from 'zod';
-import { adapterSchema, aliasSchema, versionSchema } from '../adapters/cards.js';
-import { adapterPage, adapterPath, aliasBody, aliasPath, forceQuery, sharePath, uploadFields, uploadHeaders, versionPath } from '../adapters/dto.js';
+import { adapterSchema, aliasSchema, fileSchema, versionSchema } from '../adapters/cards.js';
+import { adapterPage, adapterPath, aliasBody, aliasPath, filePath, forceQuery, sharePath, uploadFields, uploadHeaders, versionPath } from '../adapters/dto.js';
 import { auditSchema, createdKeySchema, currentKeySchema, jobSchema, keySchema, tenantSchema, usageSchema } from '../admin/cards.js';
 import { adminPage, createKeyBody, idPath, tenantBody, tenantPath, tenantQuery, updateKeyBody, usageQuery } from '../admin/dto.js';
 import { chatBody } from '../dto/chat.js';
@@ -56,6 +56,8 @@ export const ROUTES: readonly RouteDoc[] = [
   { ...adapters, access: 'key', method: 'get', path: '/v1/adapters/{name}', summary: 'One adapter with its versions and aliases', params: adapterPath, answers: { 200: adapterSchema }, errors: [404] },
   { ...adapters, method: 'delete', path: '/v1/adapters/{name}', summary: 'Delete an adapter: requests that run finish on it', params: adapterPath, query: forceQuery, answers: { 204: null }, errors: [404, 409] },
   { ...adapters, access: 'key', method: 'get', path: '/v1/adapters/{name}/versions/{version}', summary: 'One version: how its ingestion stands, and what was found', params: versionPath, answers: { 200: versionSchema }, errors: [404] },
+  { ...adapters, access: 'key', method: 'get', path: '/v1/adapters/{name}/versions/{version}/files', summary: 'The files that its digest covers', params: versionPath, answers: { 200: listSchema(fileSchema) }, errors: [404] },
+  { ...adapters, method: 'get', path: '/v1/adapters/{name}/versions/{version}/files/{file}', summary: 'A file, as it was uploaded', params: filePath, answers: { 200: 'application/octet-stream' }, errors: [404] },
   { ...adapters, method: 'delete', path: '/v1/adapters/{name}/versions/{version}', summary: 'Delete a version: requests that run finish on it', params: versionPath, query: forceQuery, answers: { 204: null }, errors: [404, 409] },
   { ...adapters, method: 'put', path: '/v1/adapters/{name}/aliases/{alias}', summary: 'Let an alias name a ready version', params: aliasPath, body: aliasBody, answers: { 200: aliasSchema }, errors: [404, 409] },
   { ...adapters, method: 'delete', path: '/v1/adapters/{name}/aliases/{alias}', summary: 'Delete an alias', params: aliasPath, answers: { 204: null }, errors: [404] },

@@ -1,0 +1,72 @@
+/** `weft show`: all that is known of an adapter, or of one version. `weft rollback`: an alias back to what it meant before. */
+import { parseInteger, WeftError } from '@weft/contracts';
+import type { Adapter, Api, Version } from '../api.js';
+import { findingLines } from '../findings.js';
+import { table } from '../table.js';
+import { mebibytes, minute, type Outcome } from './outcome.js';
+
+const VERSION_MAX = 2 ** 31 - 1;
+
+/** `name`, `name@version` or `name@alias`. Throws option_invalid. */
+export function parseReference(reference: string): { name: string; suffix: string | undefined } {
+  const [name = '', suffix, ...rest] = reference.split('@');
+  if (name === '' || suffix === '' || rest.length > 0) throw new WeftError('option_invalid', `${JSON.stringify(reference)} must be ADAPTER, ADAPTER@VERSION or ADAPTER@ALIAS`, { field: 'adapter' });
+  return { name, suffix };
+}
+
+export const getAdapter = (api: Api, name: string): Promise<Adapter> => api.get<Adapter>(`/v1/adapters/${encodeURIComponent(name)}`);
+
+/** The version that a suffix means; without one what the bare name means. Throws not_found. */
+export function versionOf({ name, versions, aliases }: Adapter, suffix: string | undefined): Version {
+  const number = suffix !== undefined && /^\d+$/.test(suffix) ? parseInteger('version', suffix, { min: 1, max: VERSION_MAX }) : aliases[suffix ?? 'default'] ?? (suffix === undefined ? aliases.latest : undefined);
+  const found = versions.find(({ version }) => version === number);
+  if (found === undefined) throw new WeftError('not_found', suffix === undefined ? `${name} has no version that is ready` : `${name} has neither a version nor an alias ${suffix}`);
+  return found;
+}
+
+export async function showAdapter(api: Api, reference: string): Promise<Outcome> {
+  const { name, suffix } = parseReference(reference);
+  const adapter = await getAdapter(api, name);
+  if (suffix === undefined) return { json: adapter, text: adapterText(adapter) };
+  const version = versionOf(adapter, suffix);
+  return { json: version, text: versionText(version, namesOf(adapter, version)) };
+}
+
+const namesOf = ({ aliases }: Adapter, { version }: Version): string => Object.entries(aliases).filter(([, target]) => target === version).map(([alias]) => alias).join(' ');
+
+function adapterText(adapter: Adapter): string {
+  const rows = adapter.versions.map(version => [
+    String(version.version), version.stage ?? version.status, namesOf(adapter, version), version.kind ?? '', version.rank === null ? '' : String(version.rank), mebibytes(version.bytes), version.digest.slice(0, 12), minute(version.created_at),
+  ]);
+  const { name, tenant, description, shared_with: shared } = adapter;
+  return [
+    ...[['adapter', name], ['tenant', tenant], ['description', description], ['shared with', shared.join(' ')]].filter(([, value]) => value).map(([field, value]) => `${field!.padEnd(14)}${value}`),
+    '', table(['version', 'status', 'aliases', 'kind', 'rank', 'MiB', 'digest', 'created'], rows, ['version', 'rank', 'MiB']),
+  ].join('\n');
+}
+
+function versionText(version: Version, aliases: string): string {
+  const { name, status, stage, kind, rank, bytes, digest, base, target_modules: modules, effect, created_at: created, ready_at: ready, ignored, errors, warnings } = version;
+  const fields: [string, string][] = [
+    ['version', `${name}@${version.version}`], ['status', stage === null ? status : `${status} (${stage})`], ['aliases', aliases], ['kind', kind ?? ''], ['rank', rank === null ? '' : String(rank)],
+    ['modules', modules.join(' ')], ['MiB', mebibytes(bytes)], ['digest', digest], ['base', base], ['effect', effect === null ? '' : `${effect.toFixed(3)} (the largest change of a log-probability in the probe)`],
+    ['created', minute(created)], ['ready', minute(ready)], ['not read', ignored.join(', ')],
+  ];
+  return [
+    ...fields.filter(([, value]) => value !== '').map(([field, value]) => `${field.padEnd(10)}${value}`),
+    ...findingLines(errors).map(line => `error     ${line}`), ...findingLines(warnings).map(line => `warning   ${line}`),
+  ].join('\n');
+}
+
+/** To `to`, or the newest ready version before the one that the alias names. Throws conflict where there is none. */
+export async function rollback(api: Api, name: string, alias: string, to: string | undefined): Promise<Outcome> {
+  const adapter = await getAdapter(api, name);
+  const current = adapter.aliases[alias] ?? (alias === 'default' ? adapter.aliases.latest : undefined);
+  if (current === undefined) throw new WeftError('not_found', `${name} has no alias ${alias}`);
+  const target = to === undefined
+    ? adapter.versions.findLast(({ version, status }) => status === 'ready' && version < current)?.version
+    : parseInteger('--to', to, { min: 1, max: VERSION_MAX });
+  if (target === undefined) throw new WeftError('conflict', `${name} has no ready version before ${current}`);
+  const json = await api.put<{ version: number }>(`/v1/adapters/${encodeURIComponent(name)}/aliases/${encodeURIComponent(alias)}`, { version: target });
+  return { text: `${name}@${alias} was ${name}@${current} and is ${name}@${json.version} again`, json: { ...json, before: current } };
+}
