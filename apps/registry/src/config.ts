@@ -54,6 +54,8 @@ export interface MigrateConfig {
   databaseUrl: string;
   /** Without Redis, BullMQ's tables are in this database too. */
   withQueue: boolean;
+  /** Whose bucket is made where it is not there. */
+  s3: S3Config | undefined;
 }
 
 /** Throws option_invalid with the variable's name. */
@@ -63,6 +65,7 @@ export function readMigrateConfig(variables: NodeJS.ProcessEnv): Readonly<Migrat
     ownerUrl: databaseUrl(env, 'WEFT_DATABASE_OWNER_URL'),
     databaseUrl: databaseUrl(env, 'WEFT_DATABASE_URL'),
     withQueue: env.optional('WEFT_REDIS_URL') === undefined,
+    s3: readS3Config(env),
   });
 }
 

@@ -11,6 +11,7 @@ import { CreateMultipartUploadCommand, ListMultipartUploadsCommand, ListObjectsV
 import { Env } from '@weft/contracts';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Blob, StagedBlob } from '../../../apps/registry/src/artifacts/artifact-store.js';
+import { ensureBucket } from '../../../apps/registry/src/artifacts/s3-bucket.js';
 import { readS3Config } from '../../../apps/registry/src/artifacts/s3-config.js';
 import { S3Store } from '../../../apps/registry/src/artifacts/s3-store.js';
 import { BUCKET, needS3, S3Server } from './s3-server.js';
@@ -169,6 +170,13 @@ describe('on a server', () => {
 
   test('a bucket that is not there is told at the start', async () => {
     await expect(open({ WEFT_S3_BUCKET: 'no-such-bucket' })).rejects.toMatchObject({ code: 'option_invalid', details: { field: 'WEFT_S3_BUCKET' }, message: expect.stringContaining('no-such-bucket') });
+  });
+
+  test('and made by the migration, once', async () => {
+    const config = readS3Config(new Env({ ...server!.variables, WEFT_S3_BUCKET: 'made-by-migration' }))!;
+    await ensureBucket(config);
+    await ensureBucket(config);
+    await (await S3Store.open(config, scratch)).close();
   });
 
   test('variables and files of other AWS tools change nothing', async () => {

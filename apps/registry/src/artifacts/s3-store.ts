@@ -13,10 +13,11 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import {
   AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CopyObjectCommand, CreateMultipartUploadCommand, DeleteObjectCommand, GetObjectCommand,
-  HeadObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand, S3Client, UploadPartCommand, UploadPartCopyCommand, type CompletedPart,
+  HeadObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand, UploadPartCommand, UploadPartCopyCommand, type CompletedPart, type S3Client,
 } from '@aws-sdk/client-s3';
 import { WeftError } from '@weft/contracts';
 import { ArtifactStore, type Blob, type LaidOut, type StagedBlob } from './artifact-store.js';
+import { s3Client } from './s3-client.js';
 import type { S3Config } from './s3-config.js';
 import { storeError, told } from './s3-errors.js';
 
@@ -100,17 +101,10 @@ class Bucket {
   readonly name: string;
   readonly #prefix: string;
 
-  constructor({ bucket, prefix, endpoint, region, accessKeyId, secretAccessKey, pathStyle }: S3Config, readonly sizes: S3Sizes) {
-    this.name = bucket;
-    this.#prefix = prefix;
-    // Each of these would be looked for in AWS_… and ~/.aws if it were not given.
-    this.client = new S3Client({
-      region, credentials: { accessKeyId, secretAccessKey }, forcePathStyle: pathStyle, ...(endpoint === undefined ? { ignoreConfiguredEndpointUrls: true } : { endpoint }),
-      maxAttempts: 3, retryMode: 'standard', defaultsMode: 'standard', useFipsEndpoint: false, useDualstackEndpoint: false, useArnRegion: false, disableMultiregionAccessPoints: true, disableS3ExpressSessionAuth: true,
-      // The signature covers the sha256 of every part already, and older servers know no other sum.
-      requestChecksumCalculation: 'WHEN_REQUIRED', responseChecksumValidation: 'WHEN_REQUIRED', authSchemePreference: [], userAgentAppId: 'weft',
-      requestHandler: { connectionTimeout: 3000, requestTimeout: 60_000, throwOnRequestTimeout: true },
-    });
+  constructor(config: S3Config, readonly sizes: S3Sizes) {
+    this.name = config.bucket;
+    this.#prefix = config.prefix;
+    this.client = s3Client(config);
   }
 
   blobKey(sha256: string): string { return `${this.#prefix}blobs/${sha256}`; }
@@ -277,5 +271,5 @@ class StagedObject implements StagedBlob {
 function openError(error: unknown, { bucket, endpoint, region }: S3Config): WeftError {
   const { code, message, details } = storeError(error);
   if (code !== 'not_found' && code !== 'io_error') return new WeftError(code, message, details);
-  return new WeftError('option_invalid', `the bucket ${bucket} at ${endpoint ?? `AWS, region ${region}`} can't be used: ${message}. Look at WEFT_S3_BUCKET and the keys`, { field: 'WEFT_S3_BUCKET', cause: error });
+  return new WeftError('option_invalid', `the bucket ${bucket} at ${endpoint ?? `AWS, region ${region}`} can't be used: ${message}. Look at WEFT_S3_BUCKET and the keys; migrate.js makes a bucket that is not there`, { field: 'WEFT_S3_BUCKET', cause: error });
 }

@@ -23,7 +23,7 @@ const GRANTS: Record<string, string> = {
  * Brings a database to what this version needs, and its service's role with it. Does nothing where that is done already.
  * Throws database_refused, registry_lost.
  */
-export async function migrate({ ownerUrl, databaseUrl, withQueue }: MigrateConfig): Promise<void> {
+export async function migrate({ ownerUrl, databaseUrl, withQueue }: Omit<MigrateConfig, 's3'>): Promise<void> {
   const owner = await connect({ connectionString: ownerUrl }, 'WEFT_DATABASE_OWNER_URL', 'correct it, or create the database');
   try {
     // One migrates, others wait and find it done. The lock goes with the connection.
