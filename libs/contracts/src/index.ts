@@ -4,6 +4,7 @@ import { grpcService } from './grpc.js';
 
 export * from './env.js';
 export * from './errors.js';
+export { ERROR_GROUPS } from './error-help.js';
 export * from './link.js';
 export * from './service.js';
 export * from './version.js';
