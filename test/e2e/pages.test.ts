@@ -50,7 +50,7 @@ describe('every block that can be run works', () => {
   test.each(pages)('%s', { timeout: 300_000 }, page => {
     const cwd = place(page);
     const env = {
-      ...process.env, PATH: `${join(scratch, 'bin')}:${process.env['PATH']}`, URL: weft.url, KEY: weft.key, ADMIN_KEY: weft.adminKey, WEFT_DATA_DIR: weft.dataDir, XDG_CONFIG_HOME: cwd,
+      ...process.env, PATH: `${join(scratch, 'bin')}:${process.env['PATH']}`, URL: weft.url, KEY: weft.key, ADMIN_KEY: weft.adminKey, WEFT_DATA_DIR: weft.dataDir, XDG_CONFIG_HOME: cwd, INIT_CWD: cwd,
     };
     for (const { language, line, text, reason } of blocksOf(readFileSync(join(ROOT, page), 'utf8'))) {
       if (!RUN.includes(language) || reason !== undefined) continue;
