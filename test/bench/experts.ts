@@ -14,11 +14,12 @@ const SIZES = { hidden: 1024, inner: 512, experts: 32, topK: 4, layers: 4, heads
 const ADAPTERS = 20, PROMPT = 32, NEW = 64;
 /** Replaced experts of a layer. */
 const TUNED = { least: 2, most: 8 };
-const PEER_ADAPTERS = 5;
+const PEER_ADAPTERS = 3;
 
 interface Run { stepMs: number; distinctBase: number; distinctAdapters: number }
 
-export async function benchExperts(folder: string, threads: number, python: string): Promise<string[]> {
+/** Says each line when it is known. */
+export async function benchExperts(folder: string, threads: number, python: string, say: (line: string) => void): Promise<void> {
   const model = writeBase(join(folder, 'base')), random = new Random(5);
   const adapters = Array.from({ length: ADAPTERS }, (_, i) => writeAdapter(join(folder, `adapter-${i}`), random, i));
   const host = await createEngine({
@@ -33,19 +34,17 @@ export async function benchExperts(folder: string, threads: number, python: stri
     const bytesOf = (run: Run): number => floorBytes(host, run), rate = (run: Run): string => `${(ADAPTERS / run.stepMs * 1000).toFixed(0)} tok/s`;
     const line = (name: string, run: Run): string => `${name}: ${rate(run)}, ${run.stepMs.toFixed(1)} ms a step; ${run.distinctBase.toFixed(1)} base and ${run.distinctAdapters.toFixed(1)} adapters' experts a layer; `
       + `floor ${(bytesOf(run) / read * 1000).toFixed(1)} ms (${(bytesOf(run) / 2 ** 20).toFixed(0)} MiB at ${(read / 1e9).toFixed(1)} GB/s), ${(bytesOf(run) / read * 1000 / run.stepMs * 100).toFixed(0)}% of it`;
-    const lines = [
-      `${host.device.isa}, ${threads} threads; hidden ${SIZES.hidden}, inner ${SIZES.inner}, ${SIZES.layers} layers of ${SIZES.experts} experts, ${SIZES.topK} for each row; ${ADAPTERS} adapters, `
-        + `${(pages.adapters * host.pool.pageBytes / 2 ** 20).toFixed(0)} MiB of experts, checked and packed in ${(packMs / 1000).toFixed(1)} s`,
-      line('base alone, 20 rows', base), line('20 adapters, 20 rows', mixed),
-    ];
+    say(`${host.device.isa}, ${threads} threads; hidden ${SIZES.hidden}, inner ${SIZES.inner}, ${SIZES.layers} layers of ${SIZES.experts} experts, ${SIZES.topK} for each row; ${ADAPTERS} adapters, `
+        + `${(pages.adapters * host.pool.pageBytes / 2 ** 20).toFixed(0)} MiB of experts, checked and packed in ${(packMs / 1000).toFixed(1)} s`);
+    say(line('base alone, 20 rows', base));
+    say(line('20 adapters, 20 rows', mixed));
     if (python) {
       const peer = spawnSync(python, [join(import.meta.dirname, 'peers/experts.py'), model, String(threads), String(PROMPT), String(NEW), ...adapters.slice(0, PEER_ADAPTERS)], { encoding: 'utf8' });
       if (peer.status !== 0) throw new Error(`peers/experts.py: ${peer.stderr.trim().slice(-2000)}`);
       for (const [dtype, tokensPerSecond] of Object.entries(JSON.parse(peer.stdout.trim().split('\n').at(-1)!) as Record<string, number>)) {
-        lines.push(`transformers ${dtype}, the same adapters one after another: ${tokensPerSecond.toFixed(1)} tok/s; Weft ${(ADAPTERS / mixed.stepMs * 1000 / tokensPerSecond).toFixed(1)}×`);
+        say(`transformers ${dtype}, the same adapters one after another: ${tokensPerSecond.toFixed(1)} tok/s; Weft ${(ADAPTERS / mixed.stepMs * 1000 / tokensPerSecond).toFixed(1)}×`);
       }
     }
-    return lines;
   } finally { await host.close(); }
 }
 
