@@ -117,6 +117,12 @@ function pairOf(context: Context, site: Site, layer: number, path: string, rank:
     findings.refuse('adapter_tensor_dtype', `${odd.name} is ${odd.dtype}; F32, F16 and BF16 are served`, { tensor: odd.name });
     return null;
   }
+  for (const half of ['a', 'b'] as const) {
+    const other = halves.find(pair => pair[half].dtype !== halves[0]![half].dtype);
+    if (!other) continue;
+    findings.refuse('adapter_tensor_dtype', `${other[half].name} is ${other[half].dtype}, ${halves[0]![half].name} ${halves[0]![half].dtype}; the experts of a layer are stored in one format`, { tensor: other[half].name });
+    return null;
+  }
   if (rank > EXPERT_RANK_MAX) {
     findings.refuse('adapter_rank_too_large', `${CONFIG_FILE}: "r" gives ${path} rank ${rank}; the largest that is served on experts is ${EXPERT_RANK_MAX}`, { field: 'r' });
     return null;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { lora, readAdapterFolder, type BaseGeometry, type LoraManifest, type Site } from '@weft/adapters';
-import { adapterFolder, f32Tensor, llama, peftConfig, random, type TensorData } from './support.js';
+import { adapterFolder, bitsTensor, f32Tensor, llama, peftConfig, random, type TensorData } from './support.js';
 
 const COUNT = 3, HIDDEN = 16, INNER = 24, RANK = 2, LAYERS = [1];
 const next = random(3);
@@ -49,6 +49,7 @@ describe('LoRA on experts', () => {
     ['without one expert', { r: RANK, target_modules: ['up_proj'] }, APART.slice(2), 'adapter_tensor_missing', { tensor: key('.0.up_proj', 'A') }],
     ['of an expert that is not targeted', { r: RANK, target_modules: ['q_proj'] }, APART, 'adapter_tensor_unclaimed', {}],
     ['of a rank beyond the limit', { ...STACKED, r: 65, target_parameters: ['experts.down_proj'] }, [tensor('', 'A', [COUNT * 65, INNER]), tensor('', 'B', [HIDDEN, 65 * COUNT])], 'adapter_rank_too_large', { field: 'r' }],
+    ['of two dtypes', { r: RANK, target_modules: ['up_proj'] }, [...APART.slice(0, 4), bitsTensor(key('.2.up_proj', 'A'), 'F16', [RANK, HIDDEN], () => 0x3c00), APART[5]!], 'adapter_tensor_dtype', { tensor: key('.2.up_proj', 'A') }],
     ['with DoRA', { ...STACKED, use_dora: true }, [...GATE_UP, ...DOWN], 'adapter_config_invalid', { field: 'use_dora' }],
     ['with half a pair', STACKED, [...GATE_UP, DOWN[0]!], 'adapter_tensor_unclaimed', { tensor: key('', 'A') }],
     ['not finite', STACKED, [...GATE_UP, DOWN[0]!, f32Tensor(key('', 'B'), [HIDDEN, RANK * COUNT], () => NaN)], 'adapter_tensor_not_finite', { tensor: key('', 'B') }],
