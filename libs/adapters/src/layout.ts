@@ -15,7 +15,7 @@ export const TILE = 64;
 export const UNIT_ALIGN = 128;
 
 /** Sites in the order in which a layer runs them; those in one row share an input: all A before all B. */
-const EXECUTION: readonly (readonly Site['name'][])[] = [['q', 'k', 'v', 'qkv'], ['o'], ['gate', 'up', 'gateUp'], ['down'],
+const EXECUTION: readonly (readonly Site['name'][])[] = [['q', 'k', 'v', 'qkv', 'qA', 'kvA'], ['qB'], ['kvB'], ['o'], ['gate', 'up', 'gateUp'], ['down'],
   ['expertGate', 'expertUp', 'expertGateUp'], ['expertDown'], ['sharedGate', 'sharedUp'], ['sharedDown']];
 
 /** One half of a module: the run that holds it. */

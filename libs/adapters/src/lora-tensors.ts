@@ -1,5 +1,5 @@
 /** Which tensor belongs to which module: every one is claimed exactly once or refused by name. */
-import type { LoraConfig } from './lora-config.js';
+import { CONFIG_FILE, type LoraConfig } from './lora-config.js';
 import type { EndTensors } from './lora-ends.js';
 import type { Target } from './lora-targets.js';
 import type { Findings } from './refused.js';
@@ -65,12 +65,22 @@ export function claimTensors(tensors: ReadonlyMap<string, TensorRef>, config: Lo
       claimed.set(slot, tensor as TensorRef<FloatDtype>);     // present, if wrong: not missing
     }
   }
+  for (const target of targets.filter(({ site }) => site.absorbed)) refuseOnAbsorbed(config, target, claimed, findings);
   return targets.flatMap(target => {
     const of = (part: Part): TensorRef<FloatDtype> | null => claimed.get(`${target.path} ${part}`) ?? null;
     const a = of('a'), b = of('b');
     for (const part of ['a', 'b', 'magnitude', 'bBias'] as const) if (served[part] && !of(part)) refuseMissing(target, part, findings);
     return a && b ? [{ ...target, a, b, magnitude: of('magnitude'), bBias: of('bBias'), bias: of('bias') }] : [];
   });
+}
+
+/** What an adapter does to outputs that are never computed, by the field that asks for it, or by the tensor. */
+function refuseOnAbsorbed(config: LoraConfig, { path }: Target, claimed: ReadonlyMap<string, TensorRef>, findings: Findings): void {
+  const why = `on ${path}, whose outputs latent attention never computes: only lora_A and lora_B act there`;
+  if (config.useDora) findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "use_dora" ${why}`, { field: 'use_dora' });
+  if (config.loraBias) findings.refuse('adapter_field_unsupported', `${CONFIG_FILE}: "lora_bias" ${why}`, { field: 'lora_bias' });
+  const bias = claimed.get(`${path} bias`);
+  if (bias) findings.refuse('adapter_tensor_unclaimed', `${bias.name} acts ${why}`, { tensor: bias.name });
 }
 
 function refuseUnclaimed(name: string, path: string | undefined, known: ReadonlySet<string>, base: BaseGeometry, findings: Findings): void {

@@ -7,11 +7,13 @@ export interface Site {
   /** Index in the site table: the `site` of op `loraShrink`. Sites that share an input stand side by side. */
   index: number;
   name: 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'gateUp' | 'down' | 'sharedGate' | 'sharedUp' | 'sharedDown'
-    | 'expertGate' | 'expertUp' | 'expertGateUp' | 'expertDown' | 'embed' | 'head';
+    | 'expertGate' | 'expertUp' | 'expertGateUp' | 'expertDown' | 'embed' | 'head' | 'qA' | 'qB' | 'kvA' | 'kvB';
   /** Hugging Face module path below the layer, e.g. `self_attn.q_proj`; of an end, the whole path. */
   module: string;
   dIn: number;
   dOut: number;
+  /** Its outputs are never computed (latent attention): what acts on them can't be served. */
+  absorbed?: boolean;
   /** Layers that have it, ascending; all where it is not given. */
   layers?: readonly number[];
   /** It stands for as many maps, one of each expert, of which a row meets those that it is routed to. */

@@ -60,6 +60,19 @@ const COSTS: Partial<Record<keyof typeof OPS, (p: Params, f: StepFacts) => { byt
     bytes: f.context * p['kvHeads']! * p['dim']! * 2 * kvBytes(p) + f.rows * p['heads']! * p['dim']! * F32 * 2,
     flops: 4 * f.attended * p['heads']! * p['dim']!,
   }),
+  latentKv: (p, f) => ({
+    bytes: f.rows * (p['dim']! * (F32 + 2) + p['heads']! * p['rope']! * F32 * 2), flops: f.rows * (p['dim']! * 4 + p['heads']! * p['rope']! * 3),
+  }),
+  headLinear: (p, f) => ({
+    bytes: p['outs']! * p['k']! * WEIGHT_BYTES[p['dtype']!]! + f.rows * p['heads']! * (p['n']! + p['k']!) * F32, flops: 2 * f.rows * p['outs']! * p['k']!,
+  }),
+  latentAttention: (p, f) => ({
+    bytes: f.context * (p['latent']! + p['rope']!) * 2 + f.rows * (p['width']! + p['outWidth']!) * F32,
+    flops: 2 * f.attended * p['heads']! * (2 * p['latent']! + p['rope']!),
+  }),
+  latentLora: (p, f) => ({
+    bytes: f.distinctRanks * (p['latent']! + p['heads']! * p['outs']!) * 2, flops: 2 * f.rowRanks * p['heads']! * (p['latent']! + p['outs']!),
+  }),
   gatedAct: (p, f) => ({ bytes: f.rows * p['dim']! * F32 * 3, flops: f.rows * p['dim']! * 12 }),
   softcap: (p, f) => ({ bytes: linearRows(p, f) * p['dim']! * F32 * 2, flops: linearRows(p, f) * p['dim']! * 12 }),
   routeExperts: (p, f) => ({ bytes: f.rows * (p['experts']! + 2 * p['topK']!) * F32, flops: f.rows * p['experts']! * (12 + p['topK']!) }),

@@ -10,8 +10,8 @@ export type BindingName = keyof typeof Binding;
 /** Buffer ids below this are bindings; 0 is the null reference. */
 export const FIRST_BUFFER_ID = 16;
 
-/** Where a matrix's bytes lie in a safetensors file: [rows][cols] values from byte `offset` on. name: the tensor's, for errors. */
-export interface TensorSource { path: string; offset: number; dtype: 'bf16' | 'f16' | 'f32'; rows: number; cols: number; name?: string | undefined }
+/** Where a matrix's bytes lie in a safetensors file: [rows][cols] values from byte `offset` on, or [cols][rows] if `transposed`. name: the tensor's, for errors. */
+export interface TensorSource { path: string; offset: number; dtype: 'bf16' | 'f16' | 'f32'; rows: number; cols: number; name?: string | undefined; transposed?: boolean | undefined }
 
 /** What matrices can be stored as. int8 is made from any of the others. */
 export type WeightType = TensorSource['dtype'] | 'int8' | 'bf12';

@@ -141,7 +141,7 @@ class AddonDevice implements Device {
 
   async #tryPack(sources: (TensorSource & { pad?: number })[], target: WeightType, layout: number, bytes: number, label: string): Promise<DeviceBuffer | null> {
     const nativeSources = sources.map((source): NativeSource =>
-      ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols, pad: source.pad ?? 0 }));
+      ({ path: source.path, name: source.name ?? '', offset: source.offset, dtype: DType[source.dtype], rows: source.rows, cols: source.cols, pad: source.pad ?? 0, transposed: source.transposed ? 1 : 0 }));
     const id = await this.#settled(() => this.#native.pack(nativeSources, DType[target], layout, label));
     return id === null ? null : this.#note(id, bytes, label);
   }

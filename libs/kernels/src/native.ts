@@ -5,7 +5,7 @@ import type { DeviceStats, SubmitResult } from './device.js';
 import type { Tuning } from './tuning.js';
 
 /** A tensor's rows in a file; dtype is a DType. name may be empty. */
-export interface NativeSource { path: string; name: string; offset: number; dtype: number; rows: number; cols: number; pad: number }
+export interface NativeSource { path: string; name: string; offset: number; dtype: number; rows: number; cols: number; pad: number; transposed: number }
 
 /** Layouts of `pack`. */
 export const PackLayout = { panels: 0, rows: 1 } as const;

@@ -400,10 +400,76 @@ export const expertExpand = op(25, 'expertExpand', {
   outOffset0: u32, dOut0: u32, outOffset1: u32, dOut1: u32, outOffset2: u32, dOut2: u32,
 });
 
+/**
+ * Multi-head latent attention (DeepSeek-V2) keeps of a token one vector for all heads: [latent values | rope values], its own
+ * key, and with its first `latent` values its own value too. A head's maps K = W_K c and V = W_V c act on queries and outputs
+ * instead: q·(W_K c) = (W_Kᵀ q)·c, Σ p (W_V c) = W_V Σ p c. Ops in their order: `headLinear` (W_Kᵀ), `latentKv`,
+ * `latentAttention`, `headLinear` (W_V); what adapters add to W_K and W_V is `latentLora`'s.   Source: DeepSeek-V2 §2.1, App. C.
+ *
+ * latentKv: kv[t] = [latent | rope] is normed (its latent part, by w) and turned (the rest), and goes into the row's page as f16,
+ * at layerOffset as [latent + rope][16 tokens]. Each head of q[t], [nope | rope] in qDim values, is turned too: its rope part goes
+ * to query[t][head], [latent | rope], whose latent part is headLinear's.
+ */
+export const latentKv = op(26, 'latentKv', {
+  kv: mat('f32', 'rows', 'dim', 'ldkv'), w: vec('f32', 'latent'), q: mat('f32', 'rows', 'qWidth', 'ldq'), query: inout(mat('f32', 'rows', 'width', 'ldQuery')),
+  positions: vec('i32', 'rows'), cosSin: mat('f32', 'maxPos', 'rope'),
+  rowSegments: vec('i32', 'rows'), segments: mat('i32', 'nSegments', SEGMENT_WORDS), pages: vec('i32', 'tableSize'),
+  arena: inout(arena('nPages', 'pageBytes')),
+}, {
+  count: counts('rows'), rows: u32, heads: u32, qDim: u32, latent: u32, rope: u32, dim: u32, qWidth: u32, width: u32, ldkv: u32, ldq: u32, ldQuery: u32,
+  eps: f32, interleaved: u32, maxPos: u32, nSegments: u32, tableSize: u32, nPages: u32, pageBytes: u32, layerOffset: u32, kvGroup: u32,
+});
+
+/**
+ * y[t][h·yStride + i] = (W_h x[t][h·xStride …])[i]: a linear map for each head. w: the heads' maps [n, k] in panels (op `linear`), one
+ * after another, each padded to whole panels: outs = heads · 32·ceil(n/32).
+ * Bytes: heads·n·k·size once per step.  Flops: 2·rows·heads·n·k.
+ */
+export const headLinear = op(27, 'headLinear', {
+  x: mat('f32', 'rows', 'xWidth', 'ldx'), w: packed('outs', 'k', 'dtype'), y: inout(mat('f32', 'rows', 'yWidth', 'ldy')),
+}, {
+  count: counts('rows'), rows: u32, heads: u32, outs: u32, n: u32, k: u32, xStride: u32, yStride: u32, xWidth: u32, yWidth: u32, ldx: u32, ldy: u32,
+  dtype: u32,
+});
+
+/**
+ * out[t][h] = softmax(scale · query[t][h]·C) C[first `latent` values], over the tokens of the row's own sequence at positions ≤
+ * its own, C as `latentKv` leaves it: a key is [latent | rope], all heads share it. Spans and partials as of op `attention`,
+ * states [latent | highest score, sum of weights].
+ * Bytes: positions·(latent + rope)·2 once for all heads.  Flops: 2·(2·latent + rope) a head and position: bound by flops.
+ */
+export const latentAttention = op(28, 'latentAttention', {
+  query: mat('f32', 'rows', 'width', 'ldq'), out: out(mat('f32', 'rows', 'outWidth', 'ldo')), positions: vec('i32', 'rows'),
+  segments: mat('i32', 'nSegments', SEGMENT_WORDS), pages: vec('i32', 'tableSize'), arena: arena('nPages', 'pageBytes'),
+  partials: optional(scratch(mat('f32', 'nPartials', 'ldPartials'))),
+}, {
+  count: counts('rows'), rows: u32, segmentCount: counts('nSegments'), heads: u32, latent: u32, rope: u32, width: u32, outWidth: u32, ldq: u32, ldo: u32,
+  nSegments: u32, tableSize: u32, nPages: u32, pageBytes: u32, layerOffset: u32, kvGroup: u32, scale: f32, nPartials: u32, ldPartials: u32,
+});
+
+/**
+ * What adapters add to the heads' maps of latent attention. A site of latent → heads·headOuts values has for each head, from its
+ * output firstOut on, `outs` that belong to the map at hand; A and B_h (those rows of B) are read from pages as for `loraShrink` and
+ * `loraExpand`; a run with a tail is refused.
+ *
+ * transposed 1 (W_Kᵀ): y[t][h] += scale·weight · Aᵀ(B_hᵀ x[t][h]), from `outs` values to `latent`.
+ * transposed 0 (W_V):  y[t][h] += scale·weight · B_h(A x[t][h]), from `latent` values to `outs`.
+ */
+export const latentLora = op(29, 'latentLora', {
+  x: mat('f32', 'rows', 'xWidth', 'ldx'), y: inout(mat('f32', 'rows', 'yWidth', 'ldy')),
+  groups: mat('i32', 'maxGroups', GROUP_WORDS), groupRows: vec('i32', 'maxGroupRows'),
+  tables: table('nSlots', 'slotWords'), arena: arena('nPages', 'pageBytes'),
+}, {
+  groupCount: counts('maxGroups'), groupRowCount: counts('maxGroupRows'), rows: u32, heads: u32, latent: u32, headOuts: u32, firstOut: u32, outs: u32,
+  transposed: u32, xStride: u32, yStride: u32, xWidth: u32, yWidth: u32, ldx: u32, ldy: u32, partStride: u32, maxGroups: u32, maxGroupRows: u32,
+  nSlots: u32, slotWords: u32, nPages: u32, pageBytes: u32, layer: u32, nSites: u32, site: u32,
+});
+
 /** Adding an op: write it above, add it here, give it a reference, a kernel, a cost. */
 export const OPS = {
   resolve, embed, rmsNorm, headNorm, linear, rope, kvWrite, attention, gatedAct, loraShrink, loraExpand, sample,
   copyRows, copyPages, allReduce, quantizeRows, linearInt8, ropeKv, softcap,
   routeExperts, groupExperts, expertLinear, combineExperts, expertShrink, expertExpand,
+  latentKv, headLinear, latentAttention, latentLora,
   embedShrink, embedReplace, headReplace,
 } as const;

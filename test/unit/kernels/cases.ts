@@ -40,6 +40,10 @@ const pages = i32(4, 1, 2);
 const N_PAGES = 6, PAGE_BYTES = 4096, PLANE = HEAD * BLOCK_TOKENS * 2;
 const kv = { nSegments: 2, tableSize: 3, nPages: N_PAGES, pageBytes: PAGE_BYTES, layerOffset: 128, planeStride: 2 * PLANE, headStride: PLANE, kvGroup: 0, kvType: DType.f16 };
 
+/** Latent attention: a key for all heads, in the same pages. */
+const LATENT = 32, KEY = LATENT + HEAD;
+const latent = { latent: LATENT, rope: HEAD, nSegments: 2, tableSize: 3, nPages: N_PAGES, pageBytes: PAGE_BYTES, layerOffset: 128, kvGroup: 0 };
+
 /** One layer with two sites; slot 1 has rank 3 at site 0 (A in two segs) and nothing at site 1. */
 const N_SITES = 2, D_IN = 70, D_OUT = 100, RANK = 3, PART_STRIDE = 4;
 const SLOT_TABLE_WORDS = segsAt(1, N_SITES) + 4 * SEG_WORDS;
@@ -347,6 +351,51 @@ export const CASES: Case[] = [
     },
     wrong: [...wrongGroups, ['keys', 4 * TOP_K, 1, /keys\[0\] = 1/], ['inverse', 4 * TOP_K, ROWS * TOP_K, /inverse\[0\] = 10 is not below pairs = 10/], ['inverse', 1, -1, /inverse\[1\] = -1/],
       ['tables', runWord(Half.b, Run.tail), 8, /tail = 8; LoRA on experts has none/]],
+  },
+  {
+    op: OPS.latentKv,
+    args: {
+      kv: f32(4 * 44 + KEY), w: f32(LATENT), q: f32(ROWS * 2 * 14), query: f32(ROWS * 2 * KEY), positions, cosSin: f32(MAX_LEN * HEAD), rowSegments, segments, pages, arena,
+      ...latent, count: 0, rows: ROWS, heads: 2, qDim: 14, dim: KEY, qWidth: 28, width: 2 * KEY, ldkv: 44, ldq: 28, ldQuery: 2 * KEY, eps: 1e-6, interleaved: 1, maxPos: MAX_LEN,
+    },
+    wrong: [
+      ['positions', 2, 32, /positions\[2\] = 32 needs blocks that segments\[0\] does not have/], ['positions', 3, -1, /positions\[3\] = -1/],
+      ['positions', 0, MAX_LEN, /positions\[0\] = 48 is not below maxPos = 48/], ['rowSegments', 4, 2, /rowSegments\[4\] = 2 is not below nSegments = 2/],
+      ['segments', Segment.pageOffset, 2, /segments\[0\]: pageOffset = 2 with pageCount = 2/], ['pages', 1, N_PAGES, /pages\[0\] = 6 is not below nPages = 6/],
+    ],
+  },
+  {
+    op: OPS.headLinear,
+    args: {
+      x: f32(2 * 20 + 14), w: bf16(2 * 32 * 6), y: f32(2 * 72 + 70),
+      count: 0, rows: 3, heads: 2, outs: 64, n: 32, k: 5, xStride: 7, yStride: 36, xWidth: 14, yWidth: 70, ldx: 20, ldy: 72, dtype: 1,
+    },
+    wrong: [],
+  },
+  {
+    op: OPS.latentAttention,
+    args: {
+      query: f32(ROWS * 2 * KEY), out: f32(ROWS * 2 * LATENT), positions, segments, pages, arena, partials: f32(8 * 34),
+      ...latent, count: 0, rows: ROWS, segmentCount: 0, heads: 2, width: 2 * KEY, outWidth: 2 * LATENT, ldq: 2 * KEY, ldo: 2 * LATENT, scale: 0.2, nPartials: 8, ldPartials: 34,
+    },
+    wrong: [
+      ['positions', 0, 32, /positions\[0\] = 32/], ['positions', 4, -1, /positions\[4\] = -1/],
+      ['segments', Segment.rowStart, 3, /segments\[0\]: rowStart = 3 with rowCount = 3 does not lie inside the 5 rows/],
+      ['segments', Segment.rowCount, -1, /segments\[0\]/], ['segments', SEGMENT_WORDS + Segment.pageOffset, 3, /segments\[1\]/],
+      ['segments', Segment.firstBlock, 1, /positions\[0\]/], ['pages', 0, N_PAGES, /pages\[0\] = 6/], ['pages', 1, -2, /pages\[1\] = -2/],
+    ],
+  },
+  {
+    op: OPS.latentLora,
+    args: {
+      x: f32(4 * 70 + 66), y: f32(4 * 200 + 196), groups, groupRows, tables, arena, groupCount: 0, groupRowCount: 0, rows: ROWS, heads: 2, latent: 96, headOuts: D_OUT / 2,
+      firstOut: 12, outs: 30, transposed: 1, xStride: 36, yStride: 100, xWidth: 66, yWidth: 196, ldx: 70, ldy: 200, partStride: PART_STRIDE,
+      maxGroups: 2, maxGroupRows: 3, nSlots: 2, slotWords: SLOT_TABLE_WORDS, nPages: N_PAGES, pageBytes: PAGE_BYTES, layer: 0, nSites: N_SITES, site: 0,
+    },
+    wrong: [
+      ...wrongGroups, ...wrongRun(Half.b, 2), ...wrongRun(Half.a, 0).filter(([, word]) => word !== runWord(Half.a, Run.rank)),
+      ['tables', runWord(Half.a, Run.rank), 2, /A and B differ in rank/], ['tables', runWord(Half.b, Run.tail), 512, /tail = 512/],
+    ],
   },
   {
     op: OPS.embedShrink,

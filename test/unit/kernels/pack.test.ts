@@ -82,6 +82,13 @@ describe.each(PAIRS)('$from to $to', ({ from, to }) => {
     expect(bytesOf((await device.packExperts(sources, to, 'experts'))!).equals(Buffer.concat(expected))).toBe(true);
   });
 
+  test.each([[1, 1], [40, 7], [100, 33]])('matrices that lie transposed, each in panels of its own: [%i, %i]', async (n, k) => {
+    const all = [1, 2, 3].map(seed => numbers(n * k, seed)), columns = all.map(values => Float32Array.from(values, (_, at) => values[at % n * k + Math.floor(at / n)]!));
+    const sources = await Promise.all(columns.map(values => source(values, n, k, from)));
+    const packed = await device.packExperts(sources.map(one => [{ ...one, transposed: true }]), to, 'heads');
+    expect(bytesOf(packed!).equals(Buffer.concat(all.map(values => encode(panels(values, n, k, to), to))))).toBe(true);
+  });
+
   test('rows', async () => {
     const values = numbers(300 * 501, 4);
     expect(bytesOf(await device.packRows(await source(values, 300, 501, from), to, 'table')).equals(encode(values, to))).toBe(true);

@@ -160,7 +160,8 @@ describe('what config.json says becomes', () => {
     const { config, architecture } = parseConfig(read('config.json'), read('generation_config.json'), ARCHITECTURES);
     expect(config.eosIds).toContain(2);
     const dense = config.moe?.layers.length === config.layers ? [] : ['gate', 'up', 'down'], shared = config.moe?.shared ? ['sharedGate', 'sharedUp', 'sharedDown'] : [];
-    expect(architecture.sites(config).map(site => site.name)).toEqual(config.fused ? ['qkv', 'o', 'gateUp', 'down'] : ['q', 'k', 'v', 'o', ...dense, ...(config.moe ? ['expertGate', 'expertUp', 'expertGateUp', 'expertDown'] : []), ...shared]);
+    const attention = config.latent ? [...(config.latent.qRank === null ? ['q', 'kvA'] : ['qA', 'kvA', 'qB']), 'kvB'] : ['q', 'k', 'v'];
+    expect(architecture.sites(config).map(site => site.name)).toEqual(config.fused ? ['qkv', 'o', 'gateUp', 'down'] : [...attention, 'o', ...dense, ...(config.moe ? ['expertGate', 'expertUp', 'expertGateUp', 'expertDown'] : []), ...shared]);
   });
 });
 
@@ -212,7 +213,7 @@ describe('config.json is refused by the field', () => {
     ['quantized weights', 'llama', { quantization_config: { quant_method: 'gptq', bits: 4 } }, UNSUPPORTED, 'quantization_config'],
     ['code of its own', 'llama', { auto_map: { AutoModelForCausalLM: 'modeling.Model' } }, UNSUPPORTED, 'auto_map'],
     ['partial products', 'llama', { pretraining_tp: 2 }, UNSUPPORTED, 'pretraining_tp'],
-    ['a RoPE type that is not known', 'llama', { rope_scaling: { rope_type: 'yarn', factor: 4 } }, UNSUPPORTED, 'rope_scaling.rope_type'],
+    ['a RoPE type that is not known', 'llama', { rope_scaling: { rope_type: 'dynamic', factor: 4 } }, UNSUPPORTED, 'rope_scaling.rope_type'],
     ['the same by its old name', 'llama', { rope_scaling: { type: 'dynamic', factor: 4 } }, UNSUPPORTED, 'rope_scaling.type'],
     ['the same in rope_parameters', 'qwen3', { rope_parameters: { rope_type: 'dynamic', rope_theta: 1e4 } }, UNSUPPORTED, 'rope_parameters.rope_type'],
     ['a type that is inherited from Object', 'llama', { rope_scaling: { type: 'toString', factor: 4 } }, UNSUPPORTED, 'rope_scaling.type'],

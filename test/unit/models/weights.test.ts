@@ -13,6 +13,10 @@ const plan = async (tensors: Tensors, config: Json = TINY): Promise<WeightPlan> 
 const refused = (code: string, tensor: string, message = tensor): unknown =>
   expect.objectContaining({ code, details: expect.objectContaining({ tensor }), message: expect.stringContaining(message) });
 /** A layer's MLP, if it is dense. */
+const gqa = <L extends { attention: { kind: string } }>({ attention }: L): Extract<L['attention'], { kind: 'gqa' }> => {
+  expect(attention.kind).toBe('gqa');
+  return attention as Extract<L['attention'], { kind: 'gqa' }>;
+};
 const dense = <L extends { mlp: { kind: string } }>({ mlp }: L): Extract<L['mlp'], { kind: 'dense' }> => {
   expect(mlp.kind).toBe('dense');
   return mlp as Extract<L['mlp'], { kind: 'dense' }>;
@@ -27,11 +31,11 @@ describe('a checkpoint', () => {
     expect(tied).toBe(false);
     expect(namesOf(weights.embed)).toEqual(['model.embed_tokens.weight']);
     expect(namesOf(weights.head)).toEqual(['lm_head.weight']);
-    expect(namesOf(layer!.attention.qkv)).toEqual(inLayer('self_attn.q_proj.weight', 'self_attn.k_proj.weight', 'self_attn.v_proj.weight'));
-    expect(namesOf(layer!.attention.qkvBias)).toEqual(inLayer('self_attn.q_proj.bias', 'self_attn.k_proj.bias', 'self_attn.v_proj.bias'));
+    expect(namesOf(gqa(layer!).qkv)).toEqual(inLayer('self_attn.q_proj.weight', 'self_attn.k_proj.weight', 'self_attn.v_proj.weight'));
+    expect(namesOf(gqa(layer!).qkvBias)).toEqual(inLayer('self_attn.q_proj.bias', 'self_attn.k_proj.bias', 'self_attn.v_proj.bias'));
     expect(namesOf(dense(layer!).gateUp)).toEqual(inLayer('mlp.gate_proj.weight', 'mlp.up_proj.weight'));
     expect(namesOf(dense(layer!).downBias)).toEqual(inLayer('mlp.down_proj.bias'));
-    expect(layer!.attention.qNorm).toBeNull();
+    expect(gqa(layer!).qNorm).toBeNull();
   });
 
   const shaped = (shapes: Record<string, number[]>): Tensors => Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, { dtype: 'BF16', shape }]));
@@ -46,9 +50,9 @@ describe('a checkpoint', () => {
     });
     const config = { ...PLAIN, architectures: ['Phi3ForCausalLM'], model_type: 'phi3' };
     const { weights: { layers: [layer] } } = await plan(tensors, config);
-    expect(namesOf(layer!.attention.qkv)).toEqual(['model.layers.0.self_attn.qkv_proj.weight']);
+    expect(namesOf(gqa(layer!).qkv)).toEqual(['model.layers.0.self_attn.qkv_proj.weight']);
     expect(namesOf(dense(layer!).gateUp)).toEqual(['model.layers.0.mlp.gate_up_proj.weight']);
-    expect([layer!.attention.qkvBias, layer!.attentionOutNorm, layer!.mlpOutNorm]).toEqual([null, null, null]);
+    expect([gqa(layer!).qkvBias, layer!.attentionOutNorm, layer!.mlpOutNorm]).toEqual([null, null, null]);
     await expect(plan(tinyTensors(), config)).rejects.toThrow(refused('checkpoint_tensor_missing', 'model.layers.0.self_attn.qkv_proj.weight'));
   });
 
@@ -60,7 +64,7 @@ describe('a checkpoint', () => {
     const { weights: { layers: [layer] }, tied } = await plan(tensors, { ...PLAIN, architectures: [architecture], model_type: type, head_dim: 8, tie_word_embeddings: undefined });
     expect(tied).toBe(true);
     expect([layer!.inputNorm, layer!.attentionOutNorm, layer!.postNorm, layer!.mlpOutNorm].map(namesOf)).toEqual(norms.map(name => [inLayer(name)]));
-    expect([layer!.attention.qNorm, layer!.attention.kNorm].filter(norm => norm !== null).flatMap(namesOf)).toEqual(headNorms.map(name => inLayer(`self_attn.${name}`)));
+    expect([gqa(layer!).qNorm, gqa(layer!).kNorm].filter(norm => norm !== null).flatMap(namesOf)).toEqual(headNorms.map(name => inLayer(`self_attn.${name}`)));
   });
 
   /** Three experts [24, 16] in one layer. */

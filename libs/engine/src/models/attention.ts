@@ -9,7 +9,7 @@ import type { Block, BlockWidths, KvType, KvView, ModelConfig, RopeConfig, SiteS
 
 const F16_BYTES = 2;
 /** Rows of the longest context that attention can cut by spans in a step. With more there is work enough for all threads. */
-const SPLIT_ROWS = 4;
+export const SPLIT_ROWS = 4;
 
 export interface GqaWeights<M = PackedMatrix, V = DeviceBuffer> {
   kind: 'gqa';
@@ -52,6 +52,13 @@ export function kvView(config: ModelConfig, type: KvType): KvView {
   return { type, headStride, planeStride, layerStride, ...pageLayout(config, layerStride) };
 }
 
+/** Cosines and sines of all positions (op `rope`). */
+export function ropeTable(recorder: Recorder, rope: RopeConfig): DeviceBuffer {
+  const { maxLen } = recorder.context;
+  // Contexts are one token shorter: a slot has room for the token that ends one.
+  return recorder.constant(maxLen * rope.rotary * F32_BYTES, 'RoPE', memory => fillRopeTable(rope, maxLen, new Float32Array(memory), maxLen - 1));
+}
+
 const NO_NORMS = { qNorm: null, kNorm: null } as const;
 const QKV: readonly Site['name'][] = ['q', 'k', 'v', 'qkv'], O: readonly Site['name'][] = ['o'];
 
@@ -69,18 +76,12 @@ export class Gqa implements Block<GqaWeights> {
     const { model: { config }, context, capacity } = recorder;
     this.#nPartials = Math.min(SPLIT_ROWS, capacity.tokens) * config.heads * Math.ceil(context.maxLen / ATTENTION_SPAN);
     this.#partials = recorder.rows(this.#nPartials, roundUp(config.headDim, 16) + 2, 'attention, spans');
-    this.#cosSin = this.#ropeTable(config.rope);
-    this.#localCosSin = config.localRope ? this.#ropeTable(config.localRope) : this.#cosSin;
+    this.#cosSin = ropeTable(recorder, config.rope);
+    this.#localCosSin = config.localRope ? ropeTable(recorder, config.localRope) : this.#cosSin;
     this.#normed = config.qkNorm === 'whole' ? recorder.rows(capacity.tokens, (config.heads + 2 * config.kvHeads) * config.headDim, 'qkv, normed') : null;
   }
 
   static widths({ qkv, o }: GqaWeights): BlockWidths { return { wide: qkv.rows, inner: o.cols }; }
-
-  #ropeTable(rope: RopeConfig): DeviceBuffer {
-    const { maxLen } = this.recorder.context;
-    // Contexts are one token shorter: a slot has room for the token that ends one.
-    return this.recorder.constant(maxLen * rope.rotary * F32_BYTES, 'RoPE', memory => fillRopeTable(rope, maxLen, new Float32Array(memory), maxLen - 1));
-  }
 
   record(weights: GqaWeights, layer: number): void {
     const { recorder } = this, { normed, wide, inner, output, positions, capacity } = recorder;

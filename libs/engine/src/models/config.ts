@@ -81,7 +81,7 @@ export function parseConfig(config: Record<string, unknown>, generation: Record<
 /** Llama. */
 const plain = (headDim: number): Traits => ({
   qkvBias: false, outBias: false, mlpBias: false, qkNorm: null, fused: false, outputNorms: false, normPlusOne: false, embedScale: 1,
-  attentionScale: headDim ** -0.5, attentionSoftcap: 0, logitSoftcap: 0, slidingWindow: 0, fullLayers: [], moe: null,
+  attentionScale: headDim ** -0.5, attentionSoftcap: 0, logitSoftcap: 0, slidingWindow: 0, fullLayers: [], latent: null, moe: null,
 });
 
 /** Code that comes with a checkpoint; a repository may stand before its name. */

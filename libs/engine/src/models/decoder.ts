@@ -8,6 +8,7 @@ import type { BaseGeometry, BaseTensors } from '@weft/adapters';
 import { Header, at, copyPages, embed, resolve, type Device, type DeviceBuffer } from '@weft/kernels';
 import { Gqa } from './attention.js';
 import { Head } from './head.js';
+import { Latent } from './latent.js';
 import { Mlp } from './mlp.js';
 import { Moe } from './moe.js';
 import type { PackedMatrix } from './plan.js';
@@ -29,7 +30,7 @@ export class Decoder implements Model {
 
 /** Who records a layer's attention and its MLP: a line for each kind. */
 type Kinds<W extends { kind: string }> = { [K in W['kind']]: { new (recorder: Recorder): Block<Extract<W, { kind: K }>>; widths(weights: Extract<W, { kind: K }>): BlockWidths } };
-const ATTENTION: Kinds<AttentionWeights> = { gqa: Gqa };
+const ATTENTION: Kinds<AttentionWeights> = { gqa: Gqa, latent: Latent };
 const FEED_FORWARD: Kinds<FeedForwardWeights> = { dense: Mlp, moe: Moe };
 
 /** The blocks of one sublayer, one for each kind that the model has. */

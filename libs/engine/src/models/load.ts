@@ -9,9 +9,10 @@ import { ARCHITECTURES } from './architectures.js';
 import { kvView } from './attention.js';
 import { parseConfig } from './config.js';
 import { Decoder } from './decoder.js';
+import { latentView } from './latent.js';
 import type { PackedCache } from './packed-cache.js';
 import { PackedRecord, type PackedKey, type Packer } from './packed-file.js';
-import { colsOf, isPart, partsOf, rowsOf, type ExpertsPlan, type MatrixPlan, type Packed, type PackedExperts, type PackedMatrix, type Part, type Stack } from './plan.js';
+import { colsOf, isPart, partsOf, rowsOf, type ExpertsPlan, type MatrixPlan, type Packed, type PackedExperts, type PackedMatrix, type Part, type Stack, type StackedTensor } from './plan.js';
 import { baseGeometry } from './sites.js';
 import type { Activations, KvType, KvView, Model, ModelConfig } from './types.js';
 import { planWeights, type DecoderWeights, type WeightPlan } from './weights.js';
@@ -54,7 +55,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   const { weights: plan, tied } = await planWeights(config, checkpoint.tensors);
   if (config.tiedHead && !tied) options.log?.('lm_head.weight differs from the embedding although tie_word_embeddings is true: both are kept, as transformers does');
   if (config.moe && options.weights === 'int8') options.log?.('the weights of experts and of their routers stay as the checkpoint stores them; int8 is for all others');
-  const kv = kvView(config, options.kv ?? 'f16');
+  const kv = config.latent ? latentView(config, config.latent, options.kv ?? 'f16') : kvView(config, options.kv ?? 'f16');
   checkMemory(config, kv, new Packing(device, options).bytesOf(plan), options);
 
   const startedAt = performance.now();
@@ -149,8 +150,8 @@ const DTYPE_BYTES: Readonly<Record<StoredDtype, number>> = { bf16: 2, f16: 2, f3
 const dtypeOf = (tensor: TensorRef): StoredDtype => tensor.dtype.toLowerCase() as StoredDtype;
 
 /** A matrix [rows, cols] or a vector [rows] where it lies. */
-const sourceOf = (tensor: TensorRef): TensorSource =>
-  ({ name: tensor.name, path: tensor.file, offset: tensor.offset, dtype: dtypeOf(tensor), rows: tensor.shape[0]!, cols: tensor.shape[1] ?? 1 });
+const sourceOf = (tensor: StackedTensor): TensorSource =>
+  ({ name: tensor.name, path: tensor.file, offset: tensor.offset, dtype: dtypeOf(tensor), rows: tensor.shape[0]!, cols: tensor.shape[1] ?? 1, transposed: tensor.transposed });
 
 /** Packs a plan, and knows what it costs before. */
 class Packing {

@@ -6,12 +6,14 @@ import type { TensorRef } from '@weft/adapters';
 import type { DeviceBuffer, DType } from '@weft/kernels';
 import type { TensorClaims } from './claims.js';
 
+/** A tensor, or part of one; transposed: as it is wanted, not as it lies. */
+export type StackedTensor = TensorRef & { transposed?: boolean };
 /** Tensors whose rows follow one another. */
-export type Stack = readonly TensorRef[];
+export type Stack = readonly StackedTensor[];
 
 /** For a linear map. exact: never in int8. */
 export interface MatrixPlan { form: 'matrix'; label: string; stack: Stack; exact?: boolean }
-/** For `expertLinear`: matrices of the same shape, each of its own stack. */
+/** For `expertLinear` and `headLinear`: matrices of the same shape, each of its own stack. */
 export interface ExpertsPlan { form: 'experts'; label: string; experts: readonly Stack[] }
 /** For reading single rows: an embedding that is not the head's matrix. */
 export interface RowsPlan { form: 'rows'; label: string; stack: Stack }
@@ -22,7 +24,7 @@ export type Part = MatrixPlan | ExpertsPlan | RowsPlan | VectorPlan;
 /** [rows, cols] on the device. layout 0: panels, 1: plain rows (op `linear`). */
 export interface PackedMatrix { buffer: DeviceBuffer; dtype: DType; layout: 0 | 1; rows: number; cols: number }
 
-/** `count` matrices [n, k] in panels, each padded to whole ones (op `expertLinear`). */
+/** `count` matrices [n, k] in panels, each padded to whole ones (ops `expertLinear` and `headLinear`). */
 export interface PackedExperts { buffer: DeviceBuffer; dtype: DType; count: number; n: number; k: number }
 
 /** A plan with its parts packed. */
@@ -44,6 +46,17 @@ export const colsOf = (stack: Stack): number => stack[0]!.shape[1]!;
 export function slices(tensor: TensorRef): TensorRef[] {
   const [count, ...shape] = tensor.shape as [number, ...number[]], bytes = tensor.bytes / count;
   return Array.from({ length: count }, (_, i) => ({ ...tensor, shape, offset: tensor.offset + i * bytes, bytes }));
+}
+
+/** The rows of a matrix in blocks of `rows`. */
+export function blocksOfRows(tensor: TensorRef, rows: readonly number[]): TensorRef[] {
+  const rowBytes = tensor.bytes / tensor.shape[0]!;
+  let first = 0;
+  return rows.map(count => {
+    const block = { ...tensor, shape: [count, tensor.shape[1]!], offset: tensor.offset + first * rowBytes, bytes: count * rowBytes };
+    first += count;
+    return block;
+  });
 }
 
 /** Claims the tensors of one layer, or of a module in it. A module: its path below the prefix, and its outputs. */

@@ -3,7 +3,7 @@
  *
  * transformers computes angles in f32; so do we, rounding after each of its operations, because at position 8,000 a last
  * bit of the frequency is 0.0005 of the angle. Source: modeling_rope_utils.py of transformers 5.17; types `default`,
- * `linear`, `llama3` and `longrope`.
+ * `linear`, `llama3`, `yarn` and `longrope`.
  */
 import { WeftError } from '@weft/contracts';
 import { Fields } from '../checkpoint/fields.js';
@@ -14,7 +14,12 @@ const THETA: { min: number; max: number } = { min: 1, max: 1e15 };
 const FACTOR = { min: 1, max: 1e6 };
 const ATTENTION_FACTOR = { min: 1e-3, max: 1e3 };
 const FREQ_FACTOR = { min: 1e-6, max: 1e6 };
+const MSCALE = { min: 0, max: 1e3 };
+const BETA = { min: 0, max: 1e6 };
 const POSITIONS = { min: 1, max: 2 ** 24 };
+
+/** How much longer a context of `factor` times the length makes queries or keys, weighed by `mscale`. */
+export const yarnScale = (factor: number, mscale: number): number => (factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1);
 
 type RopeOf<T extends RopeConfig['type']> = Extract<RopeConfig, { type: T }>;
 interface Common { theta: number; rotary: number }
@@ -52,6 +57,18 @@ const TYPES: { [T in RopeConfig['type']]: (section: Fields, common: Common, posi
     return {
       type: 'llama3', ...common, factor: section.required('factor', section.number('factor', FACTOR)), lowFreqFactor, highFreqFactor,
       originalMaxPositions: originalOf(section, positions),
+    };
+  },
+  yarn: (section, common, positions) => {
+    const originalMaxPositions = originalOf(section, positions);
+    const factor = section.number('factor', FACTOR) ?? positions.max / originalMaxPositions;
+    const mscale = section.number('mscale', MSCALE) ?? 0, mscaleAllDim = section.number('mscale_all_dim', MSCALE) ?? 0;
+    const attentionFactor = section.number('attention_factor', ATTENTION_FACTOR)
+      ?? (mscale > 0 && mscaleAllDim > 0 ? yarnScale(factor, mscale) / yarnScale(factor, mscaleAllDim) : yarnScale(factor, 1));
+    return {
+      type: 'yarn', ...common, factor, attentionFactor, mscaleAllDim, originalMaxPositions,
+      // 0 is none, as in transformers.
+      betaFast: section.number('beta_fast', BETA) || 32, betaSlow: section.number('beta_slow', BETA) || 1, truncate: section.boolean('truncate') ?? true,
     };
   },
   longrope: (section, common, positions) => {
@@ -157,7 +174,21 @@ export function inverseFrequencies(rope: RopeConfig, context = 0): Float32Array 
   }
   const frequencies = Float32Array.from({ length: rope.rotary / 2 }, (_, i) => f32(1 / f32(base ** f32(f32(2 * i) / rope.rotary))));
   if (rope.type === 'linear') return frequencies.map(frequency => f32(frequency / f32(rope.factor)));
+  if (rope.type === 'yarn') return ramped(rope);
   return rope.type === 'llama3' ? frequencies.map(frequency => stretch(frequency, rope)) : frequencies;
+}
+
+/** YaRN: of which dimension a frequency turns so often in the original context follows from its place; between two of them is the ramp. */
+function ramped({ theta, rotary, factor, betaFast, betaSlow, truncate, originalMaxPositions }: RopeOf<'yarn'>): Float32Array {
+  const placeOf = (turns: number): number => rotary * Math.log(originalMaxPositions / (turns * 2 * Math.PI)) / (2 * Math.log(theta));
+  const fast = placeOf(betaFast), slow = placeOf(betaSlow);
+  const low = Math.max(truncate ? Math.floor(fast) : fast, 0), highest = Math.min(truncate ? Math.ceil(slow) : slow, rotary - 1);
+  const high = highest === low ? highest + 0.001 : highest;
+  return Float32Array.from({ length: rotary / 2 }, (_, i) => {
+    const wavelength = f32(f32(theta) ** f32(f32(2 * i) / rotary));
+    const ramp = Math.min(Math.max(f32(f32(i - f32(low)) / f32(high - low)), 0), 1), kept = f32(1 - ramp);
+    return f32(f32(f32(1 / f32(f32(factor) * wavelength)) * f32(1 - kept)) + f32(f32(1 / wavelength) * kept));
+  });
 }
 
 /** Llama 3: long wavelengths are divided by the factor, short ones stay, between them both are blended. */
@@ -175,7 +206,7 @@ function stretch(frequency: number, { factor, lowFreqFactor, highFreqFactor, ori
 export function fillRopeTable(rope: RopeConfig, positions: number, table: Float32Array, context = positions): void {
   const { rotary } = rope, half = rotary / 2;
   if (table.length < positions * rotary) throw new WeftError('internal_error', `a RoPE table of ${positions} × ${rotary} does not fit into ${table.length} values`);
-  const frequencies = inverseFrequencies(rope, context), length = rope.type === 'longrope' ? f32(rope.attentionFactor) : 1;
+  const frequencies = inverseFrequencies(rope, context), length = rope.type === 'longrope' || rope.type === 'yarn' ? f32(rope.attentionFactor) : 1;
   for (let position = 0, at = 0; position < positions; position++, at += rotary) {
     for (let i = 0; i < half; i++) {
       const angle = f32(frequencies[i]! * f32(position));

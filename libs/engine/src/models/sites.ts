@@ -1,6 +1,7 @@
 /** Sites of a decoder: projections under the names that Llama gave them, or fused as in Phi. */
 import type { BaseGeometry, Site } from '@weft/adapters';
 import { gqaSites } from './attention.js';
+import { latentSites } from './latent.js';
 import { mlpSites } from './mlp.js';
 import { expertSites, sharedSites } from './moe.js';
 import type { ModelConfig, MoeConfig, SiteShape } from './types.js';
@@ -16,7 +17,7 @@ export const denseSites = (config: ModelConfig): Site[] => siteTable(gqaSites(co
 /** Of a decoder with experts: its dense layers' MLPs, where it has any, and shared ones. */
 export function moeSites(config: ModelConfig): Site[] {
   const { layers, moe } = config, dense = Array.from({ length: layers }, (_, layer) => layer).filter(layer => !moe?.layers.includes(layer));
-  return siteTable(gqaSites(config), dense.length ? mlpSites(config).map(site => ({ ...site, layers: dense })) : [], ...(moe ? [expertSites(config, moe), sharedSites(config, moe)] : []));
+  return siteTable(config.latent ? latentSites(config, config.latent) : gqaSites(config), dense.length ? mlpSites(config).map(site => ({ ...site, layers: dense })) : [], ...(moe ? [expertSites(config, moe), sharedSites(config, moe)] : []));
 }
 
 /** Modules of a layer with experts that have weights and are no sites. */
@@ -25,7 +26,8 @@ const expertModules = ({ shared, modules: [module] }: MoeConfig): string[] => [`
 /** How the base looks to adapters. */
 export function baseGeometry(config: ModelConfig, sites: Site[], names: readonly string[], digest: string): BaseGeometry {
   const inLayer = ['input_layernorm', 'post_attention_layernorm', ...(config.outputNorms ? ['pre_feedforward_layernorm', 'post_feedforward_layernorm'] : []),
-    ...(config.qkNorm ? ['self_attn.q_norm', 'self_attn.k_norm'] : [])];
+    ...(config.qkNorm ? ['self_attn.q_norm', 'self_attn.k_norm'] : []),
+    ...(config.latent ? [...(config.latent.qRank === null ? [] : ['self_attn.q_a_layernorm']), 'self_attn.kv_a_layernorm'] : [])];
   return {
     digest, names: [...names], architecture: config.architecture, layers: config.layers, sites,
     layersModule: LAYERS, experts: expertGeometry(config),

@@ -39,9 +39,17 @@ export interface Traits {
   slidingWindow: number;
   /** Layers that see all although others have a window. */
   fullLayers: readonly number[];
+  /** Attention over latents instead of keys and values. */
+  latent: LatentConfig | null;
   /** Mixture of experts, in the layers that have it. */
   moe: MoeConfig | null;
 }
+
+/**
+ * Multi-head latent attention: q is compressed to `qRank` values or not at all, keys and values to `rank`. A head's query is of `nope`
+ * values and `rope` ones that turn, its value of `value`.
+ */
+export interface LatentConfig { qRank: number | null; rank: number; nope: number; rope: number; value: number }
 
 /** Layers where each row goes to `topK` of `experts` MLPs, and what it gets from them is added up by weight (op `routeExperts`). */
 export interface MoeConfig {
@@ -62,6 +70,8 @@ export type RopeConfig =
   | { type: 'default'; theta: number; rotary: number }
   | { type: 'linear'; theta: number; rotary: number; factor: number }
   | { type: 'llama3'; theta: number; rotary: number; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxPositions: number }
+  /** Frequencies of few turns in the original context are divided by `factor`, those of many stay, between them both are blended. */
+  | { type: 'yarn'; theta: number; rotary: number; factor: number; betaFast: number; betaSlow: number; truncate: boolean; attentionFactor: number; mscaleAllDim: number; originalMaxPositions: number }
   /** Frequencies are divided by one list of factors in contexts up to `originalMaxPositions`, by the other beyond. */
   | { type: 'longrope'; theta: number; rotary: number; short: readonly number[]; long: readonly number[]; attentionFactor: number; originalMaxPositions: number };
 
@@ -104,7 +114,7 @@ export type Activations = 'f32' | 'bf16';
 /** What keys and values are stored as; int8 with an f16 scale for each head and token. */
 export type KvType = 'f16' | 'int8';
 
-/** How pages hold keys and values: blocks of 16 tokens of a group's layers, [layer][K, V][kvHead]; all in bytes. */
+/** How pages hold keys and values: blocks of 16 tokens of a group's layers, [layer][K, V][kvHead], or one latent plane; all in bytes. */
 export interface KvView {
   groups: readonly KvGroup[];
   /** Of each layer: its group, and its place among that group's layers. */

@@ -3,19 +3,20 @@ import { tensorChunks, type TensorRef } from '@weft/adapters';
 import type { DeviceBuffer } from '@weft/kernels';
 import { planGqa, type GqaWeights } from './attention.js';
 import { TensorClaims } from './claims.js';
+import { planLatent, type LatentWeights } from './latent.js';
 import { planMlp, type MlpWeights } from './mlp.js';
 import { planMoe, type MoeWeights } from './moe.js';
 import { LayerPlanner, type ExpertsPlan, type MatrixPlan, type PackedExperts, type PackedMatrix, type RowsPlan, type VectorPlan } from './plan.js';
 import type { ModelConfig } from './types.js';
 
 /** What a layer may have as attention, and as MLP: `kind` tells which. */
-export type AttentionWeights<M = PackedMatrix, V = DeviceBuffer> = GqaWeights<M, V>;
+export type AttentionWeights<M = PackedMatrix, V = DeviceBuffer, E = PackedExperts> = GqaWeights<M, V> | LatentWeights<M, V, E>;
 export type FeedForwardWeights<M = PackedMatrix, V = DeviceBuffer, E = PackedExperts> = MlpWeights<M, V> | MoeWeights<M, E>;
 
-/** M: a matrix, V: a vector, E: matrices of experts; first their plans, then their packed form. */
+/** M: a matrix, V: a vector, E: matrices of experts or heads; first their plans, then their packed form. */
 export interface LayerWeights<M = PackedMatrix, V = DeviceBuffer, E = PackedExperts> {
   inputNorm: V;
-  attention: AttentionWeights<M, V>;
+  attention: AttentionWeights<M, V, E>;
   /** Over what attention gives, and over what the MLP gives. */
   attentionOutNorm: V | null; mlpOutNorm: V | null;
   /** Before the MLP. */
@@ -60,10 +61,10 @@ async function planEnds(config: ModelConfig, claims: TensorClaims): Promise<{ em
 }
 
 function planLayer(config: ModelConfig, planner: LayerPlanner, layer: number): LayerWeights<MatrixPlan, VectorPlan, ExpertsPlan> {
-  const { hidden, outputNorms, moe } = config;
+  const { hidden, outputNorms, latent, moe } = config;
   return {
     inputNorm: planner.vector('input norm', 'input_layernorm', hidden),
-    attention: planGqa(config, planner),
+    attention: latent ? planLatent(config, latent, planner) : planGqa(config, planner),
     attentionOutNorm: outputNorms ? planner.vector('attention output norm', 'post_attention_layernorm', hidden) : null,
     mlpOutNorm: outputNorms ? planner.vector('MLP output norm', 'post_feedforward_layernorm', hidden) : null,
     postNorm: planner.vector('post norm', outputNorms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm', hidden),

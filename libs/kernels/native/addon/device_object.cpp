@@ -22,7 +22,8 @@ std::vector<TensorSource> toSources(const Napi::Value& value) {
     const auto object = item.As<Napi::Object>();
     sources.push_back({toString(object.Get("path"), "path"), toString(object.Get("name"), "name"),
                        toInteger(object.Get("offset"), "offset"), static_cast<uint32_t>(toInteger(object.Get("dtype"), "dtype", kDTypeF16)),
-                       toInteger(object.Get("rows"), "rows"), toInteger(object.Get("cols"), "cols"), toInteger(object.Get("pad"), "pad")});
+                       toInteger(object.Get("rows"), "rows"), toInteger(object.Get("cols"), "cols"), toInteger(object.Get("pad"), "pad"),
+                       toInteger(object.Get("transposed"), "transposed", 1) != 0});
   }
   return sources;
 }

@@ -45,7 +45,7 @@ template <typename Args>
 template <typename Args>
 uint32_t rankOf(const Args& a, const OpSite& site, const RunPlace& run) {
   const int32_t rank = run.words[kRunRank];
-  if (rank < 1 || uint32_t(rank) > a.partStride) failRun(a, site, run, format("rank = %d is not between 1 and partStride = %u", rank, a.partStride));
+  if (rank < 1 || uint32_t(rank) > a.partStride) failRun(a, site, run, format("rank = %d is not between 1 and partStride = %u", rank));
   return uint32_t(rank);
 }
 
@@ -254,6 +254,21 @@ uint64_t checkAdapters(const HeadReplaceArgs& a, const OpSite& site, Verified& v
     if (run.words[kRunUnits] == 0) continue;
     bytes += checkRows(a, site, run, a.dIn);
     checkOutputs(a, site, run);
+  }
+  return bytes;
+}
+
+uint64_t checkAdapters(const LatentLoraArgs& a, const OpSite& site, Verified& verified) {
+  checkGroupsOnce(a, site, verified);
+  uint64_t bytes = 0;
+  for (uint32_t g = 0; g < a.groupCount; g++) {
+    const RunPlace first = runOf(a, g, 0, kHalfA), run = runOf(a, g, 0, kHalfB);
+    if (run.words[kRunUnits] == 0) continue;
+    if (first.words[kRunUnits] == 0 || first.words[kRunRank] != run.words[kRunRank]) failRun(a, site, run, "A and B differ in rank");
+    if (run.words[kRunTail] != 0) failRun(a, site, run, format("tail = %d: outputs are not there to be changed", run.words[kRunTail]));
+    const uint64_t rank = rankOf(a, site, run);
+    bytes += checkRun(a, site, first, rank, (uint64_t{a.latent} + 63) / 64 * 128);
+    bytes += checkRun(a, site, run, (uint64_t{a.heads} * a.headOuts + 63) / 64, rank * 128);
   }
   return bytes;
 }

@@ -61,7 +61,7 @@ void check(const RmsNormArgs& a, const OpSite& site, Verified& verified) {
   requireBelow(site, "index", a.index, a.count, a.srcRows, "srcRows");
 }
 
-// Positions that rows are turned by, for rope and ropeKv.
+// Positions that rows are turned by, for rope, ropeKv and latentKv.
 template <typename Args>
 void checkTurned(const Args& a, const OpSite& site, Verified& verified) {
   if (verified.ask({kOpRope, id(a.positions), a.count, a.maxPos})) return;
@@ -98,7 +98,7 @@ void checkBlocks(const Args& a, const OpSite& site, uint64_t segment, const Bloc
                    (unsigned long long)row, position, (unsigned long long)segment, (long long)b.first, (long long)b.count));
 }
 
-// What rows write into pages, for kvWrite and ropeKv.
+// What rows write into pages, for kvWrite, ropeKv and latentKv.
 template <typename Args>
 void checkWritten(const Args& a, const OpSite& site, Verified& verified) {
   const uint64_t counts = uint64_t{a.count} << 32 | a.nSegments;
@@ -121,9 +121,11 @@ void check(const RopeKvArgs& a, const OpSite& site, Verified& verified) {
   checkWritten(a, site, verified);
 }
 
-void check(const AttentionArgs& a, const OpSite& site, Verified& verified) {
+// What rows read from pages, for attention and latentAttention.
+template <typename Args>
+void checkRead(const Args& a, uint32_t window, const OpSite& site, Verified& verified) {
   const uint64_t counts = uint64_t{a.count} << 32 | a.segmentCount;
-  if (verified.ask({kOpAttention, id(a.positions), id(a.segments), id(a.pages), counts, a.tableSize, a.nPages, a.kvGroup, a.window})) return;
+  if (verified.ask({kOpAttention, id(a.positions), id(a.segments), id(a.pages), counts, a.tableSize, a.nPages, a.kvGroup, window})) return;
   for (uint64_t s = 0; s < a.segmentCount; s++) {
     const int32_t* segment = a.segments + s * kSegmentWords;
     const int64_t rowStart = segment[kSegmentRowStart], rowCount = segment[kSegmentRowCount];
@@ -135,7 +137,7 @@ void check(const AttentionArgs& a, const OpSite& site, Verified& verified) {
     checkBlocks(a, site, s, b);
     requireBelow(site, "pages", a.pages + b.offset, b.count, a.nPages, "nPages");
     for (int64_t t = rowStart; t < rowStart + rowCount; t++) {
-      const int64_t position = a.positions[t], seen = a.window ? position - int64_t{a.window} + 1 : 0;
+      const int64_t position = a.positions[t], seen = window ? position - int64_t{window} + 1 : 0;
       const int64_t lowest = std::max<int64_t>(0, seen) / kBlockTokens;
       if (position < 0 || position / kBlockTokens >= b.first + b.count || lowest < b.first) failPosition(site, t, a.positions[t], s, b);
     }
@@ -160,6 +162,15 @@ void check(const CombineExpertsArgs& a, const OpSite& site, Verified&) {
   requireBelow(site, "inverse", a.inverse, uint64_t{a.count} * a.topK, a.pairs, "pairs");
 }
 
+void check(const AttentionArgs& a, const OpSite& site, Verified& verified) { checkRead(a, a.window, site, verified); }
+
+void check(const LatentAttentionArgs& a, const OpSite& site, Verified& verified) { checkRead(a, 0, site, verified); }
+
+void check(const LatentKvArgs& a, const OpSite& site, Verified& verified) {
+  checkTurned(a, site, verified);
+  checkWritten(a, site, verified);
+}
+
 template <typename Args>
 uint64_t checkAs(const void* args, const OpSite& site, Verified& verified) {
   check(*static_cast<const Args*>(args), site, verified);
@@ -177,6 +188,8 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
     case kOpKvWrite: return checkAs<KvWriteArgs>(args, site, verified);
     case kOpRopeKv: return checkAs<RopeKvArgs>(args, site, verified);
     case kOpAttention: return checkAs<AttentionArgs>(args, site, verified);
+    case kOpLatentKv: return checkAs<LatentKvArgs>(args, site, verified);
+    case kOpLatentAttention: return checkAs<LatentAttentionArgs>(args, site, verified);
     case kOpCopyPages: return checkAs<CopyPagesArgs>(args, site, verified);
     case kOpLoraShrink: return checkAdapters(*static_cast<const LoraShrinkArgs*>(args), site, verified);
     case kOpLoraExpand: return checkAdapters(*static_cast<const LoraExpandArgs*>(args), site, verified);
@@ -189,12 +202,13 @@ uint64_t checkIndices(uint32_t code, const void* args, const OpSite& site, Verif
     case kOpEmbedShrink: return checkAdapters(*static_cast<const EmbedShrinkArgs*>(args), site, verified);
     case kOpEmbedReplace: return checkAdapters(*static_cast<const EmbedReplaceArgs*>(args), site, verified);
     case kOpHeadReplace: return checkAdapters(*static_cast<const HeadReplaceArgs*>(args), site, verified);
+    case kOpLatentLora: return checkAdapters(*static_cast<const LatentLoraArgs*>(args), site, verified);
     case kOpSample:
       checkSampling(*static_cast<const SampleArgs*>(args), site);
       return 0;
     // No indices in their buffers.
     case kOpHeadNorm: case kOpLinear: case kOpGatedAct: case kOpCopyRows: case kOpAllReduce: case kOpQuantizeRows:
-    case kOpLinearInt8: case kOpSoftcap: return 0;
+    case kOpLinearInt8: case kOpSoftcap: case kOpHeadLinear: return 0;
     // An op without checks would run on trust: better not at all.
     default: site.fail("has no check of its indices");
   }

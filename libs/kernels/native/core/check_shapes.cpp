@@ -113,6 +113,55 @@ void check(const AttentionArgs& a, const OpSite& site) {
   if (a.partials && a.ldPartials < state) site.fail(format("ldPartials = %u is less than the %u values of a state", a.ldPartials, state));
 }
 
+// Latents are read in vectors and transposed 32 values at a time.
+constexpr uint32_t kLatentStep = 32, kMaxLatent = 4096;
+
+// A token of a layer lies inside the page, whole and aligned.
+template <typename Args>
+void latentLayout(const Args& a, const OpSite& site) {
+  if (a.heads == 0) site.fail("heads is 0");
+  if (a.latent == 0 || a.latent % kLatentStep || a.latent > kMaxLatent) {
+    site.fail(format("latent = %u is no multiple of %u up to %u", a.latent, kLatentStep, kMaxLatent));
+  }
+  if (a.rope == 0 || a.rope % 2 || a.rope > kMaxHeadDim) site.fail(format("rope = %u is 0, odd or more than %u", a.rope, kMaxHeadDim));
+  const uint64_t end = a.layerOffset + product(a.latent + a.rope, kBlockTokens * 2);
+  if (end > a.pageBytes) site.fail(format("layerOffset = %u reaches %llu bytes into a page of pageBytes = %u", a.layerOffset, (unsigned long long)end, a.pageBytes));
+  site.require(a.layerOffset % 4 == 0 && a.pageBytes % 4 == 0, "layerOffset or pageBytes is no multiple of 4");
+  if (a.kvGroup >= kKvGroups) site.fail(format("kvGroup = %u: a segment has %u groups", a.kvGroup, kKvGroups));
+}
+
+// `heads` vectors of `dim` values, `stride` apart.
+void strided(const OpSite& site, const char* name, uint32_t heads, uint32_t stride, uint32_t dim, uint32_t width) {
+  if (heads == 0) site.fail("heads is 0");
+  if (dim == 0 || product(heads - 1, stride) + dim > width || (heads > 1 && stride < dim)) {
+    site.fail(format("%s: heads = %u of %u values, %u apart, do not lie inside a width of %u", name, heads, dim, stride, width));
+  }
+}
+
+void check(const LatentKvArgs& a, const OpSite& site) {
+  latentLayout(a, site);
+  if (a.dim != a.latent + a.rope) site.fail(format("dim = %u is not latent = %u and rope = %u", a.dim, a.latent, a.rope));
+  if (a.qDim < a.rope) site.fail(format("qDim = %u is less than rope = %u", a.qDim, a.rope));
+  strided(site, "q", a.heads, a.qDim, a.qDim, a.qWidth);
+  strided(site, "query", a.heads, a.dim, a.dim, a.width);
+  site.require(a.interleaved <= 1, "interleaved is neither 0 nor 1");
+}
+
+void check(const HeadLinearArgs& a, const OpSite& site) {
+  site.require(a.dtype != kDTypeInt8, "dtype is int8");
+  const uint64_t outs = product(a.heads, (a.n + kPanel - 1) / kPanel * kPanel);
+  if (a.outs != outs) site.fail(format("outs = %u is not the %llu of heads = %u and n = %u", a.outs, (unsigned long long)outs, a.heads, a.n));
+  strided(site, "x", a.heads, a.xStride, a.k, a.xWidth);
+  strided(site, "y", a.heads, a.yStride, a.n, a.yWidth);
+}
+
+void check(const LatentAttentionArgs& a, const OpSite& site) {
+  latentLayout(a, site);
+  strided(site, "query", a.heads, a.latent + a.rope, a.latent + a.rope, a.width);
+  strided(site, "out", a.heads, a.latent, a.latent, a.outWidth);
+  if (a.partials && a.ldPartials < a.latent + 2) site.fail(format("ldPartials = %u is less than the %u values of a state", a.ldPartials, a.latent + 2));
+}
+
 void check(const GatedActArgs& a, const OpSite& site) {
   if (a.dim2 < product(a.dim, 2)) site.fail(format("dim2 = %u is less than twice dim = %u", a.dim2, a.dim));
   site.require(a.act <= kActivationGelu, "act is no activation");
@@ -227,6 +276,23 @@ void check(const CombineExpertsArgs& a, const OpSite& site) {
   if (product(a.rows, a.topK) > a.pairs) site.fail(format("pairs = %u is less than rows = %u of topK = %u", a.pairs, a.rows, a.topK));
 }
 
+// Kernels keep a row's ranks, and where units of a head begin, on their stack.
+constexpr uint32_t kMaxLatentRank = 256;
+
+void check(const LatentLoraArgs& a, const OpSite& site) {
+  if (a.latent == 0 || a.latent % kLatentStep || a.latent > kMaxLatent) {
+    site.fail(format("latent = %u is no multiple of %u up to %u", a.latent, kLatentStep, kMaxLatent));
+  }
+  if (a.outs == 0 || a.outs > kMaxHeadDim || uint64_t{a.firstOut} + a.outs > a.headOuts) {
+    site.fail(format("firstOut = %u with outs = %u does not lie inside headOuts = %u, or is more than %u", a.firstOut, a.outs, a.headOuts, kMaxHeadDim));
+  }
+  site.require(a.transposed <= 1, "transposed is neither 0 nor 1");
+  strided(site, "x", a.heads, a.xStride, a.transposed ? a.outs : a.latent, a.xWidth);
+  strided(site, "y", a.heads, a.yStride, a.transposed ? a.latent : a.outs, a.yWidth);
+  if (a.partStride == 0 || a.partStride > kMaxLatentRank) site.fail(format("partStride = %u is not between 1 and %u", a.partStride, kMaxLatentRank));
+  runs(a, 1, site);
+}
+
 void check(const SampleArgs& a, const OpSite& site) {
   if (a.masks && a.maskWords != (a.vocab + 31) / 32) {
     site.fail(format("maskWords = %u does not hold vocab = %u bits", a.maskWords, a.vocab));
@@ -277,6 +343,10 @@ void checkShapes(uint32_t code, const void* args, const OpSite& site) {
     case kOpEmbedShrink: return checkAs<EmbedShrinkArgs>(args, site);
     case kOpEmbedReplace: return checkAs<EmbedReplaceArgs>(args, site);
     case kOpHeadReplace: return checkAs<HeadReplaceArgs>(args, site);
+    case kOpLatentKv: return checkAs<LatentKvArgs>(args, site);
+    case kOpHeadLinear: return checkAs<HeadLinearArgs>(args, site);
+    case kOpLatentAttention: return checkAs<LatentAttentionArgs>(args, site);
+    case kOpLatentLora: return checkAs<LatentLoraArgs>(args, site);
     // An op without checks would run on trust: better not at all.
     default: site.fail("has no check of its shapes");
   }

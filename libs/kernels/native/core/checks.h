@@ -47,6 +47,7 @@ struct LoraExpandArgs;
 struct EmbedShrinkArgs;
 struct EmbedReplaceArgs;
 struct HeadReplaceArgs;
+struct LatentLoraArgs;
 struct ExpertLinearArgs;
 struct ExpertShrinkArgs;
 struct ExpertExpandArgs;
@@ -58,6 +59,7 @@ uint64_t checkAdapters(const ExpertExpandArgs& a, const OpSite& site, Verified& 
 uint64_t checkAdapters(const EmbedShrinkArgs& a, const OpSite& site, Verified& verified);
 uint64_t checkAdapters(const EmbedReplaceArgs& a, const OpSite& site, Verified& verified);
 uint64_t checkAdapters(const HeadReplaceArgs& a, const OpSite& site, Verified& verified);
+uint64_t checkAdapters(const LatentLoraArgs& a, const OpSite& site, Verified& verified);
 uint64_t checkExperts(const ExpertLinearArgs& a, const OpSite& site);
 void checkSampling(const SampleArgs& a, const OpSite& site);
 

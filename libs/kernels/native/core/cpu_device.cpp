@@ -85,7 +85,7 @@ void CpuDevice::runKernel(uint32_t code, const void* args) {
   const Kernel& kernel = kernels_[code];
   if (!kernel.run) throw Error("device_error", format("%s has no kernel on this device.", kOps[code].name));
   const bool readsAdapters = code == kOpLoraShrink || code == kOpLoraExpand || code == kOpExpertLinear || code == kOpExpertShrink ||
-                             code == kOpExpertExpand;
+                             code == kOpExpertExpand || code == kOpLatentLora;
   const TileContext context{kernel, args, pool_.threads(), readsAdapters ? &counters_.adapterBytesStaged : nullptr};
   pool_.run(kernel.tiles(args, context.threads), runTile, &context);
   if (kernel.merge) pool_.run(kernel.mergeTiles(args, context.threads), mergeTile, &context);

@@ -30,6 +30,10 @@ enum OpCode : uint32_t {
   kOpCombineExperts = 23,
   kOpExpertShrink = 24,
   kOpExpertExpand = 25,
+  kOpLatentKv = 26,
+  kOpHeadLinear = 27,
+  kOpLatentAttention = 28,
+  kOpLatentLora = 29,
   kOpEmbedShrink = 30,
   kOpEmbedReplace = 31,
   kOpHeadReplace = 32,
@@ -654,6 +658,122 @@ struct ExpertExpandArgs {
   uint32_t dOut2;
 };
 
+struct LatentKvArgs {
+  float* kv;
+  float* w;
+  float* q;
+  float* query;
+  int32_t* positions;
+  float* cosSin;
+  int32_t* rowSegments;
+  int32_t* segments;
+  int32_t* pages;
+  uint8_t* arena;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t heads;
+  uint32_t qDim;
+  uint32_t latent;
+  uint32_t rope;
+  uint32_t dim;
+  uint32_t qWidth;
+  uint32_t width;
+  uint32_t ldkv;
+  uint32_t ldq;
+  uint32_t ldQuery;
+  float eps;
+  uint32_t interleaved;
+  uint32_t maxPos;
+  uint32_t nSegments;
+  uint32_t tableSize;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layerOffset;
+  uint32_t kvGroup;
+};
+
+struct HeadLinearArgs {
+  float* x;
+  uint8_t* w;
+  float* y;
+  uint32_t count;
+  uint32_t rows;
+  uint32_t heads;
+  uint32_t outs;
+  uint32_t n;
+  uint32_t k;
+  uint32_t xStride;
+  uint32_t yStride;
+  uint32_t xWidth;
+  uint32_t yWidth;
+  uint32_t ldx;
+  uint32_t ldy;
+  uint32_t dtype;
+};
+
+struct LatentAttentionArgs {
+  float* query;
+  float* out;
+  int32_t* positions;
+  int32_t* segments;
+  int32_t* pages;
+  uint8_t* arena;
+  float* partials;  // or nullptr
+  uint32_t count;
+  uint32_t rows;
+  uint32_t segmentCount;
+  uint32_t heads;
+  uint32_t latent;
+  uint32_t rope;
+  uint32_t width;
+  uint32_t outWidth;
+  uint32_t ldq;
+  uint32_t ldo;
+  uint32_t nSegments;
+  uint32_t tableSize;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layerOffset;
+  uint32_t kvGroup;
+  float scale;
+  uint32_t nPartials;
+  uint32_t ldPartials;
+};
+
+struct LatentLoraArgs {
+  float* x;
+  float* y;
+  int32_t* groups;
+  int32_t* groupRows;
+  int32_t* tables;
+  uint8_t* arena;
+  uint32_t groupCount;
+  uint32_t groupRowCount;
+  uint32_t rows;
+  uint32_t heads;
+  uint32_t latent;
+  uint32_t headOuts;
+  uint32_t firstOut;
+  uint32_t outs;
+  uint32_t transposed;
+  uint32_t xStride;
+  uint32_t yStride;
+  uint32_t xWidth;
+  uint32_t yWidth;
+  uint32_t ldx;
+  uint32_t ldy;
+  uint32_t partStride;
+  uint32_t maxGroups;
+  uint32_t maxGroupRows;
+  uint32_t nSlots;
+  uint32_t slotWords;
+  uint32_t nPages;
+  uint32_t pageBytes;
+  uint32_t layer;
+  uint32_t nSites;
+  uint32_t site;
+};
+
 struct EmbedShrinkArgs {
   int32_t* tokens;
   float* u;
@@ -1274,6 +1394,130 @@ inline constexpr ParamInfo kExpertExpandParams[] = {
     {"dOut2", ParamKind::kU32, kNoParam, kNoParam},
 };
 
+inline constexpr OperandInfo kLatentKvOperands[] = {
+    {"kv", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {6, 0}, {9, 0}, kNoParam, kNoParam},
+    {"w", OperandKind::kRows, Elem::kF32, Access::kIn, false, {4, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"q", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {7, 0}, {10, 0}, kNoParam, kNoParam},
+    {"query", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {1, 0}, {8, 0}, {11, 0}, kNoParam, kNoParam},
+    {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"cosSin", OperandKind::kRows, Elem::kF32, Access::kIn, false, {14, 0}, {5, 0}, {5, 0}, kNoParam, kNoParam},
+    {"rowSegments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {15, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
+    {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {16, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kInOut, false, {17, 0}, {18, 0}, {18, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kLatentKvParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"heads", ParamKind::kU32, kNoParam, kNoParam},
+    {"qDim", ParamKind::kU32, kNoParam, kNoParam},
+    {"latent", ParamKind::kU32, kNoParam, kNoParam},
+    {"rope", ParamKind::kU32, kNoParam, kNoParam},
+    {"dim", ParamKind::kU32, kNoParam, kNoParam},
+    {"qWidth", ParamKind::kU32, kNoParam, kNoParam},
+    {"width", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldkv", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldq", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldQuery", ParamKind::kU32, kNoParam, kNoParam},
+    {"eps", ParamKind::kF32, kNoParam, kNoParam},
+    {"interleaved", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxPos", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSegments", ParamKind::kU32, kNoParam, kNoParam},
+    {"tableSize", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layerOffset", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvGroup", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kHeadLinearOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {8, 0}, {10, 0}, kNoParam, kNoParam},
+    {"w", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {3, 0}, {5, 0}, {5, 0}, 12, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {1, 0}, {9, 0}, {11, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kHeadLinearParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"heads", ParamKind::kU32, kNoParam, kNoParam},
+    {"outs", ParamKind::kU32, kNoParam, kNoParam},
+    {"n", ParamKind::kU32, kNoParam, kNoParam},
+    {"k", ParamKind::kU32, kNoParam, kNoParam},
+    {"xStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"yStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"xWidth", ParamKind::kU32, kNoParam, kNoParam},
+    {"yWidth", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"dtype", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kLatentAttentionOperands[] = {
+    {"query", OperandKind::kRows, Elem::kF32, Access::kIn, false, {1, 0}, {6, 0}, {8, 0}, kNoParam, kNoParam},
+    {"out", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {7, 0}, {9, 0}, kNoParam, kNoParam},
+    {"positions", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"segments", OperandKind::kRows, Elem::kI32, Access::kIn, false, {10, 0}, {kNoParam, 12}, {kNoParam, 12}, kNoParam, kNoParam},
+    {"pages", OperandKind::kRows, Elem::kI32, Access::kIn, false, {11, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {12, 0}, {13, 0}, {13, 0}, kNoParam, kNoParam},
+    {"partials", OperandKind::kRows, Elem::kF32, Access::kScratch, true, {17, 0}, {18, 0}, {18, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kLatentAttentionParams[] = {
+    {"count", ParamKind::kCount, 1, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"segmentCount", ParamKind::kCount, 10, kNoParam},
+    {"heads", ParamKind::kU32, kNoParam, kNoParam},
+    {"latent", ParamKind::kU32, kNoParam, kNoParam},
+    {"rope", ParamKind::kU32, kNoParam, kNoParam},
+    {"width", ParamKind::kU32, kNoParam, kNoParam},
+    {"outWidth", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldq", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldo", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSegments", ParamKind::kU32, kNoParam, kNoParam},
+    {"tableSize", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layerOffset", ParamKind::kU32, kNoParam, kNoParam},
+    {"kvGroup", ParamKind::kU32, kNoParam, kNoParam},
+    {"scale", ParamKind::kF32, kNoParam, kNoParam},
+    {"nPartials", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldPartials", ParamKind::kU32, kNoParam, kNoParam},
+};
+
+inline constexpr OperandInfo kLatentLoraOperands[] = {
+    {"x", OperandKind::kRows, Elem::kF32, Access::kIn, false, {2, 0}, {11, 0}, {13, 0}, kNoParam, kNoParam},
+    {"y", OperandKind::kRows, Elem::kF32, Access::kInOut, false, {2, 0}, {12, 0}, {14, 0}, kNoParam, kNoParam},
+    {"groups", OperandKind::kRows, Elem::kI32, Access::kIn, false, {16, 0}, {kNoParam, 4}, {kNoParam, 4}, kNoParam, kNoParam},
+    {"groupRows", OperandKind::kRows, Elem::kI32, Access::kIn, false, {17, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
+    {"tables", OperandKind::kTable, Elem::kI32, Access::kIn, false, {18, 0}, {19, 0}, {19, 0}, kNoParam, kNoParam},
+    {"arena", OperandKind::kArena, Elem::kByte, Access::kIn, false, {20, 0}, {21, 0}, {21, 0}, kNoParam, kNoParam},
+};
+inline constexpr ParamInfo kLatentLoraParams[] = {
+    {"groupCount", ParamKind::kCount, 16, kNoParam},
+    {"groupRowCount", ParamKind::kCount, 17, kNoParam},
+    {"rows", ParamKind::kU32, kNoParam, kNoParam},
+    {"heads", ParamKind::kU32, kNoParam, kNoParam},
+    {"latent", ParamKind::kU32, kNoParam, kNoParam},
+    {"headOuts", ParamKind::kU32, kNoParam, kNoParam},
+    {"firstOut", ParamKind::kU32, kNoParam, kNoParam},
+    {"outs", ParamKind::kU32, kNoParam, kNoParam},
+    {"transposed", ParamKind::kU32, kNoParam, kNoParam},
+    {"xStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"yStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"xWidth", ParamKind::kU32, kNoParam, kNoParam},
+    {"yWidth", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldx", ParamKind::kU32, kNoParam, kNoParam},
+    {"ldy", ParamKind::kU32, kNoParam, kNoParam},
+    {"partStride", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroups", ParamKind::kU32, kNoParam, kNoParam},
+    {"maxGroupRows", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSlots", ParamKind::kU32, kNoParam, kNoParam},
+    {"slotWords", ParamKind::kU32, kNoParam, kNoParam},
+    {"nPages", ParamKind::kU32, kNoParam, kNoParam},
+    {"pageBytes", ParamKind::kU32, kNoParam, kNoParam},
+    {"layer", ParamKind::kU32, kNoParam, kNoParam},
+    {"nSites", ParamKind::kU32, kNoParam, kNoParam},
+    {"site", ParamKind::kU32, kNoParam, kNoParam},
+};
+
 inline constexpr OperandInfo kEmbedShrinkOperands[] = {
     {"tokens", OperandKind::kRows, Elem::kI32, Access::kIn, false, {2, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
     {"u", OperandKind::kRows, Elem::kF32, Access::kOut, false, {6, 0}, {3, 0}, {3, 0}, kNoParam, kNoParam},
@@ -1379,10 +1623,10 @@ inline constexpr OpInfo kOps[kOpCount] = {
     {"combineExperts", 5, 9, sizeof(CombineExpertsArgs), kCombineExpertsOperands, kCombineExpertsParams},
     {"expertShrink", 8, 23, sizeof(ExpertShrinkArgs), kExpertShrinkOperands, kExpertShrinkParams},
     {"expertExpand", 8, 27, sizeof(ExpertExpandArgs), kExpertExpandOperands, kExpertExpandParams},
-    {nullptr, 0, 0, 0, nullptr, nullptr},
-    {nullptr, 0, 0, 0, nullptr, nullptr},
-    {nullptr, 0, 0, 0, nullptr, nullptr},
-    {nullptr, 0, 0, 0, nullptr, nullptr},
+    {"latentKv", 10, 21, sizeof(LatentKvArgs), kLatentKvOperands, kLatentKvParams},
+    {"headLinear", 3, 13, sizeof(HeadLinearArgs), kHeadLinearOperands, kHeadLinearParams},
+    {"latentAttention", 7, 19, sizeof(LatentAttentionArgs), kLatentAttentionOperands, kLatentAttentionParams},
+    {"latentLora", 6, 25, sizeof(LatentLoraArgs), kLatentLoraOperands, kLatentLoraParams},
     {"embedShrink", 6, 14, sizeof(EmbedShrinkArgs), kEmbedShrinkOperands, kEmbedShrinkParams},
     {"embedReplace", 6, 14, sizeof(EmbedReplaceArgs), kEmbedReplaceOperands, kEmbedReplaceParams},
     {"headReplace", 6, 17, sizeof(HeadReplaceArgs), kHeadReplaceOperands, kHeadReplaceParams},

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <memory>
 
 #include "bf12.h"
@@ -35,6 +36,24 @@ const char* dtypeName(uint32_t dtype) { return dtype == kDTypeF32 ? "f32" : dtyp
   error.file = source.path;
   error.tensor = source.name;
   throw error;
+}
+
+// Of value `at` of what is packed, as the file has it.
+std::string placeOf(const TensorSource& source, uint64_t at) {
+  uint64_t row = at / source.cols, column = at % source.cols;
+  if (source.transposed) std::swap(row, column);
+  return format("row %llu, column %llu", (unsigned long long)row, (unsigned long long)column);
+}
+
+// Columns [first, first + count) of the file's [cols][rows], as rows. The matrix is read as a whole: it is one head's, and small.
+bool readColumns(const File& file, const TensorSource& source, uint64_t first, uint64_t count, uint8_t* to) {
+  const uint32_t size = valueBytes(source.dtype);
+  std::vector<uint8_t> whole(source.rows * source.cols * size);
+  if (!file.read(whole.data(), whole.size(), source.offset)) return false;
+  for (uint64_t row = 0; row < count; row++) {
+    for (uint64_t i = 0; i < source.cols; i++) std::memcpy(to + (row * source.cols + i) * size, whole.data() + (i * source.rows + first + row) * size, size);
+  }
+  return true;
 }
 
 template <uint32_t DType> struct Format;
@@ -71,8 +90,7 @@ void requireFinite(const TensorSource& source, const void* values, uint64_t coun
   while ((stored[i] & F::kInfinity) != F::kInfinity) i++;
   const uint64_t at = firstValue + i;
   fail(source, "checkpoint_not_finite",
-       format("the value in row %llu, column %llu is %f.", (unsigned long long)(at / source.cols),
-              (unsigned long long)(at % source.cols), double(F::toF32(stored[i]))));
+       format("the value in %s is %f.", placeOf(source, at).c_str(), double(F::toF32(stored[i]))));
 }
 
 template <uint32_t From, uint32_t To>
@@ -84,8 +102,7 @@ void convert(const TensorSource& source, const void* from, uint64_t count, uint6
     if (Format<To>::fromF32(value, out[i])) continue;
     const uint64_t at = firstValue + i;
     fail(source, "checkpoint_tensor_dtype",
-         format("the value in row %llu, column %llu is %.9g, which %s cannot hold exactly.", (unsigned long long)(at / source.cols),
-                (unsigned long long)(at % source.cols), double(value), dtypeName(To)));
+         format("the value in %s is %.9g, which %s cannot hold exactly.", placeOf(source, at).c_str(), double(value), dtypeName(To)));
   }
 }
 
@@ -121,7 +138,9 @@ struct Job {
       std::fill(to + (last - begin) * rowBytes(), to + (row - begin) * rowBytes(), uint8_t{0});      // its padding
       if (count == 0) continue;
       uint8_t* read = source.dtype == target ? place : raw;
-      if (!files[s]->read(read, count * valueBytes(source.dtype), source.offset + first * valueBytes(source.dtype))) {
+      const bool whole = source.transposed ? readColumns(*files[s], source, first / cols, count / cols, read)
+                                           : files[s]->read(read, count * valueBytes(source.dtype), source.offset + first * valueBytes(source.dtype));
+      if (!whole) {
         fail(source, "io_error", "the file ends inside the tensor.");
       }
       if (source.dtype == kDTypeF32) convertTo<kDTypeF32>(target, source, read, count, first, place);

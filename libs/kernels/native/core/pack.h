@@ -17,6 +17,7 @@ struct TensorSource {
   uint64_t offset;
   uint32_t dtype;
   uint64_t rows, cols, pad = 0;
+  bool transposed = false;  // the file has [cols][rows]
 };
 
 // Changes with the bytes that any layout gives for any matrix: packed forms are kept on disk. A test holds it against them.

@@ -5,6 +5,7 @@
 #include "cuda/kernels/experts.h"
 #include "cuda/kernels/expert_linear.h"
 #include "cuda/kernels/fill.h"
+#include "cuda/kernels/latent.h"
 #include "cuda/kernels/linear.h"
 #include "cuda/kernels/linear_int8.h"
 #include "cuda/kernels/lora.h"

@@ -39,6 +39,10 @@ LaunchOf launcherOf(uint32_t code) {
     case kOpEmbedShrink: return as<EmbedShrinkArgs>;
     case kOpEmbedReplace: return as<EmbedReplaceArgs>;
     case kOpHeadReplace: return as<HeadReplaceArgs>;
+    case kOpLatentKv: return as<LatentKvArgs>;
+    case kOpHeadLinear: return as<HeadLinearArgs>;
+    case kOpLatentAttention: return as<LatentAttentionArgs>;
+    case kOpLatentLora: return as<LatentLoraArgs>;
     default: return nullptr;
   }
 }

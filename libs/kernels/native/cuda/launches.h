@@ -41,6 +41,11 @@ void launch(const ExpertLinearArgs& a, const LaunchLimits& limits, Launches& out
 void launch(const CombineExpertsArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const ExpertShrinkArgs& a, const LaunchLimits& limits, Launches& out);
 void launch(const ExpertExpandArgs& a, const LaunchLimits& limits, Launches& out);
+// launches_latent.cpp
+void launch(const LatentKvArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const HeadLinearArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const LatentAttentionArgs& a, const LaunchLimits& limits, Launches& out);
+void launch(const LatentLoraArgs& a, const LaunchLimits& limits, Launches& out);
 // launches_sample.cpp
 void launch(const SampleArgs& a, const LaunchLimits& limits, Launches& out);
 

@@ -18,12 +18,15 @@
 #include "rope.h"
 #include "kv.h"
 #include "attention.h"
+#include "latent.h"
+#include "latent_attention.h"
 #include "act.h"
 #include "adapter.h"
 #include "lora_shrink.h"
 #include "lora_expand.h"
 #include "ends.h"
 #include "expert_lora.h"
+#include "latent_lora.h"
 #include "philox.h"
 #include "select.h"
 #include "logits.h"
@@ -47,7 +50,9 @@
         {WEFT_ISA::routeExpertsTiles, WEFT_ISA::routeExpertsRun}, {WEFT_ISA::groupExpertsTiles, WEFT_ISA::groupExpertsRun},             \
         {WEFT_ISA::expertLinearTiles, WEFT_ISA::expertLinearRun}, {WEFT_ISA::combineExpertsTiles, WEFT_ISA::combineExpertsRun},         \
         {WEFT_ISA::expertShrinkTiles, WEFT_ISA::expertShrinkRun}, {WEFT_ISA::expertExpandTiles, WEFT_ISA::expertExpandRun},             \
-        {nullptr, nullptr}, {nullptr, nullptr}, {nullptr, nullptr}, {nullptr, nullptr},                          \
+        {WEFT_ISA::latentKvTiles, WEFT_ISA::latentKvRun}, {WEFT_ISA::headLinearTiles, WEFT_ISA::headLinearRun}, \
+        {WEFT_ISA::latentAttentionTiles, WEFT_ISA::latentAttentionRun, WEFT_ISA::latentMergeTiles, WEFT_ISA::latentMerge}, \
+        {WEFT_ISA::latentLoraTiles, WEFT_ISA::latentLoraRun},                                                    \
         {WEFT_ISA::embedShrinkTiles, WEFT_ISA::embedShrinkRun}, {WEFT_ISA::embedReplaceTiles, WEFT_ISA::embedReplaceRun}, \
         {WEFT_ISA::headReplaceTiles, WEFT_ISA::headReplaceRun},                                                  \
   }
