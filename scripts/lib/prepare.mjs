@@ -1,6 +1,7 @@
 // @ts-check
 import { inRoot, root } from './checkout.mjs';
 import { Runners, withLock } from './checkout-lock.mjs';
+import { buildConsole } from './console.mjs';
 import { withCaches } from './environment.mjs';
 import { install, isInstalled } from './install.mjs';
 import { buildNative } from './native.mjs';
@@ -34,6 +35,7 @@ export async function prepare(purpose) {
     await allDone([
       purpose === 'generate' ? installed : compiler ? buildNative(compiler, installed, waitForTests) : usePrebuilt(/** @type {string} */ (prebuilt), waitForTests),
       purpose === 'native' ? installed : installed.then(() => buildTypeScript(waitForTests)),
+      purpose === 'native' || purpose === 'generate' ? installed : installed.then(() => buildConsole(waitForTests)),
     ]);
     if (purpose === 'serve' || purpose === 'test') runners.announce(purpose);
   });

@@ -32,7 +32,7 @@ export function contentHash(files, salt) {
   return hash.digest('hex');
 }
 
-/** Workspaces with sources, as absolute paths. */
+/** Workspaces as absolute paths. */
 export function workspaces() {
   return ['libs', 'apps']
     .flatMap(group => readdirSync(inRoot(group)).map(name => inRoot(group, name)))
@@ -81,7 +81,8 @@ export async function buildTypeScript(beforeReplacing) {
   };
 
   const began = performance.now();
-  const built = await Promise.all(workspaces().map(build));
+  // What runs in a browser is bundled (console.mjs).
+  const built = await Promise.all(workspaces().filter(workspace => !existsSync(join(workspace, 'vite.config.js'))).map(build));
   const count = built.filter(Boolean).length;
   if (count) say(`compiled TypeScript of ${count} workspaces in ${((performance.now() - began) / 1000).toFixed(1)} s`);
 }

@@ -6,7 +6,7 @@ import { MAX_TOP_LOGPROBS } from '@weft/kernels';
 import type { ExecutorConfig } from './config.js';
 import type { ProbedEngine } from './probe.js';
 import { EXECUTOR_CONFIG, EXECUTOR_ID, OPEN_ENGINE } from './tokens.js';
-import { toEngineRequest } from './wire.js';
+import { toEngineRequest, toPicture } from './wire.js';
 
 export type OpenEngine = typeof createEngine;
 
@@ -140,6 +140,17 @@ export class EngineService implements EngineListener, ProbedEngine {
     return {
       waiting, running, pagesFree: pages.free, pagesTotal: pages.total, owners: owners.filter(({ pages }) => pages > 0), tokensPerSecond: this.#measureRate(tokensOut),
     };
+  }
+
+  /** What the engine does at this moment; null while the model loads. */
+  picture(): executorV1.Picture | null {
+    if (this.#host === null) return null;
+    const { engine, model, pool } = this.#host;
+    const { waiting, running, tokensOut } = engine.load();
+    return toPicture(engine.picture(), {
+      waiting, running, tokensPerSecond: this.#measureRate(tokensOut), tokensOut: BigInt(tokensOut), preemptions: BigInt(engine.preemptions),
+      pageBytes: pool.pageBytes, weightBytes: BigInt(model.weightBytes),
+    });
   }
 
   #measureRate(tokensOut: number): number {

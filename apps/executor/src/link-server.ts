@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import { Metadata, Server, ServerCredentials, status, type handleUnaryCall } from '@grpc/grpc-js';
+import { Metadata, Server, ServerCredentials, status, type handleUnaryCall, type ServerWritableStream } from '@grpc/grpc-js';
 import { Inject, Injectable } from '@nestjs/common';
 import { executorService, GATEWAY_METADATA, LINK_OPTIONS, TOKEN_METADATA, toWeftError, WeftError, executorV1 } from '@weft/contracts';
 import type { Terminal, TokenEvent } from '@weft/engine';
@@ -15,6 +15,11 @@ import { plainToken, refusal, toEvent, toTerminal } from './wire.js';
 const LOAD_MS = 100;
 /** How often the rest of it is told: pages and rates change with every step. */
 const LOAD_TOLD_MS = 1000;
+/** How often those who watch are shown the engine, unless they say; and how often at most. */
+const PICTURE_MS = 100;
+const PICTURE_MS_MIN = 20;
+
+type ObserveCall = ServerWritableStream<executorV1.ObserveRequest, executorV1.Picture>;
 
 /** An attached gateway: where its requests' events go, and which of its requests run. */
 class Peer implements EventSink {
@@ -68,6 +73,7 @@ export class LinkServer implements AttachmentHandler {
         if (!this.#mayCall(call.metadata)) return reply(DENIED);
         this.#engine.description().then(description => reply(null, description), (error: Error) => reply({ code: status.INTERNAL, details: error.message }));
       }) satisfies handleUnaryCall<executorV1.DescribeRequest, executorV1.Description>,
+      observe: (call: ObserveCall) => this.#observe(call),
     });
   }
 
@@ -142,6 +148,24 @@ export class LinkServer implements AttachmentHandler {
       if (known === undefined) peer.running.delete(requestId);
       peer.end(refusal(requestId, toWeftError(error)), origin);
     }
+  }
+
+  /** One that reads slowly misses pictures, and gets the latest when it has read. */
+  #observe(call: ObserveCall): void {
+    call.on('error', () => undefined);
+    if (!this.#mayCall(call.metadata)) {
+      call.emit('error', DENIED);
+      return;
+    }
+    let writable = true;
+    call.on('drain', () => { writable = true; });
+    const show = (): void => {
+      const picture = writable ? this.#engine.picture() : null;
+      if (picture !== null) writable = call.write(picture);
+    };
+    const timer = setInterval(show, Math.max(call.request.intervalMs || PICTURE_MS, PICTURE_MS_MIN));
+    for (const ending of ['cancelled', 'close', 'error']) call.on(ending, () => clearInterval(timer));
+    show();
   }
 
   /** A gateway ends its own requests only. */

@@ -1,7 +1,7 @@
 /** Between the protocol's messages and the engine's types. */
 import { AdapterRefused, type Finding } from '@weft/adapters';
 import { executorV1, WeftError, type registryV1 } from '@weft/contracts';
-import type { EngineRequest, Terminal, TokenEvent } from '@weft/engine';
+import type { EngineRequest, Picture, Terminal, TokenEvent } from '@weft/engine';
 
 const TASKS = { [executorV1.Task.GENERATE]: 'generate', [executorV1.Task.SCORE]: 'score', [executorV1.Task.EMBED]: 'embed' } as const;
 
@@ -42,6 +42,11 @@ export function toTerminal(terminal: Terminal): executorV1.Terminal {
     ...rest, errorCode: error?.code ?? '', errorMessage: error?.message ?? '', errorParam: error?.details.param ?? '',
     retryAfterMs: Math.ceil(error?.details.retryAfterMs ?? 0),
   };
+}
+
+export function toPicture({ step, batch, queue, ...picture }: Picture, rest: Omit<executorV1.Picture, keyof Picture>): executorV1.Picture {
+  const uses = <Row extends { adapters: readonly executorV1.AdapterUse[] }>(rows: Row[]): (Row & { adapters: executorV1.AdapterUse[] })[] => rows.map(row => ({ ...row, adapters: [...row.adapters] }));
+  return { ...rest, ...picture, step: BigInt(step), batch: uses(batch), queue: uses(queue) };
 }
 
 /** A request that never reached the engine. */

@@ -1,5 +1,5 @@
 /** The gateway's end of the link to one executor: an Attach stream, opened again whenever it ends. */
-import { Client, credentials, Metadata, type ClientDuplexStream } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ClientDuplexStream, type ClientReadableStream } from '@grpc/grpc-js';
 import {
   ERRORS, executorService, GATEWAY_METADATA, HEARTBEAT_MS, KEEPALIVE_OPTIONS, LINK_OPTIONS, SILENCE_MS_MAX, TOKEN_METADATA, WeftError,
   type ErrorCode, type executorV1,
@@ -93,6 +93,12 @@ export class ExecutorLink implements Candidate {
     this.#send({ $case: 'submit', value: { ...submit, firstLane: running.firstLane } });
   }
 
+  /** What its engine does, again and again, until the stream is cancelled or ends. */
+  observe(request: executorV1.ObserveRequest): ClientReadableStream<executorV1.Picture> {
+    const { path, requestSerialize, responseDeserialize } = executorService.observe;
+    return this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request, this.#metadata(), {});
+  }
+
   /** Its end follows, unless it has come already. */
   cancel(requestId: string): void {
     if (this.#running.has(requestId)) this.#send({ $case: 'cancel', value: { requestId } });
@@ -134,16 +140,20 @@ export class ExecutorLink implements Candidate {
 
   #attach(): void {
     const { path, requestSerialize, responseDeserialize } = executorService.attach;
-    const metadata = new Metadata({ waitForReady: true });
-    metadata.set(TOKEN_METADATA, `Bearer ${this.#options.linkToken}`);
-    metadata.set(GATEWAY_METADATA, this.#options.gatewayId);
-    const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadata);
+    const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, this.#metadata());
     this.#stream = stream;
     this.#heardMs = 0;
     stream.on('data', (down: executorV1.Down) => { if (stream === this.#stream) this.#heard(down); });
     // A stream ends by an error or by end; a status follows either way.
     stream.on('error', () => undefined);
     stream.on('status', () => { if (stream === this.#stream) this.#lose(); });
+  }
+
+  #metadata(): Metadata {
+    const metadata = new Metadata({ waitForReady: true });
+    metadata.set(TOKEN_METADATA, `Bearer ${this.#options.linkToken}`);
+    metadata.set(GATEWAY_METADATA, this.#options.gatewayId);
+    return metadata;
   }
 
   #heard({ body }: executorV1.Down): void {

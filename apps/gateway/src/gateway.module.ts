@@ -13,6 +13,7 @@ import { TenantsController } from './admin/tenants.controller.js';
 import { UsageController } from './admin/usage.controller.js';
 import { AuthGuard } from './auth.guard.js';
 import type { GatewayConfig } from './config.js';
+import { ConsoleController } from './console.controller.js';
 import { DocsController } from './docs/docs.controller.js';
 import { ErrorsFilter } from './errors.filter.js';
 import { Fleet } from './fleet.js';
@@ -21,6 +22,7 @@ import { InFlight } from './in-flight.js';
 import { Keys } from './keys.js';
 import { Ledger } from './ledger.js';
 import { Limits } from './limits.js';
+import { LiveController } from './live.controller.js';
 import { Metrics } from './metrics.js';
 import { ModelDirectory } from './model-directory.js';
 import { ModelsController } from './models.controller.js';
@@ -39,7 +41,7 @@ export class GatewayModule {
       module: GatewayModule,
       controllers: [
         GenerationController, ModelsController, TokenizeController, StatusController, AdaptersController,
-        TenantsController, KeysController, UsageController, JobsController, AuditController, DocsController,
+        TenantsController, KeysController, UsageController, JobsController, AuditController, LiveController, DocsController, ConsoleController,
       ],
       providers: [
         { provide: GATEWAY_CONFIG, useValue: config }, { provide: TOKENIZER, useValue: tokenizer }, { provide: GATEWAY_ID, useFactory: randomUUID },

@@ -1,7 +1,9 @@
+import { text } from 'node:stream/consumers';
 import { Injectable, Logger } from '@nestjs/common';
 import { WeftError, type registryV1 } from '@weft/contracts';
 import { In, Not, type EntityManager } from 'typeorm';
 import { adapterStatements, toAdapters, type AdapterRows } from './adapter-rows.js';
+import { ArtifactStore } from './artifacts/artifact-store.js';
 import { AuditLog } from './audit.js';
 import { Database } from './database.js';
 import { Adapter, Alias, Share, Version } from './entities/index.js';
@@ -12,12 +14,18 @@ import { pageSize } from './page.js';
 /** Versions that nobody can name any more. Told after the commit. */
 export type DeletionListener = (versions: Version[]) => Promise<void>;
 
+const CONFIG_FILE = 'adapter_config.json';
+/** A config is a few hundred bytes; one that is none of ours to read may be of any size. */
+const CONFIG_BYTES_MAX = 1 << 20;
+/** Of an adapter's row `a`. */
+const TENANT_OF = '(select lower(t.name) from weft.tenants t where t.id = a.tenant_id)';
+
 /** Names and what they mean. Deleting hides a name; requests that run finish on what they began with. */
 @Injectable()
 export class Adapters {
   readonly #listeners: DeletionListener[] = [];
 
-  constructor(private readonly database: Database, private readonly audit: AuditLog, private readonly outbox: Outbox) {}
+  constructor(private readonly database: Database, private readonly audit: AuditLog, private readonly outbox: Outbox, private readonly store: ArtifactStore) {}
 
   onDeleted(listener: DeletionListener): void { this.#listeners.push(listener); }
   /** They are deleted, whatever a listener meets. */
@@ -35,9 +43,18 @@ export class Adapters {
     return { tenantId, tenantName: tenants[0].name, adapters: toAdapters(rows).filter(({ versions }) => versions.length > 0) };
   }
 
-  /** By name. Throws not_found. */
+  /** By name; of all tenants by theirs, then by name. Throws not_found. */
   listAdapters({ tenantId, limit, after }: registryV1.ListAdaptersRequest): Promise<registryV1.AdapterList> {
     const size = pageSize(limit);
+    if (tenantId === '') {
+      const [tenant = '', name = ''] = after.split('/');
+      return this.database.acrossTenants(async manager => {
+        const found = await readAdapters(manager, `(${TENANT_OF}, lower(a.name)) > (lower($1), lower($2)) order by ${TENANT_OF}, lower(a.name) limit $3`, [tenant, name, size + 1]);
+        const key = ({ tenantName, name }: registryV1.Adapter): string => `${tenantName.toLowerCase()}/${name.toLowerCase()}`;
+        found.sort((a, b) => (key(a) < key(b) ? -1 : 1));
+        return { data: found.slice(0, size), hasMore: found.length > size };
+      });
+    }
     return this.database.withTenant(tenantId, async manager => {
       await tenantById(manager, tenantId);
       const found = await readAdapters(manager, 'a.tenant_id = $1 and lower(a.name) > lower($2) order by lower(a.name) limit $3', [tenantId, after, size + 1]);
@@ -52,6 +69,16 @@ export class Adapters {
       const [adapter] = await readAdapters(manager, 'a.id = $1', [id]);
       return adapter!;
     });
+  }
+
+  /** What a version was uploaded with. Throws not_found. */
+  async getVersionFiles({ tenantId, name, version: number }: registryV1.VersionRef): Promise<registryV1.VersionFiles> {
+    const { files } = await this.database.withTenant(tenantId, async manager => versionOf(manager, await adapterNamed(manager, tenantId, name), number));
+    const config = files.find(([file, size]) => file === CONFIG_FILE && size <= CONFIG_BYTES_MAX);
+    return {
+      files: files.map(([file, size, sha256]) => ({ name: file, size: BigInt(size), sha256 })),
+      config: config === undefined ? '' : await text(this.store.read({ sha256: config[2], size: config[1] })),
+    };
   }
 
   /** Throws not_found; conflict for one that has aliases, unless forced. */

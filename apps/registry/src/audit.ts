@@ -3,6 +3,7 @@ import type { registryV1 } from '@weft/contracts';
 import type { EntityManager } from 'typeorm';
 import { Database } from './database.js';
 import { Audit } from './entities/index.js';
+import { adapterNamed } from './lookups.js';
 import { newestFirst } from './page.js';
 
 export interface AuditEvent {
@@ -26,7 +27,18 @@ export class AuditLog {
   }
 
   async listAudit(request: registryV1.PageRequest): Promise<registryV1.AuditList> {
-    const { rows, hasMore } = await this.database.inScope(request.tenantId, manager => newestFirst(manager, Audit, request));
-    return { data: rows.map(({ details, at, ...row }) => ({ ...row, details: JSON.stringify(details), at: BigInt(at.getTime()) })), hasMore };
+    return toAuditList(await this.database.inScope(request.tenantId, manager => newestFirst(manager, Audit, request)));
   }
+
+  /** Throws not_found. */
+  async listAdapterHistory({ tenantId, name, limit, after }: registryV1.AdapterHistoryRequest): Promise<registryV1.AuditList> {
+    return toAuditList(await this.database.withTenant(tenantId, async manager => {
+      const adapter = await adapterNamed(manager, tenantId, name);
+      return newestFirst(manager, Audit, { tenantId, limit, after }, `(row.subject = :name or starts_with(row.subject, :name || '@')) and row.action ~ '^(adapter|version|alias|share)'`, { name: adapter.name });
+    }));
+  }
+}
+
+function toAuditList({ rows, hasMore }: { rows: Audit[]; hasMore: boolean }): registryV1.AuditList {
+  return { data: rows.map(({ details, at, ...row }) => ({ ...row, details: JSON.stringify(details), at: BigInt(at.getTime()) })), hasMore };
 }

@@ -44,9 +44,9 @@ export class RegistryServer {
     const unary: UnaryTable = {
       authenticate: keys, createKey: keys, listKeys: keys, updateKey: keys, revokeKey: keys,
       findTenant: tenants, createTenant: tenants, listTenants: tenants, deleteTenant: tenants,
-      getCatalog: adapters, listAdapters: adapters, getAdapter: adapters, deleteAdapter: adapters, deleteVersion: adapters,
+      getCatalog: adapters, listAdapters: adapters, getAdapter: adapters, getVersionFiles: adapters, deleteAdapter: adapters, deleteVersion: adapters,
       putAlias: aliases, deleteAlias: aliases, putShare: shares, deleteShare: shares,
-      listAudit: audit, writeUsage: ledger, queryUsage: ledger,
+      listAudit: audit, listAdapterHistory: audit, writeUsage: ledger, queryUsage: ledger,
       listJobs: ingestion, cancelJob: ingestion, retryJob: ingestion, getArtifact: executors,
     };
     const handlers = {

@@ -2,10 +2,11 @@ import { Injectable } from '@nestjs/common';
 import { WeftError, type registryV1 } from '@weft/contracts';
 import { Database, isUuid } from './database.js';
 import { Keys } from './keys.js';
-import { pageSize } from './page.js';
 
 /** Aggregates over months are allowed to take their time. */
 const QUERY_MS_MAX = 10_000;
+/** Sums of as many adapters as a registry holds still fit into a message. */
+const ROWS_MAX = 10_000;
 
 const bucket = (unit: 'hour' | 'day'): string => `to_char(date_trunc('${unit}', opened_at at time zone 'UTC'), 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
 /** What usage is summed by. */
@@ -44,11 +45,12 @@ export class Ledger {
   async queryUsage({ tenantId, start, end, groupBy, limit }: registryV1.QueryUsageRequest): Promise<registryV1.UsageList> {
     if (tenantId !== '' && !isUuid(tenantId)) throw new WeftError('not_found', 'there is no such tenant');
     const groups = [...new Set(groupBy)].map(checkedGroup);
-    const size = pageSize(limit);
+    const size = Math.min(limit, ROWS_MAX);
     const rows = await this.database.query<Record<string, string>>({
       text: `
         select ${groups.map(group => `${GROUPS[group]} as "${group}", `).join('')} count(*) as requests, count(*) filter (where closed_at is null) as open,
-          coalesce(sum(prompt_tokens), 0) as prompt, coalesce(sum(cached_tokens), 0) as cached, coalesce(sum(generated_tokens), 0) as generated, coalesce(sum(billed_tokens), 0) as billed
+          coalesce(sum(prompt_tokens), 0) as prompt, coalesce(sum(cached_tokens), 0) as cached, coalesce(sum(generated_tokens), 0) as generated, coalesce(sum(billed_tokens), 0) as billed,
+          coalesce(floor(extract(epoch from max(opened_at)) * 1000), 0)::text as last
         from weft.usage
         where ($1 = '' or tenant_id = nullif($1, '')::uuid) and opened_at >= to_timestamp($2::float8 / 1000) and ($3::float8 = 0 or opened_at < to_timestamp($3::float8 / 1000))
         ${groups.length > 0 ? `group by ${groups.map((_, at) => at + 1).join(', ')} order by ${groups.map((_, at) => at + 1).join(', ')}` : ''}
@@ -98,9 +100,9 @@ function checkedGroup(group: string): Group {
 }
 
 function toUsageRow(row: Record<string, string>, groups: Group[]): registryV1.UsageRow {
-  const { requests, open, prompt, cached, generated, billed } = row;
+  const { requests, open, prompt, cached, generated, billed, last } = row;
   return {
     group: Object.fromEntries(groups.map(group => [group, row[group]!])), requests: BigInt(requests!), open: BigInt(open!),
-    promptTokens: BigInt(prompt!), cachedTokens: BigInt(cached!), generatedTokens: BigInt(generated!), billedTokens: BigInt(billed!),
+    promptTokens: BigInt(prompt!), cachedTokens: BigInt(cached!), generatedTokens: BigInt(generated!), billedTokens: BigInt(billed!), lastAt: BigInt(last!),
   };
 }

@@ -17,6 +17,7 @@ import type { Clock } from './clock.js';
 import { checkInvariants } from './invariants.js';
 import type { KvLayout } from './kv-groups.js';
 import { Owner, type PagePool } from './page-pool.js';
+import { pictureOf, type Picture } from './picture.js';
 import type { EngineListener, EngineRequest, Terminal, TokenEvent } from './request.js';
 import type { Step, StepResults, StepRunner } from './runner.js';
 import { compare, schedule, type Plan, type SchedulerLimits } from './scheduler.js';
@@ -53,13 +54,16 @@ export class Engine {
   /** Requests with a deadline, the next first. */
   readonly #deadlines: RequestState[] = [];
   #running: Sequence[] = [];
-  readonly #inFlight: Step[] = [];
+  readonly #inFlight: (Step & { submittedMs: number })[] = [];
   #step = 0;
   #completedStep = 0;
   #nextSequence = 0;
   #arrivals = 0;
   #tokensOut = 0;
   #preemptions = 0;
+  /** When a step completed last, and how long it took. */
+  #completedMs = 0;
+  #stepMs = 0;
   #stopped = false;
   #draining = false;
   readonly #drained: (() => void)[] = [];
@@ -147,6 +151,14 @@ export class Engine {
     };
   }
 
+  /** Work in the order of the pool's pages: for those who watch, some times a second. */
+  picture(): Picture {
+    return pictureOf({
+      nowMs: this.#parts.clock.now(), stepMs: this.#stepMs, pool: this.pool, running: this.#running, adapters: this.adapters.entries(),
+      requests: this.#requests.values(), batch: this.#inFlight.at(-1)?.batch ?? null,
+    });
+  }
+
   /** Throws at the first contradiction between owners and pools. */
   checkInvariants(): void {
     checkInvariants({ pool: this.pool, slots: this.#slots, adapters: this.adapters, running: this.#running, waiting: this.#waiting.all() });
@@ -204,7 +216,7 @@ export class Engine {
     const step = this.#parts.runner.submit(batch);
     step.done.catch(() => undefined);          // handled where it is committed
     for (const entry of batch.entries) this.#advance(entry, batch);
-    this.#inFlight.push(step);
+    this.#inFlight.push({ ...step, submittedMs: this.#parts.clock.now() });
     return true;
   }
 
@@ -222,11 +234,14 @@ export class Engine {
     if (count > 1 || start < sequence.promptLength) this.#waiting.charge(sequence.request.tenant, COST_INPUT * count);
   }
 
-  async #commit(step: Step): Promise<void> {
+  async #commit(step: Step & { submittedMs: number }): Promise<void> {
     let results: StepResults | null = null;
     let failure: WeftError | null = null;
     try { results = await step.done; } catch (error) { failure = this.#deviceFailure(toWeftError(error)); }
     this.#completedStep = step.batch.step;
+    const now = this.#parts.clock.now();
+    this.#stepMs = now - Math.max(this.#completedMs, step.submittedMs);
+    this.#completedMs = now;
     const events: TokenEvent[] = [];
     const ended: [RequestState, WeftError | null][] = [];
     for (const entry of step.batch.entries) {

@@ -8,6 +8,7 @@ export * from './frame-writer.js';
 export * from './host.js';
 export * from './kv-groups.js';
 export * from './page-pool.js';
+export type * from './picture.js';
 export * from './request.js';
 export * from './runner.js';
 export * from './scheduler.js';

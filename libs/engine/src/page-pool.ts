@@ -83,6 +83,17 @@ export class PagePool {
     return { free, sequence, adapter, prefix, retired, expert };
   }
 
+  /** The pool in page order: calls `run` for each longest stretch of pages with one owner. */
+  eachRun(run: (kind: OwnerKind, owner: number, pages: number) => void): void {
+    const kinds = this.#kind, owners = this.#owner, { total } = this;
+    for (let from = 0, page = 1; page <= total; page++) {
+      const kind = kinds[from]!, owner = owners[from]!;
+      if (page < total && kinds[page] === kind && owners[page] === owner) continue;
+      run(kind as OwnerKind, owner, page - from);
+      from = page;
+    }
+  }
+
   ownerOf(page: PageId): { kind: OwnerKind; owner: number } {
     return { kind: this.#kind[page]! as OwnerKind, owner: this.#owner[page]! };
   }

@@ -25,7 +25,7 @@ beforeEach(() => {
   stack.registry.answers = {
     createTenant: note({ id: ACME, name: 'acme', createdAt: 1_700_000_000_000n }), listTenants: note({ data: [{ id: ACME, name: 'acme', createdAt: 1_700_000_000_000n }], hasMore: false }), deleteTenant: note({}),
     createKey: note({ key, secret: 'sk-secret' }), listKeys: note({ data: [key], hasMore: false }), updateKey: note(key), revokeKey: note({}),
-    queryUsage: note({ data: [{ group: { adapter: 'pirate', day: '2026-01-01T00:00:00Z' }, requests: 3n, open: 1n, promptTokens: 10n, cachedTokens: 2n, generatedTokens: 20n, billedTokens: 30n }], hasMore: false }),
+    queryUsage: note({ data: [{ group: { adapter: 'pirate', day: '2026-01-01T00:00:00Z' }, requests: 3n, open: 1n, promptTokens: 10n, cachedTokens: 2n, generatedTokens: 20n, billedTokens: 30n, lastAt: 0n }], hasMore: false }),
     listJobs: note({ data: [job], hasMore: false }), cancelJob: note({ ...job, state: 'cancelled', stage: '', finishedAt: 1_700_000_010_000n }), retryJob: note({ ...job, state: 'waiting', stage: 'queued' }),
     listAudit: note({ data: [{ id: '9', tenantId: ACME, keyId: 'k-1', requestId: '', action: 'alias.put', subject: 'pirate@beta', details: '{"version":2}', at: 1_700_000_000_000n }], hasMore: true }),
   };

@@ -3,13 +3,15 @@ import { RouteConfig } from '@nestjs/platform-fastify';
 import { WeftError } from '@weft/contracts';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
+import { auditCard, type auditSchema } from '../admin/cards.js';
+import { Tenancy } from '../admin/tenancy.js';
 import { actorOf, Caller, RequireScope } from '../auth.guard.js';
 import { list, type List } from '../dto/list.js';
 import { parse } from '../dto/parse.js';
 import type { Principal } from '../keys.js';
 import { RegistryClient } from '../registry-client.js';
-import { adapterCard, aliasCard, fileCard, versionCard, type AdapterCard, type aliasSchema, type FileCard, type VersionCard } from './cards.js';
-import { adapterPage, adapterPath, aliasBody, aliasPath, filePath, forceQuery, sharePath, versionPath } from './dto.js';
+import { adapterCard, aliasCard, fileCard, filesCard, versionCard, type AdapterCard, type aliasSchema, type FileCard, type filesSchema, type VersionCard } from './cards.js';
+import { adapterPage, adapterPath, aliasBody, aliasPath, filePath, forceQuery, historyPage, sharePath, versionPath } from './dto.js';
 import { FilesService } from './files.service.js';
 import { FORM } from './forms.js';
 import { UploadService } from './upload.service.js';
@@ -17,7 +19,9 @@ import { UploadService } from './upload.service.js';
 /** Reading takes any key of the tenant, changing the scope adapters:write. */
 @Controller('v1/adapters')
 export class AdaptersController {
-  constructor(private readonly registry: RegistryClient, private readonly uploads: UploadService, private readonly files: FilesService) {}
+  constructor(
+    private readonly registry: RegistryClient, private readonly uploads: UploadService, private readonly files: FilesService, private readonly tenancy: Tenancy,
+  ) {}
 
   /** 202 for a new version, 200 for the one that these bytes are already. */
   @Post() @RequireScope('adapters:write') @RouteConfig(FORM)
@@ -29,9 +33,9 @@ export class AdaptersController {
   }
 
   @Get()
-  async list(@Query() query: unknown, @Caller() { tenant }: Principal): Promise<List<AdapterCard>> {
-    const { limit, after = '' } = parse(adapterPage, query);
-    return list(await this.registry.call('listAdapters', { tenantId: tenant, limit, after }), adapterCard);
+  async list(@Query() query: unknown, @Caller() caller: Principal): Promise<List<AdapterCard>> {
+    const { limit, after = '', tenant } = parse(adapterPage, query);
+    return list(await this.registry.call('listAdapters', { tenantId: await this.tenancy.idOf(tenant, caller), limit, after }), adapterCard);
   }
 
   @Get(':name')
@@ -61,6 +65,19 @@ export class AdaptersController {
     const { file: { size, sha256 }, bytes } = await this.files.open(tenant, name, version, fileName);
     reply.header('etag', `"${sha256}"`);
     return new StreamableFile(bytes, { type: 'application/octet-stream', length: Number(size) });
+  }
+
+  /** Its files, and the config among them. */
+  @Get(':name/versions/:version/config')
+  async config(@Param() path: unknown, @Caller() { tenant }: Principal): Promise<z.output<typeof filesSchema>> {
+    return filesCard(await this.registry.call('getVersionFiles', { tenantId: tenant, ...parse(versionPath, path) }));
+  }
+
+  /** What was done to it, its versions and aliases. */
+  @Get(':name/history')
+  async history(@Param() path: unknown, @Query() query: unknown, @Caller() { tenant }: Principal): Promise<List<z.output<typeof auditSchema>>> {
+    const { limit, after = '' } = parse(historyPage, query);
+    return list(await this.registry.call('listAdapterHistory', { tenantId: tenant, ...parse(adapterPath, path), limit, after }), auditCard);
   }
 
   @Delete(':name') @RequireScope('adapters:write') @HttpCode(204)

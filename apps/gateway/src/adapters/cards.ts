@@ -22,6 +22,11 @@ export const versionSchema = z.object({
 });
 export type VersionCard = z.output<typeof versionSchema>;
 
+export const filesSchema = z.object({
+  object: z.literal('adapter.files'), data: z.array(z.object({ name: z.string(), bytes: z.int(), sha256: z.string() })),
+  config: z.record(z.string(), z.unknown()).nullable().describe('adapter_config.json as it was uploaded'),
+});
+
 export const aliasSchema = z.object({ object: z.literal('adapter.alias'), alias: z.string(), version: z.int(), revision: z.int(), updated_at: seconds });
 
 export const fileSchema = z.object({ object: z.literal('adapter.file'), name: z.string(), bytes: z.int(), sha256: z.string() });
@@ -60,6 +65,19 @@ export function aliasCard({ alias, version, revision, updatedAt }: registryV1.Al
 }
 
 export const fileCard = ({ name, size, sha256 }: registryV1.ArtifactFile): FileCard => ({ object: 'adapter.file', name, bytes: Number(size), sha256 });
+/** What was refused for its config may have one that is no JSON. */
+export function filesCard({ files, config }: registryV1.VersionFiles): z.output<typeof filesSchema> {
+  return { object: 'adapter.files', data: files.map(({ name, size, sha256 }) => ({ name, bytes: Number(size), sha256 })), config: jsonObject(config) };
+}
+
+function jsonObject(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : null;
+  } catch {
+    return null;
+  }
+}
 
 /** Only what is known of where it is. */
 function finding({ code, message, field, tensor, file }: registryV1.Finding): z.output<typeof findingSchema> {

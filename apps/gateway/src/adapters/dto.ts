@@ -1,6 +1,6 @@
 /** What adapter routes take: names in paths, an alias's version, and the form of an upload. */
 import { z } from 'zod';
-import { pageFields } from '../dto/list.js';
+import { page, pageFields } from '../dto/list.js';
 import { name } from '../dto/names.js';
 
 const alias = z.string()
@@ -13,7 +13,10 @@ export const versionPath = z.object({ name, version: z.coerce.number().int().min
 export const aliasPath = z.object({ name, alias });
 export const sharePath = z.object({ name, tenant: name });
 
-export const adapterPage = z.object({ ...pageFields, after: name.optional() });
+/** Behind a name; of all tenants behind tenant/name. */
+const after = z.string().regex(/^[A-Za-z0-9._-]{1,63}(\/[A-Za-z0-9._-]{1,63})?$/, 'A name, or tenant/name').optional();
+export const adapterPage = z.object({ ...pageFields, after, tenant: z.union([name, z.literal('*')], 'A tenant\'s name, or «*» for all').optional() });
+export const historyPage = page;
 /** Query strings have no other booleans. */
 export const forceQuery = z.object({ force: z.enum(['true', 'false']).default('false').transform(text => text === 'true') });
 export const aliasBody = z.object({ version: z.int().min(1).max(VERSION_MAX) });

@@ -18,6 +18,7 @@ export const currentKeySchema = keySchema.pick({ id: true, object: true, tenant_
 export const usageSchema = z.object({
   object: z.literal('usage'), ...Object.fromEntries(USAGE_GROUPS.map(group => [group, z.string().optional()])) as Record<typeof USAGE_GROUPS[number], z.ZodOptional<z.ZodString>>,
   requests: z.int(), open: z.int().describe('Not closed yet'), prompt_tokens: z.int(), cached_tokens: z.int(), generated_tokens: z.int(), billed_tokens: z.int(),
+  last_at: seconds.nullable().describe('When the last of the requests was opened'),
 });
 
 export const jobSchema = z.object({
@@ -43,10 +44,10 @@ export function keyCard({ id, tenantId, name, hint, scopes, limits, createdAt, e
   };
 }
 
-export function usageCard({ group, requests, open, promptTokens, cachedTokens, generatedTokens, billedTokens }: registryV1.UsageRow): z.output<typeof usageSchema> {
+export function usageCard({ group, requests, open, promptTokens, cachedTokens, generatedTokens, billedTokens, lastAt }: registryV1.UsageRow): z.output<typeof usageSchema> {
   return {
     object: 'usage', ...group, requests: Number(requests), open: Number(open), prompt_tokens: Number(promptTokens), cached_tokens: Number(cachedTokens),
-    generated_tokens: Number(generatedTokens), billed_tokens: Number(billedTokens),
+    generated_tokens: Number(generatedTokens), billed_tokens: Number(billedTokens), last_at: toSecondsOrNull(lastAt),
   };
 }
 

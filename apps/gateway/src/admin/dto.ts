@@ -9,6 +9,8 @@ import { time } from '../dto/time.js';
 export const SCOPES = ['inference', 'adapters:write', 'admin'] as const;
 export const USAGE_GROUPS = ['tenant', 'adapter', 'model', 'key', 'status', 'hour', 'day'] as const;
 const KEY_NAME_CHARS_MAX = 100;
+/** Sums are short, and may be of every adapter. */
+const USAGE_LIMIT_MAX = 10_000;
 const LIMIT_PER_MINUTE_MAX = 2 ** 31 - 1;
 
 /** One by its name, or all. */
@@ -51,5 +53,5 @@ const groupBy = z.string().transform(text => text.split(',').map(part => part.tr
 export const usageQuery = z.object({
   tenant, start: time.default(0), end: time.default(0),
   group_by: groupBy.default([]).describe(`Any of ${USAGE_GROUPS.join(', ')}, separated by commas`),
-  limit: z.coerce.number().int().min(1).max(LIMIT_MAX).default(LIMIT_MAX),
+  limit: z.coerce.number().int().min(1).max(USAGE_LIMIT_MAX).default(LIMIT_MAX),
 }).refine(({ start, end }) => end === 0 || end > start, { path: ['end'], message: 'Not behind the start' });

@@ -46,7 +46,7 @@ export const health = z.object({ status: z.string() });
 export const version = z.object({ version: z.string() });
 export const executor = z.looseObject({
   object: z.literal('executor'), id: z.string(), address: z.string(), base_digest: z.string(), device: z.string(), build: z.string(), max_model_len: z.int(), page_bytes: z.int(),
-  running: z.int(), waiting: z.int(), tokens_per_second: z.number(),
+  draining: z.boolean(), running: z.int(), waiting: z.int(), tokens_per_second: z.number(),
   pages: z.object({ total: z.int(), free: z.int(), owners: z.array(z.object({ owner: z.string(), pages: z.int() })) }),
 });
 

@@ -3,16 +3,17 @@ import { STATUS_CODES } from 'node:http';
 import { VERSION } from '@weft/contracts';
 import { z } from 'zod';
 import * as answers from './answers.js';
-import { adapterSchema, aliasSchema, fileSchema, findingSchema, versionSchema } from '../adapters/cards.js';
+import { adapterSchema, aliasSchema, fileSchema, filesSchema, findingSchema, versionSchema } from '../adapters/cards.js';
 import { auditSchema, createdKeySchema, currentKeySchema, jobSchema, keySchema, limitsSchema, tenantSchema, usageSchema } from '../admin/cards.js';
+import { pictureSchema } from '../live.controller.js';
 import { ROUTES, type RouteDoc } from './routes.js';
 
 /** Answers that have a name of their own in the document. */
 const NAMED: Record<string, z.ZodType> = {
-  Adapter: adapterSchema, AdapterVersion: versionSchema, AdapterFile: fileSchema, Finding: findingSchema, Alias: aliasSchema,
+  Adapter: adapterSchema, AdapterVersion: versionSchema, AdapterFile: fileSchema, AdapterFiles: filesSchema, Finding: findingSchema, Alias: aliasSchema,
   Tenant: tenantSchema, Key: keySchema, CreatedKey: createdKeySchema, CurrentKey: currentKeySchema, Limits: limitsSchema, Usage: usageSchema, Job: jobSchema, AuditEntry: auditSchema,
   Completion: answers.completion, CompletionChunk: answers.completionChunk, ChatCompletion: answers.chatCompletion, ChatCompletionChunk: answers.chatChunk,
-  Model: answers.model, Tokenization: answers.tokenization, Detokenization: answers.detokenization, Health: answers.health, Version: answers.version, Executor: answers.executor,
+  Model: answers.model, Tokenization: answers.tokenization, Detokenization: answers.detokenization, Health: answers.health, Version: answers.version, Executor: answers.executor, Picture: pictureSchema,
   Error: answers.error,
 };
 const registry = z.registry<{ id: string }>();

@@ -1,7 +1,7 @@
 /** Every route of the gateway, with the schemas that it parses with and what it answers. A test holds it against the server's own list. */
 import { z } from 'zod';
-import { adapterSchema, aliasSchema, fileSchema, versionSchema } from '../adapters/cards.js';
-import { adapterPage, adapterPath, aliasBody, aliasPath, filePath, forceQuery, sharePath, uploadFields, uploadHeaders, versionPath } from '../adapters/dto.js';
+import { adapterSchema, aliasSchema, fileSchema, filesSchema, versionSchema } from '../adapters/cards.js';
+import { adapterPage, adapterPath, aliasBody, aliasPath, filePath, forceQuery, historyPage, sharePath, uploadFields, uploadHeaders, versionPath } from '../adapters/dto.js';
 import { auditSchema, createdKeySchema, currentKeySchema, jobSchema, keySchema, tenantSchema, usageSchema } from '../admin/cards.js';
 import { adminPage, createKeyBody, idPath, tenantBody, tenantPath, tenantQuery, updateKeyBody, usageQuery } from '../admin/dto.js';
 import { chatBody } from '../dto/chat.js';
@@ -9,6 +9,7 @@ import { completionBody } from '../dto/completion.js';
 import { listSchema, page } from '../dto/list.js';
 import { detokenizeBody, tokenizeBody } from '../dto/tokenize.js';
 import type { Scope } from '../keys.js';
+import { liveQuery, pictureSchema } from '../live.controller.js';
 import { modelPage } from '../models.controller.js';
 import { chatChunk, chatCompletion, completion, completionChunk, detokenization, executor, health, model, tokenization, version } from './answers.js';
 
@@ -52,12 +53,14 @@ export const ROUTES: readonly RouteDoc[] = [
     ...adapters, method: 'post', path: '/v1/adapters', summary: 'Upload the files of an adapter\'s folder, each as a part «files»', headers: uploadHeaders,
     form: uploadFields.extend({ files: z.array(z.file()) }), answers: { 200: versionSchema, 202: versionSchema }, errors: [409, 507],
   },
-  { ...adapters, access: 'key', method: 'get', path: '/v1/adapters', summary: 'The tenant\'s adapters, by name', query: adapterPage, answers: { 200: listSchema(adapterSchema) } },
+  { ...adapters, access: 'key', method: 'get', path: '/v1/adapters', summary: 'The tenant\'s adapters, by name; for an admin any tenant\'s, by tenant and name', query: adapterPage, answers: { 200: listSchema(adapterSchema) }, errors: [403, 404] },
   { ...adapters, access: 'key', method: 'get', path: '/v1/adapters/{name}', summary: 'One adapter with its versions and aliases', params: adapterPath, answers: { 200: adapterSchema }, errors: [404] },
   { ...adapters, method: 'delete', path: '/v1/adapters/{name}', summary: 'Delete an adapter: requests that run finish on it', params: adapterPath, query: forceQuery, answers: { 204: null }, errors: [404, 409] },
   { ...adapters, access: 'key', method: 'get', path: '/v1/adapters/{name}/versions/{version}', summary: 'One version: how its ingestion stands, and what was found', params: versionPath, answers: { 200: versionSchema }, errors: [404] },
   { ...adapters, access: 'key', method: 'get', path: '/v1/adapters/{name}/versions/{version}/files', summary: 'The files that its digest covers', params: versionPath, answers: { 200: listSchema(fileSchema) }, errors: [404] },
   { ...adapters, method: 'get', path: '/v1/adapters/{name}/versions/{version}/files/{file}', summary: 'A file, as it was uploaded', params: filePath, answers: { 200: 'application/octet-stream' }, errors: [404] },
+  { ...adapters, access: 'key', method: 'get', path: '/v1/adapters/{name}/versions/{version}/config', summary: 'Its adapter_config.json, and all files that were kept', params: versionPath, answers: { 200: filesSchema }, errors: [404] },
+  { ...adapters, access: 'key', method: 'get', path: '/v1/adapters/{name}/history', summary: 'What was done to an adapter, its versions and aliases, newest first', params: adapterPath, query: historyPage, answers: { 200: listSchema(auditSchema) }, errors: [404] },
   { ...adapters, method: 'delete', path: '/v1/adapters/{name}/versions/{version}', summary: 'Delete a version: requests that run finish on it', params: versionPath, query: forceQuery, answers: { 204: null }, errors: [404, 409] },
   { ...adapters, method: 'put', path: '/v1/adapters/{name}/aliases/{alias}', summary: 'Let an alias name a ready version', params: aliasPath, body: aliasBody, answers: { 200: aliasSchema }, errors: [404, 409] },
   { ...adapters, method: 'delete', path: '/v1/adapters/{name}/aliases/{alias}', summary: 'Delete an alias', params: aliasPath, answers: { 204: null }, errors: [404] },
@@ -78,6 +81,7 @@ export const ROUTES: readonly RouteDoc[] = [
   { ...admin, method: 'post', path: '/v1/jobs/{id}/retry', summary: 'Begin one that failed or was cancelled again', params: idPath, query: tenantQuery, answers: { 200: jobSchema }, errors: [404, 409] },
   { ...admin, method: 'get', path: '/v1/audit', summary: 'Who changed what, newest first', query: adminPage, answers: { 200: listSchema(auditSchema) }, errors: [404] },
   { ...admin, method: 'get', path: '/v1/executors', summary: 'What executors serve, and who owns their pools\' pages', answers: { 200: listSchema(executor) } },
+  { ...admin, method: 'get', path: '/v1/live', summary: 'What the engines do, as it happens: who owns each page, the batch of the moment, the queue', query: liveQuery, answers: { 200: 'text/event-stream' }, events: pictureSchema },
 
   { ...status, method: 'get', path: '/health', summary: 'Whether requests are served', answers: { 200: health, 503: health } },
   { ...status, method: 'get', path: '/health/ready', summary: 'The same', answers: { 200: health, 503: health } },
@@ -85,6 +89,9 @@ export const ROUTES: readonly RouteDoc[] = [
   { ...status, method: 'get', path: '/version', summary: 'The version of this server', answers: { 200: version } },
   { ...status, access: 'inference', method: 'get', path: '/metrics', summary: 'Prometheus metrics', answers: { 200: 'text/plain; version=0.0.4; charset=utf-8' } },
   { ...status, method: 'get', path: '/openapi.json', summary: 'This document', answers: { 200: z.looseObject({ openapi: z.string() }) } },
+  { ...status, method: 'get', path: '/', summary: 'Leads to the console', answers: { 302: null } },
+  { ...status, method: 'get', path: '/console', summary: 'The admin console', answers: { 200: HTML } },
+  { ...status, method: 'get', path: '/console/{id}', summary: 'Its pages and files', params: z.object({ id: z.string() }), answers: { 200: HTML }, errors: [404] },
   { ...status, method: 'get', path: '/docs', summary: 'This document as a page', answers: { 200: HTML } },
   { ...status, method: 'get', path: '/docs/{file}', summary: 'What the page loads', params: z.object({ file: z.string() }), answers: { 200: 'application/octet-stream' }, errors: [404] },
 ];

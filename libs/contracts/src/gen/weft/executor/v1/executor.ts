@@ -202,6 +202,66 @@ export interface Description {
   executorId: string;
 }
 
+export interface ObserveRequest {
+  intervalMs: number;
+}
+
+export interface Picture {
+  /** of the latest batch */
+  step: bigint;
+  /** of the step that completed last */
+  stepMs: number;
+  waiting: number;
+  running: number;
+  tokensPerSecond: number;
+  /** since the start */
+  tokensOut: bigint;
+  preemptions: bigint;
+  pageBytes: number;
+  /** the base's, beside the pool */
+  weightBytes: bigint;
+  holders: Holder[];
+  /** the pool in page order, run by run: index of a holder, pages */
+  map: number[];
+  /** what the latest step computed */
+  batch: BatchRow[];
+  /** the first of those that wait, in their order */
+  queue: QueuedRequest[];
+}
+
+export interface Holder {
+  /** free, sequence, adapter, prefix, retired */
+  kind: string;
+  /** of a sequence */
+  tenant: string;
+  requestId: string;
+  choice: number;
+  /** of an adapter */
+  digest: string;
+}
+
+export interface BatchRow {
+  requestId: string;
+  choice: number;
+  tenant: string;
+  /** none: the base */
+  adapters: AdapterUse[];
+  /** prefill, decode */
+  phase: string;
+  rows: number;
+  promptTokens: number;
+  generatedTokens: number;
+  pages: number;
+}
+
+export interface QueuedRequest {
+  requestId: string;
+  tenant: string;
+  adapters: AdapterUse[];
+  adapterState: string;
+  waitedMs: number;
+}
+
 function createBaseUp(): Up {
   return { body: undefined };
 }
@@ -2427,6 +2487,671 @@ export const Description: MessageFns<Description> = {
   },
 };
 
+function createBaseObserveRequest(): ObserveRequest {
+  return { intervalMs: 0 };
+}
+
+export const ObserveRequest: MessageFns<ObserveRequest> = {
+  encode(message: ObserveRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.intervalMs !== 0) {
+      writer.uint32(8).uint32(message.intervalMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ObserveRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseObserveRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.intervalMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ObserveRequest>): ObserveRequest {
+    return ObserveRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ObserveRequest>): ObserveRequest {
+    const message = createBaseObserveRequest();
+    message.intervalMs = object.intervalMs ?? 0;
+    return message;
+  },
+};
+
+function createBasePicture(): Picture {
+  return {
+    step: 0n,
+    stepMs: 0,
+    waiting: 0,
+    running: 0,
+    tokensPerSecond: 0,
+    tokensOut: 0n,
+    preemptions: 0n,
+    pageBytes: 0,
+    weightBytes: 0n,
+    holders: [],
+    map: [],
+    batch: [],
+    queue: [],
+  };
+}
+
+export const Picture: MessageFns<Picture> = {
+  encode(message: Picture, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.step !== 0n) {
+      if (BigInt.asUintN(64, message.step) !== message.step) {
+        throw new globalThis.Error("value provided for field message.step of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.step);
+    }
+    if (message.stepMs !== 0) {
+      writer.uint32(21).float(message.stepMs);
+    }
+    if (message.waiting !== 0) {
+      writer.uint32(24).uint32(message.waiting);
+    }
+    if (message.running !== 0) {
+      writer.uint32(32).uint32(message.running);
+    }
+    if (message.tokensPerSecond !== 0) {
+      writer.uint32(41).double(message.tokensPerSecond);
+    }
+    if (message.tokensOut !== 0n) {
+      if (BigInt.asUintN(64, message.tokensOut) !== message.tokensOut) {
+        throw new globalThis.Error("value provided for field message.tokensOut of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.tokensOut);
+    }
+    if (message.preemptions !== 0n) {
+      if (BigInt.asUintN(64, message.preemptions) !== message.preemptions) {
+        throw new globalThis.Error("value provided for field message.preemptions of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.preemptions);
+    }
+    if (message.pageBytes !== 0) {
+      writer.uint32(64).uint32(message.pageBytes);
+    }
+    if (message.weightBytes !== 0n) {
+      if (BigInt.asUintN(64, message.weightBytes) !== message.weightBytes) {
+        throw new globalThis.Error("value provided for field message.weightBytes of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.weightBytes);
+    }
+    for (const v of message.holders) {
+      Holder.encode(v!, writer.uint32(82).fork()).join();
+    }
+    if (message.map.length !== 0) {
+      writer.uint32(90).fork();
+      for (const v of message.map) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    for (const v of message.batch) {
+      BatchRow.encode(v!, writer.uint32(98).fork()).join();
+    }
+    for (const v of message.queue) {
+      QueuedRequest.encode(v!, writer.uint32(106).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Picture {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePicture();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.step = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 21) {
+              break;
+            }
+
+            message.stepMs = reader.float();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.waiting = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.running = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.tokensPerSecond = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.tokensOut = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.preemptions = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.pageBytes = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.weightBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.holders.push(Holder.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 11: {
+            if (tag === 88) {
+              message.map.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 90) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.map.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.batch.push(BatchRow.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.queue.push(QueuedRequest.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Picture>): Picture {
+    return Picture.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Picture>): Picture {
+    const message = createBasePicture();
+    message.step = (object.step !== undefined && object.step !== null) ? BigInt(object.step) : 0n;
+    message.stepMs = object.stepMs ?? 0;
+    message.waiting = object.waiting ?? 0;
+    message.running = object.running ?? 0;
+    message.tokensPerSecond = object.tokensPerSecond ?? 0;
+    message.tokensOut = (object.tokensOut !== undefined && object.tokensOut !== null) ? BigInt(object.tokensOut) : 0n;
+    message.preemptions = (object.preemptions !== undefined && object.preemptions !== null)
+      ? BigInt(object.preemptions)
+      : 0n;
+    message.pageBytes = object.pageBytes ?? 0;
+    message.weightBytes = (object.weightBytes !== undefined && object.weightBytes !== null)
+      ? BigInt(object.weightBytes)
+      : 0n;
+    message.holders = object.holders?.map((e) => Holder.fromPartial(e)) || [];
+    message.map = object.map?.map((e) => e) || [];
+    message.batch = object.batch?.map((e) => BatchRow.fromPartial(e)) || [];
+    message.queue = object.queue?.map((e) => QueuedRequest.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseHolder(): Holder {
+  return { kind: "", tenant: "", requestId: "", choice: 0, digest: "" };
+}
+
+export const Holder: MessageFns<Holder> = {
+  encode(message: Holder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.tenant !== "") {
+      writer.uint32(18).string(message.tenant);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(26).string(message.requestId);
+    }
+    if (message.choice !== 0) {
+      writer.uint32(32).uint32(message.choice);
+    }
+    if (message.digest !== "") {
+      writer.uint32(42).string(message.digest);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Holder {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHolder();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.choice = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Holder>): Holder {
+    return Holder.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Holder>): Holder {
+    const message = createBaseHolder();
+    message.kind = object.kind ?? "";
+    message.tenant = object.tenant ?? "";
+    message.requestId = object.requestId ?? "";
+    message.choice = object.choice ?? 0;
+    message.digest = object.digest ?? "";
+    return message;
+  },
+};
+
+function createBaseBatchRow(): BatchRow {
+  return {
+    requestId: "",
+    choice: 0,
+    tenant: "",
+    adapters: [],
+    phase: "",
+    rows: 0,
+    promptTokens: 0,
+    generatedTokens: 0,
+    pages: 0,
+  };
+}
+
+export const BatchRow: MessageFns<BatchRow> = {
+  encode(message: BatchRow, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.choice !== 0) {
+      writer.uint32(16).uint32(message.choice);
+    }
+    if (message.tenant !== "") {
+      writer.uint32(26).string(message.tenant);
+    }
+    for (const v of message.adapters) {
+      AdapterUse.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.phase !== "") {
+      writer.uint32(42).string(message.phase);
+    }
+    if (message.rows !== 0) {
+      writer.uint32(48).uint32(message.rows);
+    }
+    if (message.promptTokens !== 0) {
+      writer.uint32(56).uint32(message.promptTokens);
+    }
+    if (message.generatedTokens !== 0) {
+      writer.uint32(64).uint32(message.generatedTokens);
+    }
+    if (message.pages !== 0) {
+      writer.uint32(72).uint32(message.pages);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BatchRow {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBatchRow();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.choice = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.adapters.push(AdapterUse.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.phase = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.rows = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.promptTokens = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.generatedTokens = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.pages = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BatchRow>): BatchRow {
+    return BatchRow.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BatchRow>): BatchRow {
+    const message = createBaseBatchRow();
+    message.requestId = object.requestId ?? "";
+    message.choice = object.choice ?? 0;
+    message.tenant = object.tenant ?? "";
+    message.adapters = object.adapters?.map((e) => AdapterUse.fromPartial(e)) || [];
+    message.phase = object.phase ?? "";
+    message.rows = object.rows ?? 0;
+    message.promptTokens = object.promptTokens ?? 0;
+    message.generatedTokens = object.generatedTokens ?? 0;
+    message.pages = object.pages ?? 0;
+    return message;
+  },
+};
+
+function createBaseQueuedRequest(): QueuedRequest {
+  return { requestId: "", tenant: "", adapters: [], adapterState: "", waitedMs: 0 };
+}
+
+export const QueuedRequest: MessageFns<QueuedRequest> = {
+  encode(message: QueuedRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.tenant !== "") {
+      writer.uint32(18).string(message.tenant);
+    }
+    for (const v of message.adapters) {
+      AdapterUse.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.adapterState !== "") {
+      writer.uint32(34).string(message.adapterState);
+    }
+    if (message.waitedMs !== 0) {
+      writer.uint32(45).float(message.waitedMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): QueuedRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQueuedRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.adapters.push(AdapterUse.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.adapterState = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 45) {
+              break;
+            }
+
+            message.waitedMs = reader.float();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<QueuedRequest>): QueuedRequest {
+    return QueuedRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<QueuedRequest>): QueuedRequest {
+    const message = createBaseQueuedRequest();
+    message.requestId = object.requestId ?? "";
+    message.tenant = object.tenant ?? "";
+    message.adapters = object.adapters?.map((e) => AdapterUse.fromPartial(e)) || [];
+    message.adapterState = object.adapterState ?? "";
+    message.waitedMs = object.waitedMs ?? 0;
+    return message;
+  },
+};
+
 /**
  * Tokens only: the executor knows neither text nor names. One Attach stream for each gateway-executor pair.
  * Metadata of every call: `authorization: Bearer <token of this start>`. Of Attach also `weft-gateway`: who it is, the same
@@ -2452,6 +3177,15 @@ export const ExecutorDefinition = {
       requestStream: false,
       responseType: Description as typeof Description,
       responseStream: false,
+      options: {},
+    },
+    /** What the engine does at this moment, again and again, no faster than it is read: for people who watch. */
+    observe: {
+      name: "Observe",
+      requestType: ObserveRequest as typeof ObserveRequest,
+      requestStream: false,
+      responseType: Picture as typeof Picture,
+      responseStream: true,
       options: {},
     },
   },

@@ -243,6 +243,7 @@ export interface GetCatalogRequest {
   tenantId: string;
 }
 
+/** No tenant_id: of all tenants (for admins). after: a name, or then tenant/name. */
 export interface ListAdaptersRequest {
   tenantId: string;
   limit: number;
@@ -257,6 +258,25 @@ export interface AdapterList {
 export interface AdapterRef {
   tenantId: string;
   name: string;
+}
+
+export interface VersionRef {
+  tenantId: string;
+  name: string;
+  version: number;
+}
+
+export interface VersionFiles {
+  files: ArtifactFile[];
+  /** adapter_config.json as it was uploaded; empty if there is none */
+  config: string;
+}
+
+export interface AdapterHistoryRequest {
+  tenantId: string;
+  name: string;
+  limit: number;
+  after: string;
 }
 
 export interface DeleteAdapterRequest {
@@ -435,6 +455,8 @@ export interface UsageRow {
   cachedTokens: bigint;
   generatedTokens: bigint;
   billedTokens: bigint;
+  /** when the last of the requests was opened */
+  lastAt: bigint;
 }
 
 export interface UsageRow_GroupEntry {
@@ -3387,6 +3409,243 @@ export const AdapterRef: MessageFns<AdapterRef> = {
   },
 };
 
+function createBaseVersionRef(): VersionRef {
+  return { tenantId: "", name: "", version: 0 };
+}
+
+export const VersionRef: MessageFns<VersionRef> = {
+  encode(message: VersionRef, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(10).string(message.tenantId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.version !== 0) {
+      writer.uint32(24).uint32(message.version);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VersionRef {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVersionRef();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<VersionRef>): VersionRef {
+    return VersionRef.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VersionRef>): VersionRef {
+    const message = createBaseVersionRef();
+    message.tenantId = object.tenantId ?? "";
+    message.name = object.name ?? "";
+    message.version = object.version ?? 0;
+    return message;
+  },
+};
+
+function createBaseVersionFiles(): VersionFiles {
+  return { files: [], config: "" };
+}
+
+export const VersionFiles: MessageFns<VersionFiles> = {
+  encode(message: VersionFiles, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.files) {
+      ArtifactFile.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.config !== "") {
+      writer.uint32(18).string(message.config);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VersionFiles {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVersionFiles();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.files.push(ArtifactFile.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.config = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<VersionFiles>): VersionFiles {
+    return VersionFiles.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VersionFiles>): VersionFiles {
+    const message = createBaseVersionFiles();
+    message.files = object.files?.map((e) => ArtifactFile.fromPartial(e)) || [];
+    message.config = object.config ?? "";
+    return message;
+  },
+};
+
+function createBaseAdapterHistoryRequest(): AdapterHistoryRequest {
+  return { tenantId: "", name: "", limit: 0, after: "" };
+}
+
+export const AdapterHistoryRequest: MessageFns<AdapterHistoryRequest> = {
+  encode(message: AdapterHistoryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenantId !== "") {
+      writer.uint32(10).string(message.tenantId);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).uint32(message.limit);
+    }
+    if (message.after !== "") {
+      writer.uint32(34).string(message.after);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdapterHistoryRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdapterHistoryRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenantId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.after = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AdapterHistoryRequest>): AdapterHistoryRequest {
+    return AdapterHistoryRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AdapterHistoryRequest>): AdapterHistoryRequest {
+    const message = createBaseAdapterHistoryRequest();
+    message.tenantId = object.tenantId ?? "";
+    message.name = object.name ?? "";
+    message.limit = object.limit ?? 0;
+    message.after = object.after ?? "";
+    return message;
+  },
+};
+
 function createBaseDeleteAdapterRequest(): DeleteAdapterRequest {
   return { actor: undefined, tenantId: "", name: "", force: false };
 }
@@ -5381,6 +5640,7 @@ function createBaseUsageRow(): UsageRow {
     cachedTokens: 0n,
     generatedTokens: 0n,
     billedTokens: 0n,
+    lastAt: 0n,
   };
 }
 
@@ -5424,6 +5684,12 @@ export const UsageRow: MessageFns<UsageRow> = {
         throw new globalThis.Error("value provided for field message.billedTokens of type uint64 too large");
       }
       writer.uint32(56).uint64(message.billedTokens);
+    }
+    if (message.lastAt !== 0n) {
+      if (BigInt.asIntN(64, message.lastAt) !== message.lastAt) {
+        throw new globalThis.Error("value provided for field message.lastAt of type int64 too large");
+      }
+      writer.uint32(64).int64(message.lastAt);
     }
     return writer;
   },
@@ -5500,6 +5766,14 @@ export const UsageRow: MessageFns<UsageRow> = {
             message.billedTokens = reader.uint64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.lastAt = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5540,6 +5814,7 @@ export const UsageRow: MessageFns<UsageRow> = {
     message.billedTokens = (object.billedTokens !== undefined && object.billedTokens !== null)
       ? BigInt(object.billedTokens)
       : 0n;
+    message.lastAt = (object.lastAt !== undefined && object.lastAt !== null) ? BigInt(object.lastAt) : 0n;
     return message;
   },
 };
@@ -7009,6 +7284,24 @@ export const RegistryDefinition = {
       requestType: AdapterRef as typeof AdapterRef,
       requestStream: false,
       responseType: Adapter as typeof Adapter,
+      responseStream: false,
+      options: {},
+    },
+    /** What a version was uploaded with. */
+    getVersionFiles: {
+      name: "GetVersionFiles",
+      requestType: VersionRef as typeof VersionRef,
+      requestStream: false,
+      responseType: VersionFiles as typeof VersionFiles,
+      responseStream: false,
+      options: {},
+    },
+    /** What was done to an adapter, its versions and aliases, newest first. */
+    listAdapterHistory: {
+      name: "ListAdapterHistory",
+      requestType: AdapterHistoryRequest as typeof AdapterHistoryRequest,
+      requestStream: false,
+      responseType: AuditList as typeof AuditList,
       responseStream: false,
       options: {},
     },
