@@ -27,6 +27,16 @@ test('what is committed is what the .proto files generate', () => {
   }
 });
 
+test('the console\'s types are those of the document', () => {
+  const out = mkdtempSync(join(tmpdir(), 'weft-gen-')), console = fileURLToPath(new URL('../../../apps/console', import.meta.url));
+  try {
+    execFileSync(process.execPath, ['--import', loader, 'generate.ts', join(out, 'schema.ts')], { cwd: console });
+    expect(readFileSync(join(console, 'src', 'api', 'schema.ts'), 'utf8')).toBe(readFileSync(join(out, 'schema.ts'), 'utf8'));
+  } finally {
+    rmSync(out, { recursive: true });
+  }
+});
+
 test('a message survives the wire, the largest seed included', () => {
   const submit = executorV1.Submit.fromPartial({ requestId: 'r', prompt: [0, 1, 2 ** 31], sampling: { seed: 2n ** 64n - 1n, temperature: 0.5 }, logprobs: -1 });
   const { requestSerialize, requestDeserialize, path } = executorService.attach;

@@ -31,6 +31,15 @@ test('a retired page is not free before its step has completed', () => {
   expect(pool.free).toBe(4);
 });
 
+test('runs are the pool in page order, each as long as its owner goes', () => {
+  const pool = new PagePool(8, 4096), [first, second]: [PageId[], PageId[]] = [[], []], runs: number[][] = [];
+  pool.take(3, Owner.sequence, 5, first);
+  pool.take(2, Owner.adapter, 5, second);
+  pool.retire(first.splice(1, 1), Owner.sequence, 5, 0);
+  pool.eachRun((kind, owner, pages) => runs.push([kind, owner, pages]));
+  expect(runs).toEqual([[Owner.sequence, 5, 1], [Owner.retired, 5, 1], [Owner.sequence, 5, 1], [Owner.adapter, 5, 2], [Owner.free, -1, 3]]);
+});
+
 test('a page given back by somebody else is an error', () => {
   const pool = new PagePool(4, 4096), pages: PageId[] = [];
   pool.take(2, Owner.adapter, 1, pages);

@@ -55,12 +55,14 @@ export function AdaptersPage(): ReactNode {
   const rows = useRows(adapters.data);
   const filter = useDeferredValue(search);
   const change = (part: AdapterSearch): void => { void navigate({ search: before => clean({ ...before, ...part }), replace: true }); };
+  const { sort = 'name', down = false } = filter;
+  const sorting = useMemo(() => [{ id: sort, desc: down }], [sort, down]);
   const table = useReactTable({
     data: rows, columns: COLUMNS, getCoreRowModel: getCoreRowModel(), getFilteredRowModel: getFilteredRowModel(), getSortedRowModel: getSortedRowModel(),
-    globalFilterFn: matches, getColumnCanGlobalFilter: () => true, enableSortingRemoval: false,
-    state: { globalFilter: filter, sorting: [{ id: filter.sort ?? 'name', desc: filter.down ?? false }] },
+    globalFilterFn: matches, getColumnCanGlobalFilter: () => true, enableSortingRemoval: false, sortDescFirst: false, autoResetAll: false,
+    state: { globalFilter: filter, sorting },
     onSortingChange: next => {
-      const [first] = typeof next === 'function' ? next(table.getState().sorting) : next;
+      const [first] = typeof next === 'function' ? next(sorting) : next;
       if (first !== undefined) change({ sort: first.id, down: first.desc });
     },
   });
