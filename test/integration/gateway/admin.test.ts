@@ -115,7 +115,7 @@ describe('usage', () => {
   test('of a tenant\'s own, by group', async () => {
     const { body } = await ask('GET', '/v1/usage?start=2026-01-01&end=1800000000&group_by=adapter,day&limit=7', undefined, tenantKey);
     expect(body).toEqual({ object: 'list', has_more: false, data: [{
-      object: 'usage', adapter: 'pirate', day: '2026-01-01T00:00:00Z', requests: 3, open: 1, prompt_tokens: 10, cached_tokens: 2, generated_tokens: 20, billed_tokens: 30,
+      object: 'usage', adapter: 'pirate', day: '2026-01-01T00:00:00Z', requests: 3, open: 1, prompt_tokens: 10, cached_tokens: 2, generated_tokens: 20, billed_tokens: 30, last_at: null,
     }] });
     expect(asked).toEqual({ tenantId: TENANT, start: 1_767_225_600_000n, end: 1_800_000_000_000n, groupBy: ['adapter', 'day'], limit: 7 });
     await ask('GET', '/v1/usage', undefined, tenantKey);
@@ -163,7 +163,7 @@ describe('bad input', () => {
     ['GET', '/v1/keys?tenant=a%20b', 'tenant'], ['GET', '/v1/keys?limit=-1', 'limit'], ['GET', '/v1/keys?after=', 'after'],
     ['PATCH', '/v1/keys/k-1', 'name', {}], ['PATCH', '/v1/keys/k-1', 'name', { name: null }], ['PATCH', '/v1/keys/k-1', 'name', { name: '' }], ['PATCH', '/v1/keys/k-1', 'scopes', { scopes: ['admin'] }], ['PATCH', '/v1/keys/k-1', 'limits', { limits: [] }], ['PATCH', '/v1/keys/k-1', 'expires_at', { expires_at: 5 }], ['PATCH', '/v1/keys/k-1', null, 'x'], ['PATCH', '/v1/keys/k%201', 'id', { name: 'a' }], ['PATCH', '/v1/keys/k-1?tenant=*', 'tenant', { name: 'a' }],
     ['DELETE', `/v1/keys/${'k'.repeat(65)}`, 'id'], ['DELETE', '/v1/keys/k-1?tenant=*', 'tenant'],
-    ['GET', '/v1/usage?start=x', 'start'], ['GET', '/v1/usage?end=2026-13-01', 'end'], ['GET', '/v1/usage?start=20&end=10', 'end'], ['GET', '/v1/usage?start=10&end=10', 'end'], ['GET', '/v1/usage?group_by=color', 'group_by[0]'], ['GET', '/v1/usage?group_by=day,day', 'group_by'], ['GET', '/v1/usage?group_by=', 'group_by[0]'], ['GET', '/v1/usage?group_by=day&group_by=key', 'group_by'], ['GET', '/v1/usage?limit=1001', 'limit'], ['GET', '/v1/usage?after=1', 'after'], ['GET', '/v1/usage?start=1&start=2', 'start'],
+    ['GET', '/v1/usage?start=x', 'start'], ['GET', '/v1/usage?end=2026-13-01', 'end'], ['GET', '/v1/usage?start=20&end=10', 'end'], ['GET', '/v1/usage?start=10&end=10', 'end'], ['GET', '/v1/usage?group_by=color', 'group_by[0]'], ['GET', '/v1/usage?group_by=day,day', 'group_by'], ['GET', '/v1/usage?group_by=', 'group_by[0]'], ['GET', '/v1/usage?group_by=day&group_by=key', 'group_by'], ['GET', '/v1/usage?limit=10001', 'limit'], ['GET', '/v1/usage?after=1', 'after'], ['GET', '/v1/usage?start=1&start=2', 'start'],
     ['GET', '/v1/jobs?limit=1e9', 'limit'], ['GET', '/v1/jobs?tenant=', 'tenant'], ['POST', '/v1/jobs/a%2Fb/cancel', 'id'], ['POST', '/v1/jobs/v-1/retry?tenant=*', 'tenant'], ['POST', '/v1/jobs/v-1/retry?force=true', 'force'],
     ['GET', '/v1/audit?limit=1001', 'limit'], ['GET', '/v1/audit?since=1', 'since'],
   ])('%s %s names %s (%j)', async (method, path, param, body) => {

@@ -1,5 +1,5 @@
 /** The small pieces that every page is made of. */
-import { useEffect, useId, useRef, useState, type ButtonHTMLAttributes, type ReactNode } from 'react';
+import { useId, useLayoutEffect, useRef, useState, type ButtonHTMLAttributes, type ReactNode } from 'react';
 import { ApiError } from '../lib/api.js';
 
 export function Page({ title, hint, actions, children, wide = false }: { title: ReactNode; hint?: ReactNode; actions?: ReactNode; children: ReactNode; wide?: boolean }): ReactNode {
@@ -82,7 +82,8 @@ export function Select({ label, value, options, onChange, hideLabel = false }: {
 export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ReactNode }): ReactNode {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => { const shown = dialog.current!; shown.showModal(); return () => shown.close(); }, []);
+  // Closed while it is still in the document: then focus goes back by itself.
+  useLayoutEffect(() => { const shown = dialog.current!; shown.showModal(); return () => shown.close(); }, []);
   return (
     <dialog ref={dialog} aria-labelledby={id} onCancel={event => { event.preventDefault(); onClose(); }}>
       <h2 id={id}>{title}</h2>
