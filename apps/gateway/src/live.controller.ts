@@ -24,7 +24,7 @@ export const pictureSchema = z.object({
   step: z.int(), step_ms: z.number(), waiting: z.int(), running: z.int(), tokens_per_second: z.number(), tokens_out: z.int(), preemptions: z.int(),
   page_bytes: z.int(), weight_bytes: z.int(),
   holders: z.array(z.object({
-    kind: z.string().describe('free, sequence, adapter, prefix, retired'), tenant: z.string().optional(), request_id: z.string().optional(), choice: z.int().optional(), digest: z.string().optional(),
+    kind: z.string().describe('free, sequence, adapter, prefix, retired, expert'), tenant: z.string().optional(), request_id: z.string().optional(), choice: z.int().optional(), digest: z.string().optional(), users: z.int().optional().describe('Adapters in the pool that use an expert'),
   })),
   map: z.array(z.int()).describe('The pool in page order, run by run: index of a holder, pages'),
   batch: z.array(z.object({
@@ -88,7 +88,8 @@ function pictureCard(executor: string, picture: executorV1.Picture): z.output<ty
 }
 
 /** Only what its kind has. */
-function holderCard({ kind, tenant, requestId, choice, digest }: executorV1.Holder): z.output<typeof pictureSchema>['holders'][number] {
+function holderCard({ kind, tenant, requestId, choice, digest, users }: executorV1.Holder): z.output<typeof pictureSchema>['holders'][number] {
   if (kind === 'sequence') return { kind, tenant, request_id: requestId, choice };
+  if (kind === 'expert') return { kind, digest, users };
   return digest === '' ? { kind } : { kind, digest };
 }

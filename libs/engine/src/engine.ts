@@ -154,7 +154,7 @@ export class Engine {
   /** Work in the order of the pool's pages: for those who watch, some times a second. */
   picture(): Picture {
     return pictureOf({
-      nowMs: this.#parts.clock.now(), stepMs: this.#stepMs, pool: this.pool, running: this.#running, adapters: this.adapters.entries(),
+      nowMs: this.#parts.clock.now(), stepMs: this.#stepMs, pool: this.pool, running: this.#running, adapters: this.adapters.entries(), experts: this.adapters.experts.entries(),
       requests: this.#requests.values(), batch: this.#inFlight.at(-1)?.batch ?? null,
     });
   }

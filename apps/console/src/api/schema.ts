@@ -387,12 +387,14 @@ export type Picture = {
   page_bytes: number;
   weight_bytes: number;
   holders: Array<{
-    /** free, sequence, adapter, prefix, retired */
+    /** free, sequence, adapter, prefix, retired, expert */
     kind: string;
     tenant?: string;
     request_id?: string;
     choice?: number;
     digest?: string;
+    /** Adapters in the pool that use an expert */
+    users?: number;
   }>;
   /** The pool in page order, run by run: index of a holder, pages */
   map: Array<number>;

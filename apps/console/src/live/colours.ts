@@ -44,6 +44,7 @@ export function paintsOf({ holders, batch }: Picture, tenants: readonly string[]
         const adapter = adapterOf.get(id);
         return { fill: tenantColour(tenants.indexOf(tenant), dark), stripe: adapter === undefined ? null : adapterColour(adapter, dark), active: adapterOf.has(id) };
       }
+      case 'expert': return { fill: adapterColour(digest, dark), stripe: palette.prefix, active: false };
       case 'adapter': return { fill: adapterColour(digest, dark), stripe: null, active: read.has(digest) };
       case 'prefix': return { fill: palette.prefix, stripe: null, active: false };
       case 'retired': return { fill: palette.retired, stripe: null, active: false };

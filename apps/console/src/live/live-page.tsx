@@ -103,7 +103,7 @@ function PoolMap({ picture, tenants, names, pointed, onPoint, still }: { picture
     setTip(spot === null ? null : { x: offsetX, y: offsetY, spot });
     const holder = spot === null ? undefined : picture.holders[spot.holder];
     onPoint(spot === null ? null : spot.kind === 'weights' ? { kind: 'weights' } : holder === undefined || holder.kind === 'free' ? null
-      : holder.kind === 'sequence' ? { request: holder.request_id! } : holder.kind === 'adapter' ? { digest: holder.digest! } : { kind: holder.kind });
+      : holder.kind === 'sequence' ? { request: holder.request_id! } : holder.kind === 'adapter' || holder.kind === 'expert' ? { digest: holder.digest! } : { kind: holder.kind });
   };
   const leave = (): void => { setTip(null); onPoint(null); };
   const [used, total] = pagesOf(picture);
@@ -130,6 +130,7 @@ function Tip({ x, y, spot, picture, names, width }: { x: number; y: number; spot
       {spot.kind === 'weights' ? <><strong>Base weights</strong><p>{bytes(picture.weight_bytes)}, once, for everybody. They lie beside the pool: as many cells as pages that they would fill.</p></>
         : holder === undefined || holder.kind === 'free' ? <><strong>Free</strong><p>Page {count(spot.page)}</p></>
         : holder.kind === 'adapter' ? <><strong>Adapter {names.adapter(holder.digest!)}</strong><p>Page {count(spot.page)}, one of {plural(pages, 'page')} ({bytes(pages * picture.page_bytes)})</p></>
+        : holder.kind === 'expert' ? <><strong>Expert {shortDigest(holder.digest!)}</strong><p>{plural(pages, 'page')}, once, for {plural(holder.users ?? 0, 'adapter')}</p></>
         : holder.kind === 'sequence' ? <><strong>KV of {names.tenant(holder.tenant!)}</strong><p>Page {count(spot.page)}, one of {plural(pages, 'page')}: {16 * pages} tokens at most</p>{row && <p>{adaptersOf(row, names)}, {row.prompt_tokens} + {row.generated_tokens} tokens</p>}<p className="mono">{holder.request_id}</p></>
         : <><strong>{holder.kind === 'retired' ? 'On its way back' : 'Prefix'}</strong><p>{holder.kind === 'retired' ? 'Free as soon as the steps that still name it have completed' : 'Kept for prompts that begin alike'}: {plural(pages, 'page')}</p></>}
     </div>
@@ -150,6 +151,7 @@ function Legend({ picture, tenants, names, onPoint }: { picture: Picture; tenant
   const entries: { key: string; colour: string; label: string; pages: number; point: Pointed }[] = [
     { key: 'weights', colour: palette.weights, label: 'base weights', pages: Math.ceil(picture.weight_bytes / picture.page_bytes), point: { kind: 'weights' } },
     { key: 'adapter', colour: adapterColour('9', dark), label: `${picture.holders.filter(({ kind }) => kind === 'adapter').length} adapters`, pages: pages.get('adapter') ?? 0, point: { kind: 'adapter' } },
+    ...(pages.has('expert') ? [{ key: 'expert', colour: palette.prefix, label: 'experts', pages: pages.get('expert')!, point: { kind: 'expert' } }] : []),
     ...tenants.map((tenant, at) => ({ key: `kv ${tenant}`, colour: tenantColour(at, dark), label: `KV ${names.tenant(tenant)}`, pages: pages.get(`kv ${tenant}`) ?? 0, point: { kind: 'sequence', tenant } })),
     { key: 'prefix', colour: palette.prefix, label: 'prefix', pages: pages.get('prefix') ?? 0, point: { kind: 'prefix' } },
     { key: 'retired', colour: palette.retired, label: 'on its way back', pages: pages.get('retired') ?? 0, point: { kind: 'retired' } },

@@ -230,14 +230,16 @@ export interface Picture {
 }
 
 export interface Holder {
-  /** free, sequence, adapter, prefix, retired */
+  /** free, sequence, adapter, prefix, retired, expert */
   kind: string;
   /** of a sequence */
   tenant: string;
   requestId: string;
   choice: number;
-  /** of an adapter */
+  /** of an adapter or an expert */
   digest: string;
+  /** adapters in the pool that use an expert */
+  users: number;
 }
 
 export interface BatchRow {
@@ -2786,7 +2788,7 @@ export const Picture: MessageFns<Picture> = {
 };
 
 function createBaseHolder(): Holder {
-  return { kind: "", tenant: "", requestId: "", choice: 0, digest: "" };
+  return { kind: "", tenant: "", requestId: "", choice: 0, digest: "", users: 0 };
 }
 
 export const Holder: MessageFns<Holder> = {
@@ -2805,6 +2807,9 @@ export const Holder: MessageFns<Holder> = {
     }
     if (message.digest !== "") {
       writer.uint32(42).string(message.digest);
+    }
+    if (message.users !== 0) {
+      writer.uint32(48).uint32(message.users);
     }
     return writer;
   },
@@ -2862,6 +2867,14 @@ export const Holder: MessageFns<Holder> = {
             message.digest = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.users = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2884,6 +2897,7 @@ export const Holder: MessageFns<Holder> = {
     message.requestId = object.requestId ?? "";
     message.choice = object.choice ?? 0;
     message.digest = object.digest ?? "";
+    message.users = object.users ?? 0;
     return message;
   },
 };
