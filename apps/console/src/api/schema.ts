@@ -15,6 +15,13 @@ export type Adapter = {
   shared_with: Array<string>;
 };
 
+export type AdapterFile = {
+  object: 'adapter.file';
+  name: string;
+  bytes: number;
+  sha256: string;
+};
+
 export type AdapterFiles = {
   object: 'adapter.files';
   data: Array<{
