@@ -50,13 +50,20 @@ async function record(url, adminKey) {
   await page.keyboard.press('Enter');
   await page.getByRole('img', { name: /Memory map/ }).waitFor();
   await sleep(12_000);       // some of the weave is there to be seen
-  const frames = [];
-  for (const until = performance.now() + SECONDS * 1000; performance.now() < until;) {
-    const began = performance.now(), file = join(folder, `${String(frames.length).padStart(4, '0')}.png`);
-    writeFileSync(file, await page.screenshot());
-    await sleep(Math.max(0, FRAME_MS - (performance.now() - began)));
-    frames.push('-d', String(Math.round(performance.now() - began)), file);
-  }
+  /** @type {{ file: string, at: number }[]} */
+  const shots = [];
+  const session = await page.context().newCDPSession(page);
+  session.on('Page.screencastFrame', ({ data, metadata: { timestamp = 0 }, sessionId }) => {
+    void session.send('Page.screencastFrameAck', { sessionId });
+    if (timestamp - (shots.at(-1)?.at ?? 0) < FRAME_MS / 1000) return;
+    const file = join(folder, `${String(shots.length).padStart(4, '0')}.png`);
+    writeFileSync(file, Buffer.from(data, 'base64'));
+    shots.push({ file, at: timestamp });
+  });
+  await session.send('Page.startScreencast', { format: 'png' });
+  await sleep(SECONDS * 1000);
+  await session.send('Page.stopScreencast');
+  const frames = shots.flatMap(({ file, at }, i) => ['-d', String(Math.round(((shots[i + 1]?.at ?? at + FRAME_MS / 1000) - at) * 1000)), file]);
   await browser.close();
   mkdirSync(inRoot('docs', 'media'), { recursive: true });
   for (const quality of [80, 65, 50, 35]) {
