@@ -16,7 +16,7 @@ export const UNIT_ALIGN = 128;
 
 /** Sites in the order in which a layer runs them; those in one row share an input: all A before all B. */
 const EXECUTION: readonly (readonly Site['name'][])[] = [['q', 'k', 'v', 'qkv', 'qA', 'kvA'], ['qB'], ['kvB'], ['o'], ['gate', 'up', 'gateUp'], ['down'],
-  ['expertGate', 'expertUp', 'expertGateUp'], ['expertDown'], ['sharedGate', 'sharedUp'], ['sharedDown']];
+  ['router', 'sharedSwitch'], ['renamedRouter'], ['expertGate', 'expertUp', 'expertGateUp'], ['expertDown'], ['sharedGate', 'sharedUp'], ['sharedDown']];
 
 /** One half of a module: the run that holds it. */
 export interface RunSource { module: LoraModule; site: Site; half: 0 | 1 }

@@ -33,10 +33,13 @@ export function resolveTargets(config: LoraConfig, base: BaseGeometry, findings:
   for (const { layer, site, path } of [...placesOf(base), ...endPlaces(base)]) {
     if (findings.errors.length > 0) break;
     const isEnd = layer === base.layers;
+    const parameter = site.parameter ? `${path}.weight` : null, named = parameter !== null && config.targetParameters.some(name => matchesName(name, parameter));
+    const asModule = site.parameter !== 'only' && wants(path, !isEnd && parameter === null);
     // Tied ends have one adapter, which the config names as the embedding's.
-    if (!wants(path, !isEnd) && !(isEnd && tied && endPlaces(base).some(end => wants(end.path, false)))) continue;
-    const rank = inField('rank_pattern', findings, () => ranks.of(path)) ?? config.r;
-    const alpha = inField('alpha_pattern', findings, () => alphas.of(path)) ?? config.loraAlpha;
+    if (!named && !asModule && !(isEnd && tied && endPlaces(base).some(end => wants(end.path, false)))) continue;
+    const key = named ? parameter : path;
+    const rank = inField('rank_pattern', findings, () => ranks.of(key)) ?? config.r;
+    const alpha = inField('alpha_pattern', findings, () => alphas.of(key)) ?? config.loraAlpha;
     if (rank > RANK_MAX) {
       const field = rank === config.r ? 'r' : 'rank_pattern';
       findings.refuse('adapter_rank_too_large', `${CONFIG_FILE}: "${field}" gives ${path} rank ${rank}; the largest that is served is ${RANK_MAX}`, { field });

@@ -7,7 +7,7 @@ export interface Site {
   /** Index in the site table: the `site` of op `loraShrink`. Sites that share an input stand side by side. */
   index: number;
   name: 'q' | 'k' | 'v' | 'qkv' | 'o' | 'gate' | 'up' | 'gateUp' | 'down' | 'sharedGate' | 'sharedUp' | 'sharedDown'
-    | 'expertGate' | 'expertUp' | 'expertGateUp' | 'expertDown' | 'embed' | 'head' | 'qA' | 'qB' | 'kvA' | 'kvB';
+    | 'expertGate' | 'expertUp' | 'expertGateUp' | 'expertDown' | 'router' | 'sharedSwitch' | 'renamedRouter' | 'embed' | 'head' | 'qA' | 'qB' | 'kvA' | 'kvB';
   /** Hugging Face module path below the layer, e.g. `self_attn.q_proj`; of an end, the whole path. */
   module: string;
   dIn: number;
@@ -16,6 +16,8 @@ export interface Site {
   absorbed?: boolean;
   /** Layers that have it, ascending; all where it is not given. */
   layers?: readonly number[];
+  /** A parameter `weight`, which `target_parameters` names, since transformers 5; `also`: a linear module of the same path before. */
+  parameter?: 'also' | 'only';
   /** It stands for as many maps, one of each expert, of which a row meets those that it is routed to. */
   experts?: number;
 }

@@ -59,6 +59,16 @@ export function sharedSites({ hidden }: ModelConfig, { shared, layers }: MoeConf
   ];
 }
 
+/** Of what decides where rows go. Mixtral's router has another name since it is a parameter. */
+export function routerSites({ hidden }: ModelConfig, { experts, shared, modules: [module, renamed], layers }: MoeConfig): SiteShape[] {
+  const router = { dIn: hidden, dOut: experts, layers };
+  return [
+    { name: 'router', module: `${module}.gate`, ...router, ...(renamed === undefined ? { parameter: 'also' } as const : {}) },
+    ...(shared?.gated ? [{ name: 'sharedSwitch', module: `${shared.module}_gate`, dIn: hidden, dOut: 1, layers } as const] : []),
+    ...(renamed === undefined ? [] : [{ name: 'renamedRouter', module: `${renamed}.gate`, ...router, parameter: 'only' } as const]),
+  ];
+}
+
 /** Of experts, each LoRA in the form in which it comes: gate and up apart, or as one. */
 export function expertSites({ hidden }: ModelConfig, { experts, inner, modules: [module], names, layers }: MoeConfig): SiteShape[] {
   const site = (name: Site['name'], matrix: string, dIn: number, dOut: number): SiteShape => ({ name, module: `${module}.experts.${matrix}`, dIn, dOut, layers, experts });
@@ -69,6 +79,7 @@ export function expertSites({ hidden }: ModelConfig, { experts, inner, modules: 
 }
 
 const PART_STRIDE = EXPERT_RANK_MAX;
+const ROUTER: readonly Site['name'][] = ['router', 'sharedSwitch'], RENAMED_ROUTER: readonly Site['name'][] = ['renamedRouter'];
 const EXPERT_GATE_UP: readonly Site['name'][] = ['expertGate', 'expertUp', 'expertGateUp'], EXPERT_DOWN: readonly Site['name'][] = ['expertDown'];
 const SHARED_GATE_UP: readonly Site['name'][] = ['sharedGate', 'sharedUp'], SHARED_DOWN: readonly Site['name'][] = ['sharedDown'];
 
@@ -113,6 +124,8 @@ export class Moe implements Block<MoeWeights> {
     const { recorder } = this, { normed, wide, inner, output } = recorder, { hidden } = recorder.model.config;
     const pairs = recorder.capacity.tokens * this.#moe.topK;
     recorder.linear(weights.router, null, normed, this.#logits);
+    recorder.lora(ROUTER, layer, normed, this.#logits);
+    if (this.#moe.modules.length > 1) recorder.lora(RENAMED_ROUTER, layer, normed, this.#logits);
     this.#route(layer, pairs);
     this.#linear(weights.gateUp, normed, this.#wide, pairs, true);
     this.#lora(EXPERT_GATE_UP, layer, normed, this.#wide, pairs);

@@ -3,7 +3,7 @@ import type { BaseGeometry, Site } from '@weft/adapters';
 import { gqaSites } from './attention.js';
 import { latentSites } from './latent.js';
 import { mlpSites } from './mlp.js';
-import { expertSites, sharedSites } from './moe.js';
+import { expertSites, routerSites, sharedSites } from './moe.js';
 import type { ModelConfig, MoeConfig, SiteShape } from './types.js';
 
 const LAYERS = 'model.layers';
@@ -17,11 +17,11 @@ export const denseSites = (config: ModelConfig): Site[] => siteTable(gqaSites(co
 /** Of a decoder with experts: its dense layers' MLPs, where it has any, and shared ones. */
 export function moeSites(config: ModelConfig): Site[] {
   const { layers, moe } = config, dense = Array.from({ length: layers }, (_, layer) => layer).filter(layer => !moe?.layers.includes(layer));
-  return siteTable(config.latent ? latentSites(config, config.latent) : gqaSites(config), dense.length ? mlpSites(config).map(site => ({ ...site, layers: dense })) : [], ...(moe ? [expertSites(config, moe), sharedSites(config, moe)] : []));
+  return siteTable(config.latent ? latentSites(config, config.latent) : gqaSites(config), dense.length ? mlpSites(config).map(site => ({ ...site, layers: dense })) : [], ...(moe ? [routerSites(config, moe), expertSites(config, moe), sharedSites(config, moe)] : []));
 }
 
 /** Modules of a layer with experts that have weights and are no sites. */
-const expertModules = ({ shared, modules: [module] }: MoeConfig): string[] => [`${module}.gate`, `${module}.experts`, ...(shared?.gated ? [`${shared.module}_gate`] : [])];
+const expertModules = ({ modules: [module] }: MoeConfig): string[] => [`${module}.experts`];
 
 /** How the base looks to adapters. */
 export function baseGeometry(config: ModelConfig, sites: Site[], names: readonly string[], digest: string): BaseGeometry {
