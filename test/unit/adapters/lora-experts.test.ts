@@ -42,6 +42,25 @@ describe('LoRA on experts', () => {
     expect(modules.map(({ site, each }) => [base().sites[site]!.name, each?.length])).toEqual([['up', undefined], ['up', undefined], ['expertUp', COUNT]]);
   });
 
+  test('a router: by its parameter or as a module, with the rank that the pattern gives', async () => {
+    const withRouter = (parameter: Site['parameter']): BaseGeometry => {
+      const plain = base(), router: Site = { index: plain.sites.length, name: 'router', module: 'mlp.gate', dIn: HIDDEN, dOut: COUNT, layers: LAYERS, ...(parameter && { parameter }) };
+      return { ...plain, sites: [...plain.sites, router] };
+    };
+    const at = (half: string): string => `base_model.model.model.layers.1.mlp.gate.lora_${half}.weight`;
+    const pair = (rank: number): TensorData[] => [f32Tensor(at('A'), [rank, HIDDEN], () => next()), f32Tensor(at('B'), [COUNT, rank], () => next())];
+    const on = async (geometry: BaseGeometry, config: object, rank: number): Promise<unknown> => {
+      const { modules } = await lora.validate(await readAdapterFolder(adapterFolder(peftConfig(config as Record<string, unknown>), pair(rank))), geometry);
+      return modules.map(module => [module.layer, geometry.sites[module.site]!.name, module.rank]);
+    };
+    const named = { r: RANK, target_modules: [], target_parameters: ['gate.weight'] };
+    expect(await on(withRouter('also'), named, RANK)).toEqual([[1, 'router', RANK]]);
+    expect(await on(withRouter('only'), { ...named, rank_pattern: { 'gate.weight': 1 } }, 1)).toEqual([[1, 'router', 1]]);
+    expect(await on(withRouter('also'), { r: RANK, target_modules: ['gate'] }, RANK)).toEqual([[1, 'router', RANK]]);
+    await expect(on(withRouter('only'), { r: RANK, target_modules: ['mlp.gate'] }, RANK)).rejects.toThrow(refusal('adapter_tensor_unclaimed', { tensor: at('A') }));
+    await expect(on(withRouter('only'), { ...named, r: 3 }, RANK)).rejects.toThrow(refusal('adapter_tensor_shape', { tensor: at('A') }));
+  });
+
   test.each<[string, object, readonly TensorData[], string, object]>([
     ['of another rank', { ...STACKED, r: 3 }, [...GATE_UP, ...DOWN], 'adapter_tensor_shape', { tensor: key('.base_layer', 'A') }],
     ['without one of two', STACKED, DOWN, 'adapter_tensor_missing', {}],
