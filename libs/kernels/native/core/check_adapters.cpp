@@ -45,7 +45,7 @@ template <typename Args>
 template <typename Args>
 uint32_t rankOf(const Args& a, const OpSite& site, const RunPlace& run) {
   const int32_t rank = run.words[kRunRank];
-  if (rank < 1 || uint32_t(rank) > a.partStride) failRun(a, site, run, format("rank = %d is not between 1 and partStride = %u", rank));
+  if (rank < 1 || uint32_t(rank) > a.partStride) failRun(a, site, run, format("rank = %d is not between 1 and partStride = %u", rank, a.partStride));
   return uint32_t(rank);
 }
 
