@@ -120,9 +120,9 @@ describe('several adapters on one row', () => {
 
 describe('an adapter at whose weight nothing is finite', () => {
   const bad = (id: string, overrides: Partial<EngineRequest> = {}): EngineRequest =>
-    ask(id, { prompt: numbers(100), adapters: [{ digest: engine.digests[1]!, weight: 3e38 }], ...overrides });
+    ask(id, { prompt: numbers(100), adapters: [{ digest: engine.digestOf('r16-all'), weight: 3e38 }], ...overrides });
   const good = (id: string, i: number): EngineRequest =>
-    ask(id, { prompt: numbers(5 + 9 * i, i + 1), maxTokens: 20, promptLogprobs: true, adapters: i % 2 ? [{ digest: engine.digests[1]!, weight: 1 }] : [] });
+    ask(id, { prompt: numbers(5 + 9 * i, i + 1), maxTokens: 20, promptLogprobs: true, adapters: i % 2 ? [{ digest: engine.digestOf('r16-all'), weight: 1 }] : [] });
 
   test('ends its own request alone: the bits of those beside it are what they are without it', async () => {
     const requests = [0, 1, 2, 3].map(i => good(`g${i}`, i));

@@ -21,6 +21,7 @@ export interface Answer { tokens: number[]; bits: string[]; scores: number[]; hi
 export class Subject {
   host!: EngineHost;
   readonly digests: string[] = [];
+  readonly #named = new Map<string, string>();
   /** Of every logits row since the last look, all of its bytes; only at depth 1, with steps of at most a tile of rows. */
   readonly logitHashes: string[] = [];
   readonly #answers = new Map<string, Answer>();
@@ -49,10 +50,15 @@ export class Subject {
       // One unit of a large rank may be more than a tiny model's page of int8 holds.
       const added = this.host.library.addFolder(join(fixtures, model, 'adapters', name));
       const digest = await added.then(a => a.digest, (error: Error) => { if (!/does not fit into a page/.test(error.message)) throw error; });
-      if (digest !== undefined) this.digests.push(digest);
+      if (digest === undefined) continue;
+      this.digests.push(digest);
+      this.#named.set(name, digest);
     }
     return this;
   }
+
+  /** Of an adapter by its folder. */
+  digestOf(name: string): string { return this.#named.get(name)!; }
 
   /** The logits of a step lie where the first sample op of its list reads them, until the next step is submitted. */
   #watchLogits(): void {

@@ -161,7 +161,8 @@ describe('what config.json says becomes', () => {
     expect(config.eosIds).toContain(2);
     const dense = config.moe?.layers.length === config.layers ? [] : ['gate', 'up', 'down'], shared = config.moe?.shared ? ['sharedGate', 'sharedUp', 'sharedDown'] : [];
     const attention = config.latent ? [...(config.latent.qRank === null ? ['q', 'kvA'] : ['qA', 'kvA', 'qB']), 'kvB'] : ['q', 'k', 'v'];
-    expect(architecture.sites(config).map(site => site.name)).toEqual(config.fused ? ['qkv', 'o', 'gateUp', 'down'] : [...attention, 'o', ...dense, ...(config.moe ? ['expertGate', 'expertUp', 'expertGateUp', 'expertDown'] : []), ...shared]);
+    const routers = config.moe ? ['router', ...(config.moe.shared?.gated ? ['sharedSwitch'] : []), ...(config.moe.modules.length > 1 ? ['renamedRouter'] : [])] : [];
+    expect(architecture.sites(config).map(site => site.name)).toEqual(config.fused ? ['qkv', 'o', 'gateUp', 'down'] : [...attention, 'o', ...dense, ...routers, ...(config.moe ? ['expertGate', 'expertUp', 'expertGateUp', 'expertDown'] : []), ...shared]);
   });
 });
 
