@@ -1,12 +1,7 @@
 // What attention's kernels and those who launch them agree on.
 #pragma once
 #include "core/ops.gen.h"
-
-#if defined(__CUDACC__)
-#define WEFT_ANYWHERE __host__ __device__
-#else
-#define WEFT_ANYWHERE
-#endif
+#include "cuda/anywhere.h"
 
 namespace weft {
 namespace cuda {

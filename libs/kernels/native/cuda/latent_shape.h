@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "core/ops.gen.h"
+#include "cuda/anywhere.h"
 #include "cuda/platform.h"
 
 namespace weft {
@@ -14,10 +15,10 @@ constexpr uint32_t kPanelOuts = 32;
 static_assert(kAttentionSpan == kLatentThreads, "a span is a position for each thread");
 
 // Values of shared memory that a head of latentAttention takes: its query, its sums, its weights of a span.
-constexpr uint32_t latentHeadValues(uint32_t latent, uint32_t rope) { return 2 * latent + rope + kAttentionSpan; }
+WEFT_ANYWHERE constexpr uint32_t latentHeadValues(uint32_t latent, uint32_t rope) { return 2 * latent + rope + kAttentionSpan; }
 constexpr uint32_t kLatentHeadsMax = 8;
 // Heads that share what a block reads: as many as fit into 48 KiB, which every device has.
-constexpr uint32_t latentHeads(uint32_t latent, uint32_t rope) {
+WEFT_ANYWHERE constexpr uint32_t latentHeads(uint32_t latent, uint32_t rope) {
   uint32_t heads = kLatentHeadsMax;
   while (heads > 1 && heads * latentHeadValues(latent, rope) * 4 > 47 * 1024) heads /= 2;
   return heads;
