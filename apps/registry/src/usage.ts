@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { WeftError, type registryV1 } from '@weft/contracts';
 import { Database, isUuid } from './database.js';
 import { Keys } from './keys.js';
+import { pageSize } from './page.js';
 
 /** Aggregates over months are allowed to take their time. */
 const QUERY_MS_MAX = 10_000;
@@ -45,7 +46,7 @@ export class Ledger {
   async queryUsage({ tenantId, start, end, groupBy, limit }: registryV1.QueryUsageRequest): Promise<registryV1.UsageList> {
     if (tenantId !== '' && !isUuid(tenantId)) throw new WeftError('not_found', 'there is no such tenant');
     const groups = [...new Set(groupBy)].map(checkedGroup);
-    const size = Math.min(limit, ROWS_MAX);
+    const size = limit === 0 ? pageSize(limit) : Math.min(limit, ROWS_MAX);
     const rows = await this.database.query<Record<string, string>>({
       text: `
         select ${groups.map(group => `${GROUPS[group]} as "${group}", `).join('')} count(*) as requests, count(*) filter (where closed_at is null) as open,

@@ -15,7 +15,8 @@ export const sharePath = z.object({ name, tenant: name });
 
 /** Behind a name; of all tenants behind tenant/name. */
 const after = z.string().regex(/^[A-Za-z0-9._-]{1,63}(\/[A-Za-z0-9._-]{1,63})?$/, 'A name, or tenant/name').optional();
-export const adapterPage = z.object({ ...pageFields, after, tenant: z.union([name, z.literal('*')], 'A tenant\'s name, or «*» for all').optional() });
+export const adapterPage = z.object({ ...pageFields, after, tenant: z.union([name, z.literal('*')], 'A tenant\'s name, or «*» for all').optional() })
+  .refine(query => query.tenant === '*' || !query.after?.includes('/'), { path: ['after'], message: 'A name; tenant/name only with tenant=*' });
 export const historyPage = page;
 /** Query strings have no other booleans. */
 export const forceQuery = z.object({ force: z.enum(['true', 'false']).default('false').transform(text => text === 'true') });
