@@ -134,7 +134,7 @@ async function assemble(
   const adapterSlots = Math.min(MAX_ADAPTER_SLOTS, Math.max(maxSequences * 2, 64));
   const { experts } = model.geometry;
   const expertSlots = experts ? Math.floor(pages / expertPages(experts, model.kv.pageBytes)) : 0;
-  const pageTable = Math.min(pages * Math.max(...kv.groups.map(({ blocks }) => blocks)), maxSequences * kv.tableEntries(kv.empty(), maxModelLen)) + maxSequences;
+  const pageTable = Math.min(pages * Math.max(...kv.groups.map(({ blocks }) => blocks)), maxSequences * kv.tableEntries(kv.nothing, maxModelLen)) + maxSequences;
   const tracer = options.traceFile ? new StepTracer(options.traceFile, device) : null;
   const runner = new DeviceRunner(device, model, {
     capacity: {

@@ -29,14 +29,17 @@ const pagesOf = ({ blocks }: KvGroup, positions: number): number => Math.ceil(bl
 
 /** What sequences hold, and will hold, of a model's groups. */
 export class KvLayout {
-  constructor(readonly groups: readonly KvGroup[], /** Rows that a sequence has in a step at most. */ readonly stepRows: number) {}
+  /** What a sequence holds that does not run. */
+  readonly nothing: readonly GroupPages[];
+
+  constructor(readonly groups: readonly KvGroup[], /** Rows that a sequence has in a step at most. */ readonly stepRows: number) { this.nothing = this.empty(); }
 
   empty(): GroupPages[] { return this.groups.map(() => ({ firstPage: 0, pages: [] })); }
 
   /** Pages that are missing before positions up to `positions` can be computed. */
   missing(held: readonly GroupPages[], positions: number): number {
     let pages = 0;
-    for (const [g, group] of this.groups.entries()) pages += this.#missing(group, held[g]!, positions);
+    for (let g = 0; g < this.groups.length; g++) pages += this.#missing(this.groups[g]!, held[g]!, positions);
     return pages;
   }
   #missing(group: KvGroup, { firstPage, pages }: GroupPages, positions: number): number {
@@ -76,7 +79,7 @@ export class KvLayout {
   /** Entries of the page table of a step in which positions up to `positions` exist: a block each. */
   tableEntries(held: readonly GroupPages[], positions: number): number {
     let entries = 0;
-    for (const [g, { blocks }] of this.groups.entries()) entries += Math.max(blocksFor(positions) - held[g]!.firstPage * blocks, 0);
+    for (let g = 0; g < this.groups.length; g++) entries += Math.max(blocksFor(positions) - held[g]!.firstPage * this.groups[g]!.blocks, 0);
     return entries;
   }
 

@@ -153,7 +153,7 @@ export function schedule(view: Snapshot): Plan {
 }
 
 /** A waiting sequence holds nothing. */
-const heldBy = (sequence: Sequence, kv: KvLayout): readonly GroupPages[] => (sequence.kv.length > 0 ? sequence.kv : kv.empty());
+const heldBy = (sequence: Sequence, kv: KvLayout): readonly GroupPages[] => (sequence.kv.length > 0 ? sequence.kv : kv.nothing);
 
 /** Counts pages while a plan is made: free ones, those that evictions would give, those promised to running sequences. */
 class PageBudget {
