@@ -95,11 +95,19 @@ export class Keys {
     }
   }
 
-  /** A revoked key that was heard of must not work on because the registry went away just then. */
+  /**
+   * A revoked key that was heard of must not work on because the registry went away just then. Where changes may have been
+   * missed (no tenant is named) what is known is asked for again, and holds should the registry go away once more.
+   */
   #forget(tenantId: string): void {
-    this.#known.forget(({ principal }) => tenantId === '' || principal.tenant === tenantId);
-    this.#tenants.forget(({ id }) => tenantId === '' || id === tenantId);
     this.#unknown.clear();
+    if (tenantId === '') {
+      this.#known.expireAll();
+      this.#tenants.expireAll();
+      return;
+    }
+    this.#known.forget(({ principal }) => principal.tenant === tenantId);
+    this.#tenants.forget(({ id }) => id === tenantId);
   }
 }
 

@@ -82,6 +82,8 @@ export class RegistryDouble {
     this.#tell(this.#roster());
   }
 
+  get watching(): boolean { return this.#watchers.size > 0; }
+
   /** How often a method was called. */
   count(method: UnaryMethod): number { return this.calls.get(method) ?? 0; }
 
@@ -92,7 +94,9 @@ export class RegistryDouble {
     call.on('error', () => undefined).on('close', () => this.#watchers.delete(call)).on('cancelled', () => this.#watchers.delete(call));
     if (!this.#mayCall(call.metadata)) return void call.emit('error', { code: status.UNAUTHENTICATED, details: 'token' });
     this.#watchers.add(call);
-    if (this.beats) call.write({ body: this.#roster() });
+    if (!this.beats) return;
+    call.write({ body: this.#roster() });
+    for (const kind of [registryV1.ChangeKind.CATALOG, registryV1.ChangeKind.KEYS]) call.write({ body: { $case: 'change', value: { id: 0n, tenantId: '', kind } } });
   }
 
   async #answer<M extends UnaryMethod>(name: M, call: ServerUnaryCall<RequestOf<M>, ResponseOf<M>>, reply: sendUnaryData<ResponseOf<M>>): Promise<void> {

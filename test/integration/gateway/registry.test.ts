@@ -38,6 +38,16 @@ describe('keys', () => {
     expect(await ask(BASE)).toBe(503);
   });
 
+  test('serve on when the registry comes back for a moment only', async () => {
+    expect(await ask(BASE)).toBe(200);
+    stack.registry.breakWatch();
+    await expect.poll(() => stack.registry.watching).toBe(true);
+    await sleep(100);
+    stack.registry.kill();
+    expect(await ask(BASE)).toBe(200);
+    expect(stack.registry.count('authenticate')).toBe(1);
+  });
+
   test('expire on time', async () => {
     stack.registry.keys.set('sk-brief', principal({ keyId: 'brief', expiresAt: BigInt(Date.now() + 500) }));
     expect(await ask(BASE, 'sk-brief')).toBe(200);
