@@ -1,51 +1,98 @@
 /**
- * Twenty adapters that bring experts, each row its own, beside the base alone, beside what reading every distinct expert takes, and
- * beside transformers with the same adapters one after another. Base and adapters are made of random values: only their sizes matter.
+ * Adapters of several kinds on a base with experts, each row its own, in turn: beside the base alone, beside what reading every
+ * distinct expert takes, beside the sum of the kinds alone, and beside transformers with the same adapters one after another.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createEngine, type EngineHost, type EngineRequest } from '@weft/engine';
+import { createEngine, type EngineHost, type EngineOptions, type EngineRequest } from '@weft/engine';
 import { OPS, Span, SPAN_WORDS } from '@weft/kernels';
 import { Random } from '../sim/clock.js';
+import { makeAdapters } from './adapters.js';
 import { measureCeilings } from './machine.js';
+import { SIZES, writeBase, writeEsft } from './moe-checkpoint.js';
+import { meanStep, secondsOf } from './traced.js';
 
-const SIZES = { hidden: 1024, inner: 512, experts: 32, topK: 4, layers: 4, heads: 16, kvHeads: 4, headDim: 64, vocab: 4096 };
-const ADAPTERS = 20, PROMPT = 32, NEW = 64;
-/** Replaced experts of a layer. */
-const TUNED = { least: 2, most: 8 };
-const PEER_ADAPTERS = 3;
+const ROWS = 20, PROMPT = 32, NEW = 48;
+/** The peer takes seconds for a token. */
+const PEER = { adapters: 3, fresh: 16 };
+const ATTENTION = ['q', 'k', 'v', 'o'];
 
-interface Run { stepMs: number; distinctBase: number; distinctAdapters: number }
+/** What steps of a batch took (ms), and distinct experts of their last layers. */
+interface Batch { adapters: string[][]; steps: number[]; base: number[]; replaced: number[] }
 
 /** Says each line when it is known. */
-export async function benchExperts(folder: string, threads: number, python: string, say: (line: string) => void): Promise<void> {
-  const model = writeBase(join(folder, 'base')), random = new Random(5);
-  const adapters = Array.from({ length: ADAPTERS }, (_, i) => writeAdapter(join(folder, `adapter-${i}`), random, i));
-  const host = await createEngine({
-    modelDir: model, adapterCacheDir: join(folder, 'cache'), threads, depth: 1, poolBytes: 3 * 2 ** 30, maxModelLen: 256, listener: meter,
-  });
+export async function benchExperts(folder: string, threads: number, rounds: number, python: string, say: (line: string) => void): Promise<void> {
+  const modelDir = writeBase(join(folder, 'base')), random = new Random(5);
+  const esft = Array.from({ length: ROWS }, (_, i) => writeEsft(join(folder, `esft-${i}`), random, i));
+  const options: EngineOptions = { modelDir, adapterCacheDir: join(folder, 'cache'), threads, depth: 1, poolBytes: 3 * 2 ** 30, maxModelLen: 256, listener: meter };
+  const host = await createEngine(options);
+  let rate: number;
   try {
-    const loadStart = performance.now(), digests: string[] = [];
-    for (const adapter of adapters) digests.push((await host.library.addFolder(adapter)).digest);
-    const packMs = performance.now() - loadStart;
-    const base = await measure(host, digests.map(() => [])), mixed = await measure(host, digests.map(digest => [digest]));
-    const { read } = measureCeilings(host.device.isa, threads), { pages } = host.engine.load();
-    const bytesOf = (run: Run): number => floorBytes(host, run), rate = (run: Run): string => `${(ADAPTERS / run.stepMs * 1000).toFixed(0)} tok/s`;
-    const line = (name: string, run: Run): string => `${name}: ${rate(run)}, ${run.stepMs.toFixed(1)} ms a step; ${run.distinctBase.toFixed(1)} base and ${run.distinctAdapters.toFixed(1)} adapters' experts a layer; `
-      + `floor ${(bytesOf(run) / read * 1000).toFixed(1)} ms (${(bytesOf(run) / 2 ** 20).toFixed(0)} MiB at ${(read / 1e9).toFixed(1)} GB/s), ${(bytesOf(run) / read * 1000 / run.stepMs * 100).toFixed(0)}% of it`;
-    say(`${host.device.isa}, ${threads} threads; hidden ${SIZES.hidden}, inner ${SIZES.inner}, ${SIZES.layers} layers of ${SIZES.experts} experts, ${SIZES.topK} for each row; ${ADAPTERS} adapters, `
-        + `${(pages.adapters * host.pool.pageBytes / 2 ** 20).toFixed(0)} MiB of experts, checked and packed in ${(packMs / 1000).toFixed(1)} s`);
-    say(line('base alone, 20 rows', base));
-    say(line('20 adapters, 20 rows', mixed));
-    if (python) {
-      const peer = spawnSync(python, [join(import.meta.dirname, 'peers/experts.py'), model, String(threads), String(PROMPT), String(NEW), ...adapters.slice(0, PEER_ADAPTERS)], { encoding: 'utf8' });
-      if (peer.status !== 0) throw new Error(`peers/experts.py: ${peer.stderr.trim().slice(-2000)}`);
-      for (const [dtype, tokensPerSecond] of Object.entries(JSON.parse(peer.stdout.trim().split('\n').at(-1)!) as Record<string, number>)) {
-        say(`transformers ${dtype}, the same adapters one after another: ${tokensPerSecond.toFixed(1)} tok/s; Weft ${(ADAPTERS / mixed.stepMs * 1000 / tokensPerSecond).toFixed(1)}×`);
+    const { geometry } = host.model, attention = { ...geometry, sites: geometry.sites.filter(({ name }) => ATTENTION.includes(name)) };
+    const packing = performance.now(), experts = await addAll(host, esft), packMs = performance.now() - packing;
+    const loras = await addAll(host, makeAdapters(attention, join(folder, 'lora'), ROWS)), doras = await addAll(host, makeAdapters(attention, join(folder, 'dora'), ROWS, { dora: true }));
+    const half = ROWS >> 1, none: string[] = Array.from({ length: half }, () => '');
+    const batches = {
+      base: batchOf([...none, ...none]), experts: batchOf(experts), lora: batchOf(loras), dora: batchOf(doras),
+      halfExperts: batchOf([...none, ...experts.slice(half)]), halfLora: batchOf([...loras.slice(0, half), ...none]), mixed: batchOf([...loras.slice(0, half), ...experts.slice(half)]),
+    };
+    for (let round = -1; round < rounds; round++) {
+      for (const batch of Object.values(batches)) {
+        if (round === -1) Object.assign(batch, batchOf(batch.adapters.map(([digest]) => digest ?? '')));   // adapters are brought in
+        await measure(host, batch);
       }
+      if (round === -1) for (const batch of Object.values(batches)) Object.assign(batch, { steps: [], base: [], replaced: [] });
     }
+
+    const { read } = measureCeilings(host.device.isa, threads), { pages } = host.engine.load();
+    const floor = (batch: Batch): number => floorBytes(host, batch) / read * 1000;
+    const line = (name: string, batch: Batch): string => `${name}: ${range(batch.steps)} ms a step, ${(ROWS / median(batch.steps) * 1000).toFixed(0)} tok/s; ${mean(batch.base).toFixed(1)} of the base's experts and `
+      + `${mean(batch.replaced).toFixed(1)} of adapters' a layer; to read ${(floorBytes(host, batch) / 2 ** 20).toFixed(0)} MiB: ${floor(batch).toFixed(1)} ms at ${(read / 1e9).toFixed(1)} GB/s`;
+    say(`${host.device.isa}, ${threads} threads, ${rounds} rounds of ${NEW} steps; hidden ${SIZES.hidden}, inner ${SIZES.inner}, ${SIZES.layers} layers of ${SIZES.experts} experts, ${SIZES.topK} for each row; `
+        + `${ROWS} rows; ${(pages.adapters * host.pool.pageBytes / 2 ** 20).toFixed(0)} MiB of adapters; experts checked and packed in ${(packMs / 1000).toFixed(1)} s`);
+    say(line('base alone', batches.base));
+    say(line(`${ROWS} adapters of experts`, batches.experts));
+    const taken = median(batches.experts.steps) / median(batches.base.steps), least = floor(batches.experts) / floor(batches.base);
+    say(`experts ÷ base: ${taken.toFixed(3)}, of the bytes to read ${least.toFixed(3)}: ${percent(taken / least - 1)} beyond the floor (aim: ≤ +4%)`);
+    say(line(`${half} LoRA, ${half} base`, batches.halfLora));
+    say(line(`${half} of experts, ${half} base`, batches.halfExperts));
+    say(line(`${half} LoRA, ${half} of experts`, batches.mixed));
+    const sum = median(batches.halfLora.steps) + median(batches.halfExperts.steps) - median(batches.base.steps);
+    say(`mixed ÷ sum of the parts (${sum.toFixed(2)} ms): ${percent(median(batches.mixed.steps) / sum - 1)} (aim: within 3%)`);
+    say(line(`${ROWS} LoRA on attention`, batches.lora));
+    say(line(`${ROWS} DoRA on attention`, batches.dora));
+    say(`DoRA ÷ LoRA: ${(median(batches.dora.steps) / median(batches.lora.steps)).toFixed(3)} (aim: ≤ 1.1)`);
+    rate = ROWS / median(batches.experts.steps) * 1000;
   } finally { await host.close(); }
+  await benchRerouting({ ...options, traceFile: join(folder, 'trace.json') }, esft, say);
+  if (python) benchPeer(python, [modelDir, ...esft.slice(0, PEER.adapters)], threads, rate, say);
+}
+
+/** The routing op, which looks Π up, out of the engine's own timeline: with adapters of experts in every row, and without any. */
+async function benchRerouting(options: EngineOptions & { traceFile: string }, folders: readonly string[], say: (line: string) => void): Promise<void> {
+  const shares: number[] = [], times: number[] = [];
+  for (const served of [[], folders]) {
+    const host = await createEngine(options);
+    try {
+      const digests = await addAll(host, served), batch = batchOf(folders.map((_, i) => digests[i] ?? ''));
+      await measure(host, batch);                     // adapters are brought in
+      await measure(host, batch);
+    } finally { await host.close(); }
+    const ops = meanStep(options.traceFile, ROWS, NEW - 1), { seconds } = ops.get('routeExperts')!;
+    times.push(seconds);
+    shares.push(seconds / secondsOf(ops));
+  }
+  say(`routing: ${times.map(s => `${(s * 1e6 / SIZES.layers).toFixed(1)} µs`).join(' without adapters, ')} with ${ROWS} a layer; all of it is ${percent(shares[1]!, 2)} of the step's ops, `
+    + `Π alone ${percent(Math.max(0, times[1]! - times[0]!) / times[1]! * shares[1]!, 2)} (aim: ≤ 0.5%)`);
+}
+
+function benchPeer(python: string, folders: readonly string[], threads: number, ours: number, say: (line: string) => void): void {
+  const [model, ...adapters] = folders;
+  const peer = spawnSync(python, [join(import.meta.dirname, 'peers/experts.py'), model!, String(threads), String(PROMPT), String(PEER.fresh), ...adapters], { encoding: 'utf8' });
+  if (peer.status !== 0) throw new Error(`peers/experts.py: ${peer.stderr.trim().slice(-2000)}`);
+  for (const [dtype, tokensPerSecond] of Object.entries(JSON.parse(peer.stdout.trim().split('\n').at(-1)!) as Record<string, number>)) {
+    say(`transformers ${dtype}, the same adapters one after another: ${tokensPerSecond.toFixed(1)} tok/s; Weft ${(ours / tokensPerSecond).toFixed(1)}× (aim: ≥ 8×)`);
+  }
 }
 
 // ── what runs ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -53,29 +100,28 @@ export async function benchExperts(folder: string, threads: number, python: stri
 /** Times of steps in which all rows got a token. */
 const meter = {
   left: 0, done: (): void => undefined, times: [] as number[],
-  onStep(_: number, events: readonly unknown[]): void { if (events.length === ADAPTERS) this.times.push(performance.now()); },
+  onStep(_: number, events: readonly unknown[]): void { if (events.length === ROWS) this.times.push(performance.now()); },
   onTerminal({ error }: { error?: Error }): void { if (error) throw error; if (--this.left === 0) this.done(); },
 };
 
-async function measure(host: EngineHost, adapters: readonly string[][]): Promise<Run> {
-  const spans = watchSpans(host), random = new Random(9);
-  const round = async (): Promise<void> => {
-    meter.times = [];
-    meter.left = ADAPTERS;
-    const done = new Promise<void>(resolve => { meter.done = resolve; });
-    adapters.forEach((digests, i) => host.engine.submit(request(`r${i}`, digests, Array.from({ length: PROMPT }, () => random.int(0, SIZES.vocab - 1)))));
-    await done;
-  };
-  await round();                                      // adapters are brought in
-  spans.counts = [];
-  const steps: number[] = [];
-  for (let i = 0; i < 3; i++) {
-    await round();
-    steps.push(...meter.times.slice(1).map((time, j) => time - meter.times[j]!));
-  }
+async function addAll({ library }: EngineHost, folders: readonly string[]): Promise<string[]> {
+  const digests: string[] = [];
+  for (const folder of folders) digests.push((await library.addFolder(folder)).digest);
+  return digests;
+}
+
+/** '': a row of the base. */
+const batchOf = (digests: readonly string[]): Batch => ({ adapters: digests.map(digest => (digest ? [digest] : [])), steps: [], base: [], replaced: [] });
+
+async function measure(host: EngineHost, batch: Batch): Promise<void> {
+  const spans = watchSpans(host, batch), random = new Random(9);
+  meter.times = [];
+  meter.left = ROWS;
+  const done = new Promise<void>(resolve => { meter.done = resolve; });
+  batch.adapters.forEach((digests, i) => host.engine.submit(request(`r${i}`, digests, Array.from({ length: PROMPT }, () => random.int(0, SIZES.vocab - 1)))));
+  await done;
   spans.stop();
-  const mean = (pick: (c: { base: number; adapters: number }) => number): number => spans.counts.reduce((sum, c) => sum + pick(c), 0) / spans.counts.length;
-  return { stepMs: steps.sort((a, b) => a - b)[steps.length >> 1]!, distinctBase: mean(c => c.base), distinctAdapters: mean(c => c.adapters) };
+  batch.steps.push(...meter.times.slice(1).map((time, j) => time - meter.times[j]!));
 }
 
 const request = (id: string, digests: readonly string[], prompt: number[]): EngineRequest => ({
@@ -85,8 +131,8 @@ const request = (id: string, digests: readonly string[], prompt: number[]): Engi
 });
 
 /** Experts of a step's last layer, as its spans are left behind; of steps of one row each. */
-function watchSpans({ device }: EngineHost): { counts: { base: number; adapters: number }[]; stop(): void } {
-  const submit = device.submit.bind(device), watch = { counts: [] as { base: number; adapters: number }[], stop: () => { device.submit = submit; } };
+function watchSpans({ device }: EngineHost, batch: Batch): { stop(): void } {
+  const submit = device.submit.bind(device);
   const names = Object.keys(OPS.groupExperts.operands), params = 2 + 2 * names.length, param = (name: string): number => params + Object.keys(OPS.groupExperts.params).indexOf(name);
   device.submit = async (list, options) => {
     const result = await submit(list, options), { words } = list;
@@ -94,82 +140,29 @@ function watchSpans({ device }: EngineHost): { counts: { base: number; adapters:
     for (let at = 0; at < words.length; at += words[at + 1]!) if (words[at] === OPS.groupExperts.code) last = at;
     const operand = last + 2 + 2 * names.indexOf('spans'), maxSpans = words[last + param('maxSpans')]!;
     const spans = new Int32Array(device.host(device.buffer(words[operand]!)), words[operand + 1]! * 4, maxSpans * SPAN_WORDS);
-    let rows = 0, base = 0, adapters = 0;
+    let rows = 0, base = 0, replaced = 0;
     for (let s = 0; s < maxSpans && spans[s * SPAN_WORDS + Span.count]! > 0; s++) {
       rows += spans[s * SPAN_WORDS + Span.count]!;
-      if (spans[s * SPAN_WORDS + Span.key]! < SIZES.experts) base++; else adapters++;
+      if (spans[s * SPAN_WORDS + Span.key]! < SIZES.experts) base++; else replaced++;
     }
-    if (rows === ADAPTERS * SIZES.topK) watch.counts.push({ base, adapters });
+    if (rows === ROWS * SIZES.topK) {
+      batch.base.push(base);
+      batch.replaced.push(replaced);
+    }
     return result;
   };
-  return watch;
+  return { stop: () => { device.submit = submit; } };
 }
 
 /** What a step reads at least: everything dense, and every distinct expert once. */
-function floorBytes({ model }: EngineHost, { distinctBase, distinctAdapters }: Run): number {
+function floorBytes({ model }: EngineHost, batch: Batch): number {
   const values = 3 * SIZES.hidden * SIZES.inner, adapter = values * 2, base = values * 1.5;       // bf12 is three quarters of bf16
   const dense = model.weightBytes - SIZES.layers * SIZES.experts * base - SIZES.vocab * SIZES.hidden * 2;   // nor the embedding, of which rows are read
-  return dense + SIZES.layers * (distinctBase * base + distinctAdapters * adapter);
+  return dense + SIZES.layers * (mean(batch.base) * base + mean(batch.replaced) * adapter);
 }
 
-// ── what it runs on ───────────────────────────────────────────────────────────────────────────────────────────────
-
-/** Values of ±0.008 to ±0.03 in bf16, two at a time. */
-function randomBf16(values: number, seed: number): Uint8Array {
-  const words = new Uint32Array(values / 2);
-  let state = (seed * 2654435761) >>> 0 || 1;
-  for (let i = 0; i < words.length; i++) {
-    state ^= state << 13; state ^= state >>> 17; state ^= state << 5;
-    words[i] = (state & 0x80ff80ff) | 0x3c003c00;
-  }
-  return new Uint8Array(words.buffer);
-}
-
-function writeTensors(file: string, tensors: readonly [name: string, shape: readonly number[]][], seed: number): void {
-  const header: Record<string, unknown> = {}, data: Uint8Array[] = [];
-  let at = 0;
-  for (const [i, [name, shape]] of tensors.entries()) {
-    const values = shape.reduce((a, b) => a * b, 1), bytes = name.includes('norm') ? new Uint8Array(new Uint16Array(values).fill(0x3f80).buffer) : randomBf16(values, seed + i);
-    header[name] = { dtype: 'BF16', shape, data_offsets: [at, at += bytes.length] };
-    data.push(bytes);
-  }
-  const json = JSON.stringify(header), text = Buffer.from(json + ' '.repeat((8 - json.length % 8) % 8)), length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.length));
-  writeFileSync(file, Buffer.concat([length, text, ...data]));
-}
-
-function writeBase(folder: string): string {
-  const { hidden, inner, experts, topK, layers, heads, kvHeads, headDim, vocab } = SIZES;
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'config.json'), JSON.stringify({
-    architectures: ['Qwen3MoeForCausalLM'], model_type: 'qwen3_moe', hidden_size: hidden, intermediate_size: inner, moe_intermediate_size: inner, num_experts: experts, num_experts_per_tok: topK,
-    num_hidden_layers: layers, num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: headDim, vocab_size: vocab, norm_topk_prob: true, decoder_sparse_step: 1, mlp_only_layers: [],
-    max_position_embeddings: 1024, rms_norm_eps: 1e-6, hidden_act: 'silu', rope_theta: 10000, rope_scaling: null, tie_word_embeddings: false, attention_bias: false, use_sliding_window: false,
-    bos_token_id: 1, eos_token_id: 2, torch_dtype: 'bfloat16',
-  }));
-  const perLayer = Array.from({ length: layers }, (_, l): [string, number[]][] => [
-    ['input_layernorm', [hidden]], ['post_attention_layernorm', [hidden]], ['self_attn.q_norm', [headDim]], ['self_attn.k_norm', [headDim]],
-    ['self_attn.q_proj', [heads * headDim, hidden]], ['self_attn.k_proj', [kvHeads * headDim, hidden]], ['self_attn.v_proj', [kvHeads * headDim, hidden]], ['self_attn.o_proj', [hidden, heads * headDim]],
-    ['mlp.gate', [experts, hidden]],
-    ...Array.from({ length: experts }, (_, e): [string, number[]][] => expertShapes(e)).flat(),
-  ].map(([name, shape]) => [`model.layers.${l}.${name as string}.weight`, shape as number[]] as [string, number[]]));
-  writeTensors(join(folder, 'model.safetensors'), [['model.embed_tokens.weight', [vocab, hidden]], ['model.norm.weight', [hidden]], ['lm_head.weight', [vocab, hidden]], ...perLayer.flat()], 1);
-  return folder;
-}
-
-const expertShapes = (expert: number): [string, number[]][] => (['gate', 'up', 'down'] as const).map(part =>
-  [`mlp.experts.${expert}.${part}_proj`, part === 'down' ? [SIZES.hidden, SIZES.inner] : [SIZES.inner, SIZES.hidden]]);
-
-function writeAdapter(folder: string, random: Random, index: number): string {
-  mkdirSync(folder, { recursive: true });
-  const tensors: [string, number[]][] = [], experts: Record<string, number[]> = {};
-  for (let layer = 0; layer < SIZES.layers; layer++) {
-    const ids = new Set<number>(), count = random.int(TUNED.least, TUNED.most);
-    while (ids.size < count) ids.add(random.int(0, SIZES.experts - 1));
-    experts[layer] = [...ids];
-    for (const id of ids) tensors.push(...expertShapes(id).map(([name, shape]) => [`model.layers.${layer}.${name}.weight`, shape] as [string, number[]]));
-  }
-  writeFileSync(join(folder, 'expert_cfg.json'), JSON.stringify({ experts, shared_experts: false, non_expert_modules: false }));
-  writeTensors(join(folder, 'model.safetensors'), tensors, 1000 * (index + 1));
-  return folder;
-}
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+const quantile = (values: readonly number[], q: number): number => [...values].sort((a, b) => a - b)[Math.floor(q * (values.length - 1))]!;
+const median = (values: readonly number[]): number => quantile(values, 0.5);
+const range = (values: readonly number[]): string => `${median(values).toFixed(2)} (${quantile(values, 0.1).toFixed(2)}–${quantile(values, 0.9).toFixed(2)})`;
+const percent = (share: number, digits = 1): string => `${(share * 100).toFixed(digits)}%`;

@@ -96,7 +96,7 @@ if (command === 'start') {
 }
 if (command === 'experts') {
   const folder = mkdtempSync(join(tmpdir(), 'weft-bench-experts-'));
-  try { await benchExperts(folder, threads, values.python, line => { console.log(line); }); } finally { rmSync(folder, { recursive: true, force: true }); }
+  try { await benchExperts(folder, threads, rounds, values.python, line => { console.log(line); }); } finally { rmSync(folder, { recursive: true, force: true }); }
   process.exit(0);
 }
 if (command === 'gateway') {
