@@ -8,7 +8,7 @@
  *   npm run bench -- tune        finds this machine's tuning and writes it to --json FILE (weft-tuning.json)
  *   npm run bench -- host        only what the host does for a step
  *   npm run bench -- gateway     what stands between a client and an executor, beside Portkey and LiteLLM
- *   npm run bench -- start       a first start, and a second one from the packed cache
+ *   npm run bench -- start [8b]  a first start, and a second one from the packed cache, of 1.1B parameters or of 8B
  *   npm run bench -- experts     twenty adapters that bring experts in one batch, beside the base, the floor and transformers one by one
  *   npm run bench -- http        32 streams through HTTP beside the engine alone, and an upload's way to its first token
  *
@@ -43,7 +43,7 @@ import { runKernelBench } from './machine.js';
 import { residentMemory } from './memory.js';
 import { findPeers } from './peers.js';
 import { markdown, plain, Report, type Line } from './report.js';
-import { benchStart } from './start.js';
+import { benchStart, isStartShape } from './start.js';
 import { runSuite } from './suite.js';
 import { tune } from './tune.js';
 import { parseMode, WeftContender } from './weft.js';
@@ -91,7 +91,9 @@ if (command === 'memory') {
 }
 console.log(`machine: ${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} cores`);
 if (command === 'start') {
-  await benchStart(number('threads'));
+  const shape = positionals[1] ?? '1.1b';
+  if (!isStartShape(shape)) fail(`bench start ${shape}: expected 1.1b or 8b`);
+  else await benchStart(threads, shape);
   process.exit(0);
 }
 if (command === 'experts') {
