@@ -22,7 +22,7 @@ export interface Finding { code: string; message: string; field?: string; tensor
 
 export interface Version {
   name: string; version: number; digest: string; base: string; base_digest: string; kind: string | null; rank: number | null; target_modules: string[]; bytes: number;
-  status: 'validating' | 'ready' | 'failed' | 'deleted'; stage: string | null; errors: Finding[]; warnings: Finding[]; ignored: string[];
+  status: 'validating' | 'ready' | 'failed' | 'deleted'; stage: string | null; errors: Finding[]; warnings: Finding[]; ignored: string[]; text: string[];
   effect: number | null; created_at: number; ready_at: number | null;
 }
 export interface Adapter { name: string; tenant: string; description: string; versions: Version[]; aliases: Record<string, number>; shared_with: string[] }

@@ -2,7 +2,13 @@
 import type { registryV1 } from '@weft/contracts';
 
 /** One adapter version as requests use it. */
-export interface AdapterVersion { name: string; version: number; digest: string }
+export interface AdapterVersion {
+  name: string;
+  version: number;
+  digest: string;
+  /** Tokenizer and chat template in the place of the base's; none: the base's. */
+  text: readonly registryV1.ArtifactFile[];
+}
 
 export interface CatalogAdapter {
   /** How its tenant calls it, or `<tenant>/<name>` if it is another's. */
@@ -46,9 +52,9 @@ function adapterOf({ name, tenantName, createdAt, versions, aliases }: registryV
   const id = tenantName === viewer ? name : `${tenantName}/${name}`;
   const selectors = new Map<string, AdapterVersion>();
   // Ascending, so that the last one is the newest.
-  for (const { version, digest, baseDigest: base } of versions) {
+  for (const { version, digest, baseDigest: base, text } of versions) {
     if (base !== baseDigest) continue;
-    const resolved = { name: id, version, digest };
+    const resolved = { name: id, version, digest, text };
     selectors.set(String(version), resolved).set(LATEST, resolved);
   }
   const hasDefault = aliases.some(({ alias }) => alias === DEFAULT);

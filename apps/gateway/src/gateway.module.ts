@@ -27,6 +27,7 @@ import { Metrics } from './metrics.js';
 import { ModelDirectory } from './model-directory.js';
 import { ModelsController } from './models.controller.js';
 import { PromptsService } from './prompts.service.js';
+import { AdapterTexts } from './adapter-texts.js';
 import { RegistryClient } from './registry-client.js';
 import { RegistryWatch } from './registry-watch.js';
 import { Responder } from './responder.js';
@@ -46,7 +47,7 @@ export class GatewayModule {
       providers: [
         { provide: GATEWAY_CONFIG, useValue: config }, { provide: TOKENIZER, useValue: tokenizer }, { provide: GATEWAY_ID, useFactory: randomUUID },
         { provide: APP_GUARD, useClass: AuthGuard }, { provide: APP_FILTER, useClass: ErrorsFilter },
-        RegistryClient, RegistryWatch, Fleet, ModelDirectory, PromptsService, Responder, Keys, Limits, Ledger, InFlight, Metrics, FilesService, UploadService, Tenancy,
+        RegistryClient, RegistryWatch, Fleet, ModelDirectory, PromptsService, Responder, Keys, Limits, Ledger, InFlight, Metrics, FilesService, AdapterTexts, UploadService, Tenancy,
       ],
     };
   }

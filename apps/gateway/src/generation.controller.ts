@@ -1,5 +1,6 @@
 import { Body, Controller, HttpCode, Post, Req, Res } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { AdapterTexts } from './adapter-texts.js';
 import { Caller, RequireScope } from './auth.guard.js';
 import { parseChat } from './dto/chat.js';
 import { parseCompletion } from './dto/completion.js';
@@ -13,7 +14,7 @@ import { Responder } from './responder.js';
 @Controller('v1')
 @RequireScope('inference')
 export class GenerationController {
-  constructor(private readonly models: ModelDirectory, private readonly prompts: PromptsService, private readonly responder: Responder) {}
+  constructor(private readonly models: ModelDirectory, private readonly texts: AdapterTexts, private readonly prompts: PromptsService, private readonly responder: Responder) {}
 
   @Post('completions') @HttpCode(200)
   async completion(@Body() body: unknown, @Caller() caller: Principal, @Req() request: FastifyRequest, @Res() reply: FastifyReply): Promise<void> {
@@ -30,6 +31,7 @@ export class GenerationController {
   }
 
   async #query(route: Query['route'], { model, params }: { model: string; params: GenerationParams }, caller: Principal, { id }: FastifyRequest): Promise<Query> {
-    return { requestId: id, route, caller, modelName: model, model: await this.models.resolve(caller.tenant, model), stream: params.stream };
+    const resolved = await this.models.resolve(caller.tenant, model);
+    return { requestId: id, route, caller, modelName: model, model: resolved, tokenizer: await this.texts.of(resolved), stream: params.stream };
   }
 }

@@ -22,6 +22,8 @@ export interface Query {
   /** As the request spells it, and what that means. */
   modelName: string;
   model: ResolvedModel;
+  /** The model's own. */
+  tokenizer: Tokenizer;
   stream: boolean;
 }
 
@@ -66,7 +68,8 @@ export class Generation {
   readonly #told = new Set<Choice>();
   #wake: (() => void) | null = null;
 
-  constructor(tokenizer: Tokenizer, readonly job: GenerationJob) {
+  constructor(readonly job: GenerationJob) {
+    const { tokenizer } = job.query;
     this.#scoring = job.params.maxTokens === 0;
     const seed = job.params.seed ?? randomBytes(8).readBigUInt64LE();
     this.#parts = job.prompts.map((prompt, p) => {

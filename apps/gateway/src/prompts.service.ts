@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { WeftError, type executorV1 } from '@weft/contracts';
 import type { Tokenizer } from '@weft/tokenizer';
 import type { ChatRequest } from './dto/chat.js';
@@ -6,7 +6,6 @@ import type { CompletionRequest } from './dto/completion.js';
 import type { GenerationParams } from './dto/generation.js';
 import { Fleet } from './fleet.js';
 import type { GenerationJob, Prompt, Query } from './generation.js';
-import { TOKENIZER } from './tokens.js';
 
 /** OpenAI's default for /v1/completions. */
 const COMPLETION_TOKENS = 16;
@@ -14,22 +13,17 @@ const COMPLETION_TOKENS = 16;
 /** From what a request says to what the executor computes: text becomes tokens, and the context's length is held. */
 @Injectable()
 export class PromptsService {
-  constructor(@Inject(TOKENIZER) private readonly tokenizer: Tokenizer, private readonly fleet: Fleet) {}
+  constructor(private readonly fleet: Fleet) {}
 
   async completion({ prompts, echo, addSpecialTokens, params }: CompletionRequest, query: Query): Promise<GenerationJob> {
     const encoded: Prompt[] = [];
-    for (const prompt of prompts) encoded.push(await this.#encode(prompt, addSpecialTokens));
+    for (const prompt of prompts) encoded.push(await encode(prompt, query.tokenizer, addSpecialTokens));
     return this.#job(query, encoded, echo, params, COMPLETION_TOKENS, 'prompt');
   }
 
   async chat({ messages, render, params }: ChatRequest, query: Query): Promise<GenerationJob> {
-    const ids = await this.tokenizer.encodeChat(messages, render);
+    const ids = await query.tokenizer.encodeChat(messages, render);
     return this.#job(query, [{ ids, text: '' }], false, params, undefined, 'messages');
-  }
-
-  async #encode(prompt: string | number[], addSpecialTokens: boolean): Promise<Prompt> {
-    if (typeof prompt === 'string') return { ids: await this.tokenizer.encodeAsync(prompt, { addSpecialTokens }), text: prompt };
-    return { ids: prompt, text: this.tokenizer.decode(prompt, { skipSpecialTokens: false }) };
   }
 
   #job(query: Query, prompts: Prompt[], echo: boolean, params: GenerationParams, defaultTokens: number | undefined, param: string): GenerationJob {
@@ -43,8 +37,15 @@ export class PromptsService {
     }
     // What nobody asked for in numbers is cut to what fits; 0 leaves it to the executor.
     const maxTokens = params.maxTokens ?? (defaultTokens === undefined ? 0 : Math.min(defaultTokens, maxModelLen - longest));
-    return { query, prompts, echo, params, maxTokens, eosIds: description.eosIds };
+    // An adapter that says how its own answers end is heard as well.
+    const { model: { adapter }, tokenizer } = query, ownEnds = adapter === null || adapter.text.length === 0 ? [] : tokenizer.eosIds;
+    return { query, prompts, echo, params, maxTokens, eosIds: [...new Set([...description.eosIds, ...ownEnds])] };
   }
+}
+
+async function encode(prompt: string | number[], tokenizer: Tokenizer, addSpecialTokens: boolean): Promise<Prompt> {
+  if (typeof prompt === 'string') return { ids: await tokenizer.encodeAsync(prompt, { addSpecialTokens }), text: prompt };
+  return { ids: prompt, text: tokenizer.decode(prompt, { skipSpecialTokens: false }) };
 }
 
 function checkIds(prompts: readonly Prompt[], params: GenerationParams, { vocabSize }: executorV1.Description, param: string): void {

@@ -1,6 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WeftError, type executorV1 } from '@weft/contracts';
-import type { Tokenizer } from '@weft/tokenizer';
 import type { FastifyReply } from 'fastify';
 import type { Delta } from './choice.js';
 import { Chunks } from './chunks.js';
@@ -14,7 +13,7 @@ import { Metrics } from './metrics.js';
 import { servedName } from './model-directory.js';
 import { chatShape, completionShape, usage, weft, type Envelope, type ResponseShape, type Served } from './response.js';
 import { SseWriter } from './sse.js';
-import { GATEWAY_ID, TOKENIZER } from './tokens.js';
+import { GATEWAY_ID } from './tokens.js';
 
 const SHAPES = { completions: completionShape, chat: chatShape };
 
@@ -25,7 +24,7 @@ const SHAPES = { completions: completionShape, chat: chatShape };
 @Injectable()
 export class Responder {
   constructor(
-    private readonly fleet: Fleet, @Inject(TOKENIZER) private readonly tokenizer: Tokenizer, @Inject(GATEWAY_ID) private readonly gatewayId: string,
+    private readonly fleet: Fleet, @Inject(GATEWAY_ID) private readonly gatewayId: string,
     private readonly inFlight: InFlight, private readonly limits: Limits, private readonly ledger: Ledger, private readonly metrics: Metrics,
   ) {}
 
@@ -36,7 +35,7 @@ export class Responder {
     const onClose = (): void => { if (!reply.raw.writableFinished) abort.abort(new WeftError('cancelled', 'The client hung up.')); };
     reply.raw.once('close', onClose);
     const tracked = this.metrics.track(servedName(query.model));
-    const answer = new Answer(query, reply, this.tokenizer, () => tracked.firstToken());
+    const answer = new Answer(query, reply, () => tracked.firstToken());
     const lease = this.limits.acquire(query.caller);
     let generation: Generation | undefined;
     let code = 'ok';
@@ -51,7 +50,7 @@ export class Responder {
       const job = await prepare();
       this.#admit(lease, reply, () => lease.reserve(askOf(job, this.fleet.known.maxModelLen)));
       abort.signal.throwIfAborted();
-      generation = new Generation(this.tokenizer, job);
+      generation = new Generation(job);
       const description = generation.start(this.fleet, this.ledger, this.gatewayId);
       await answer.write({ generation, signal: abort.signal, fingerprint: fingerprint(description), settle });
     } catch (thrown) {
@@ -102,23 +101,21 @@ class Answer {
   readonly #query: Query;
   readonly #served: Served;
   readonly #reply: FastifyReply;
-  readonly #tokenizer: Tokenizer;
   readonly #onFirstToken: () => void;
   #sse: SseWriter | null = null;
 
-  constructor(query: Query, reply: FastifyReply, tokenizer: Tokenizer, onFirstToken: () => void) {
+  constructor(query: Query, reply: FastifyReply, onFirstToken: () => void) {
     this.#query = query;
     this.#served = { adapter: servedName(query.model), digest: query.model.adapter?.digest ?? query.model.baseDigest };
     this.#reply = reply;
-    this.#tokenizer = tokenizer;
     this.#onFirstToken = onFirstToken;
   }
 
   async write(delivery: Delivery): Promise<void> {
-    const { requestId, route, modelName, stream } = this.#query;
+    const { requestId, route, modelName, tokenizer, stream } = this.#query;
     const { adapter, digest } = this.#served;
     const { generation, fingerprint } = delivery;
-    const shape = SHAPES[route](this.#tokenizer, generation);
+    const shape = SHAPES[route](tokenizer, generation);
     const envelope = { id: `${shape.idPrefix}-${requestId}`, created: Math.floor(Date.now() / 1000), model: modelName, system_fingerprint: fingerprint };
     if (adapter !== null) this.#reply.header('x-weft-adapter', adapter);
     this.#reply.header('x-weft-digest', digest);

@@ -1,6 +1,7 @@
 /** Rows as the messages that gateways get. */
+import { TEXT_FILES } from '@weft/adapters';
 import { registryV1 } from '@weft/contracts';
-import type { Alias, Version } from './entities/index.js';
+import type { Alias, Version, VersionFile } from './entities/index.js';
 
 /** Unix milliseconds; 0 for never. */
 export const toMillis = (date: Date | null): bigint => BigInt(date?.getTime() ?? 0);
@@ -12,14 +13,19 @@ const STATUS = {
 };
 
 /** What of a version is told. Counts come as text where TypeORM did not read them. */
-export type VersionRow = Omit<Version, 'tenantId' | 'adapterId' | 'files' | 'bytes' | 'aliasWhenReady' | 'attempts' | 'finishedAt' | 'deletedAt'> & { bytes: number | string };
+export type VersionRow = Omit<Version, 'tenantId' | 'adapterId' | 'files' | 'bytes' | 'aliasWhenReady' | 'attempts' | 'finishedAt' | 'deletedAt'> & { bytes: number | string; text: VersionFile[] };
 export type AliasRow = Pick<Alias, 'alias' | 'version' | 'updatedAt'> & { revision: number | string };
 
+/** Files that a ready version's prompts are made with: text that is not the base's own. */
+export const ownText = ({ status, files, ignored }: Pick<Version, 'status' | 'files' | 'ignored'>): VersionFile[] =>
+  (status === 'ready' ? files.filter(([name]) => TEXT_FILES.has(name) && !ignored.includes(name)) : []);
+
 export function toVersion(row: VersionRow): registryV1.Version {
-  const { id, version, digest, baseDigest, base, kind, rank, targetModules, bytes, errors, warnings, ignored, stage, effect } = row;
+  const { id, version, digest, baseDigest, base, kind, rank, targetModules, bytes, errors, warnings, ignored, stage, effect, text } = row;
   return {
     id, version, digest, baseDigest, base, kind, rank, targetModules, bytes: BigInt(bytes), status: STATUS[row.status],
     errors, warnings, ignored, createdAt: toMillis(row.createdAt), readyAt: toMillis(row.readyAt), stage, effect,
+    text: text.map(([name, size, sha256]) => ({ name, size: BigInt(size), sha256 })),
   };
 }
 

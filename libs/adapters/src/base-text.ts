@@ -1,9 +1,9 @@
 /**
- * Trainers save the tokenizer beside the adapter. Prompts are tokenized before an adapter is known to matter, so the copy is
- * accepted where it says what the base's says, and refused where it doesn't.
+ * Trainers save the tokenizer beside the adapter. Where it says what the base's says it is a copy and not read; where it says
+ * something else, prompts for this adapter are made with what it says.
  *
- * Compared is what Weft reads: `tokenizer.json` and the chat template, as values (transformers reorders and reformats both on
- * saving). The other files spell the same tokenizer once more.
+ * Compared is what Weft reads: `tokenizer.json`, the chat template and the end token, as values (transformers reorders and
+ * reformats them on saving). The other files spell the same tokenizer once more.
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
@@ -12,13 +12,15 @@ import { WeftError } from '@weft/contracts';
 import { JsonError, parseJson, type Json, type JsonObject } from './json.js';
 import type { Findings } from './refused.js';
 
-/** sha256 of file contents by name, as values for tokenizer.json; `chat_template` is the template wherever it stands. */
+/** sha256 of file contents by name, as values for tokenizer.json; `chat_template` is the template wherever it stands, `eos_token` that of the config. */
 export type BaseText = ReadonlyMap<string, string>;
 
-const TEXT_FILES: ReadonlySet<string> = new Set([
+export const TEXT_FILES: ReadonlySet<string> = new Set([
   'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja', 'tokenizer.model', 'vocab.json', 'vocab.txt', 'merges.txt',
   'special_tokens_map.json', 'added_tokens.json',
 ]);
+/** What is compared by the values in it. */
+const CONFIGS: ReadonlySet<string> = new Set(['tokenizer_config.json', 'chat_template.jinja']);
 /** The parts of tokenizer.json that turn text into ids and back; the others (padding, truncation) are a trainer's settings. */
 const TOKENIZER_PARTS = ['added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model'];
 
@@ -37,29 +39,27 @@ export async function readBaseText(folder: string): Promise<BaseText> {
   return digests(folder, names.filter(isTextFile));
 }
 
-/** Refuses, by file, a tokenizer or template that differs from the base's. */
-export async function checkText(folder: string, names: readonly string[], base: BaseText, findings: Findings): Promise<void> {
-  if (names.length === 0) return;
+/** The files that make an adapter's prompts differ from its base's. Refuses what spells another tokenizer without saying which. */
+export async function ownText(folder: string, names: readonly string[], base: BaseText, findings: Findings): Promise<string[]> {
+  if (names.length === 0) return [];
   let own: BaseText;
   try {
     own = await digests(folder, names);
   } catch (error) {
     if (!(error instanceof WeftError) || error.code !== 'tokenizer_invalid') throw error;
     findings.refuse(error.code, error.message, { file: error.details.file! });
-    return;
+    return [];
   }
-  const sameTokenizer = own.has('tokenizer.json') && own.get('tokenizer.json') === base.get('tokenizer.json');
-  const sameTemplate = !own.has('chat_template') || own.get('chat_template') === base.get('chat_template');
-  for (const name of names) {
-    const holdsTemplate = name === 'chat_template.jinja' || (name === 'tokenizer_config.json' && !names.includes('chat_template.jinja'));
-    if (holdsTemplate && !sameTemplate) {
-      findings.refuse('adapter_file_unsupported', `${name} holds a chat template that differs from the base's; an adapter is served with the base's template. Leave the file out if that is meant`, { file: name });
-    } else if (name === 'tokenizer.json' && !sameTokenizer) {
-      findings.refuse('adapter_file_unsupported', `${name} differs from the base's; an adapter is served with the base's tokenizer and can't add tokens`, { file: name });
-    } else if (!holdsTemplate && name !== 'tokenizer_config.json' && !sameTokenizer && own.get(name) !== base.get(name)) {
-      findings.refuse('adapter_file_unsupported', `${name} differs from the base's, and there is no tokenizer.json that would show the tokenizer to be the same`, { file: name });
+  const differs = (key: string): boolean => own.has(key) && own.get(key) !== base.get(key);
+  // A base that was announced by an older executor says nothing of its end token.
+  const otherTokenizer = differs('tokenizer.json'), otherTemplate = differs('chat_template'), otherEnd = base.has('eos_token') && differs('eos_token');
+  if (!own.has('tokenizer.json')) {
+    for (const name of names.filter(one => !CONFIGS.has(one) && differs(one))) {
+      findings.refuse('adapter_file_unsupported', `${name} differs from the base's, and there is no tokenizer.json that would show the tokenizer to be the same, or say what it is`, { file: name });
     }
   }
+  const read = new Set([...(otherTokenizer ? ['tokenizer.json'] : []), ...(otherTokenizer || otherTemplate || otherEnd ? [...CONFIGS, 'special_tokens_map.json'] : [])]);
+  return names.filter(name => read.has(name));
 }
 
 async function digests(folder: string, names: readonly string[]): Promise<Map<string, string>> {
@@ -69,10 +69,11 @@ async function digests(folder: string, names: readonly string[]): Promise<Map<st
     found.set(name, sha256(bytes));
     if (name === 'chat_template.jinja') found.set('chat_template', sha256(bytes));
     if (name === 'tokenizer.json') found.set(name, Spelling.hash(parts(object(bytes, name))));
-    if (name === 'tokenizer_config.json' && !names.includes('chat_template.jinja')) {
-      const template = object(bytes, name).get('chat_template');
-      if (template !== undefined && template !== null) found.set('chat_template', typeof template === 'string' ? sha256(template) : Spelling.hash(template));
-    }
+    if (name !== 'tokenizer_config.json') continue;
+    const config = object(bytes, name), end = config.get('eos_token'), template = config.get('chat_template');
+    const endToken = end instanceof Map ? end.get('content') : end;
+    if (typeof endToken === 'string') found.set('eos_token', sha256(endToken));
+    if (template !== undefined && template !== null && !names.includes('chat_template.jinja')) found.set('chat_template', typeof template === 'string' ? sha256(template) : Spelling.hash(template));
   }
   return found;
 }

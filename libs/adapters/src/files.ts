@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { open, readdir, realpath, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { WeftError, type ErrorCode } from '@weft/contracts';
-import { checkText, isTextFile, type BaseText } from './base-text.js';
+import { isTextFile, ownText, type BaseText } from './base-text.js';
 import { AdapterRefused, Findings } from './refused.js';
 import type { AdapterFile, AdapterFolder } from './types.js';
 
@@ -23,7 +23,7 @@ const LEFTOVERS = [
 /** Formats that run code when they are read. */
 const PICKLED = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
 
-/** What a file is by its name alone. The digest covers those that are counted; what is text is compared with the base's. */
+/** What a file is by its name alone. The digest covers those that are counted: what is text changes prompts, not what is computed of them. */
 export type FileClass = 'ignored' | 'pickled' | 'text' | 'counted';
 
 export function classifyFile(name: string): FileClass {
@@ -39,8 +39,8 @@ export const pickledMessage = (name: string): string =>
 /**
  * Lists and hashes a flat adapter folder. Reads every file that counts once, piece by piece.
  *
- * The digest covers exactly the files that count: an adapter keeps its identity whether or not a README or a copy of the
- * base's tokenizer lies beside it. Throws AdapterRefused; every message names the file.
+ * The digest covers exactly the files that count: an adapter keeps its identity whether or not a README or a tokenizer lies
+ * beside it. Throws AdapterRefused; every message names the file.
  * baseText: what the base tokenizes with; without it a tokenizer in the folder is not compared.
  */
 export async function readAdapterFolder(folder: string, baseText?: BaseText): Promise<AdapterFolder> {
@@ -66,13 +66,13 @@ export async function readAdapterFolder(folder: string, baseText?: BaseText): Pr
   const total = counted.reduce((sum, file) => sum + file.size, 0);
   if (total > ADAPTER_BYTES_MAX) findings.refuse('adapter_too_large', `the folder's files have ${total} bytes; the limit is ${ADAPTER_BYTES_MAX}`);
   findings.throwIfAny();
-  if (baseText) await checkText(root, texts, baseText, findings);
+  const text = baseText ? await ownText(root, texts, baseText, findings) : [];
   findings.throwIfAny();
-  ignored.push(...texts);
+  ignored.push(...texts.filter(name => !text.includes(name)));
 
   const files = new Map<string, AdapterFile>();
   for (const file of counted) files.set(file.name, { ...file, sha256: await sha256Of(file.path) });
-  return { path: root, files, ignored: ignored.sort(), digest: digestOf(files.values()) };
+  return { path: root, files, text, ignored: ignored.sort(), digest: digestOf(files.values()) };
 }
 
 /** sha256 of the canonical JSON `[[path, size, sha256], …]`, sorted by path: the name of an adapter's content. */

@@ -2,7 +2,7 @@ export * from './types.js';
 export { AdapterRefused } from './refused.js';
 export { openSafetensors, readTensor, tensorChunks, ADAPTER_LIMITS, CHECKPOINT_LIMITS, type Safetensors, type SafetensorsLimits } from './safetensors.js';
 export { parseJson, JsonError, type Json, type JsonObject } from './json.js';
-export { readBaseText, type BaseText } from './base-text.js';
+export { readBaseText, TEXT_FILES, type BaseText } from './base-text.js';
 export { classifyFile, pickledMessage, readAdapterFolder, digestOf, ADAPTER_BYTES_MAX, ADAPTER_FILES_MAX, type FileClass } from './files.js';
 export { kindOf } from './kinds.js';
 export { lora } from './lora.js';

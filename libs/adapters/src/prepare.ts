@@ -7,7 +7,7 @@ import { kindOf } from './kinds.js';
 import type { BaseGeometry, BaseTensors, ImageIndex, Manifest, PageGeometry } from './types.js';
 
 export interface PrepareOptions {
-  /** What the base tokenizes with (`readBaseText`): a different tokenizer in the folder is refused. */
+  /** What the base tokenizes with (`readBaseText`), for telling what is not read. */
   baseText?: BaseText;
   /** The base's tensors, which adapters that change outputs are packed by. */
   baseTensors?: BaseTensors;

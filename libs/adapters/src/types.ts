@@ -194,8 +194,8 @@ export type Manifest = LoraManifest | EsftManifest;
 /** A file of an adapter folder. */
 export interface AdapterFile { name: string; path: string; size: number; sha256: string }
 
-/** An adapter folder, listed and hashed: the files that count and the names of those that don't. */
-export interface AdapterFolder { path: string; files: ReadonlyMap<string, AdapterFile>; ignored: string[]; digest: string }
+/** An adapter folder, listed and hashed: the files that count, names of those that make prompts in another way than the base's, and of those that are not read. */
+export interface AdapterFolder { path: string; files: ReadonlyMap<string, AdapterFile>; text: string[]; ignored: string[]; digest: string }
 
 /** One file and one line in the table of kinds for each kind of adapter. */
 export interface AdapterKind<M extends Manifest = Manifest> {

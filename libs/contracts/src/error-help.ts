@@ -68,7 +68,7 @@ export const ERROR_GROUPS: readonly { title: string; codes: Partial<Record<Error
       checkpoint_tensor_shape: 'A weight has another shape than `config.json` says.',
       checkpoint_tensor_dtype: 'A weight is of a type that is not read.',
       checkpoint_not_finite: 'A weight holds NaN or infinity.',
-      tokenizer_invalid: '`tokenizer.json` can\'t be read, or needs what is not served.',
+      tokenizer_invalid: '`tokenizer.json` or the chat template can\'t be read, or needs what is not served; an adapter\'s may have no ids beyond the rows of its base\'s embedding.',
       chat_template_missing: 'The base has no chat template. Use `/v1/completions`, or give the checkpoint one.',
       option_invalid: 'An option or variable has a value that it can\'t have; the message says which, and what it can be.',
       port_in_use: 'Something listens on the port already. `--port` names another, 0 takes a free one.',

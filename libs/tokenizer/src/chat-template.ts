@@ -1,10 +1,10 @@
 /** Messages to the prompt that the model was trained on: Jinja templates, rendered as transformers renders them. */
-import { Environment, Interpreter, Template } from '@huggingface/jinja';
 import { WeftError } from '@weft/contracts';
 import { tokenizerInvalid } from './errors.js';
 import type { TemplateSource } from './files.js';
 import type { NamedTokens } from './special-tokens.js';
-import { strftime } from './strftime.js';
+import { parseTemplate, TemplateRefusal, TemplateRunner, type TemplateJob } from './template-run.js';
+import { TemplateExhausted } from './template-thread.js';
 
 export interface ContentPart { type: string; text?: string; [key: string]: unknown }
 
@@ -31,26 +31,34 @@ export interface RenderOptions {
 /** How a template reads `content`: as a string, or only as a list of parts (those of models that also see images). */
 type ContentForm = 'string' | 'parts';
 
-/** A template asks for ranges over messages and digits; a huge one is a mistake that would eat the memory. */
-const MAX_RANGE = 100_000;
 /** Names that a request's variables must not take. */
 const RESERVED = new Set(['messages', 'tools', 'add_generation_prompt', 'namespace', 'range', 'raise_exception', 'strftime_now',
   'true', 'false', 'none', 'True', 'False', 'None']);
+/** A template that took all of its time is not tried again for so long: others wait for the same thread. */
+const EXHAUSTED_MS = 60_000;
 const CONTINUE_TAG = 'CONTINUE_FINAL_MESSAGE_TAG ';
 
+/** Where templates run: here, or where one that a tenant wrote can do no harm (TemplateThread). */
+export interface Runner { run(job: TemplateJob): string | Promise<string> }
+
+interface ParsedTemplate { source: string; form?: ContentForm; exhausted?: { error: TemplateExhausted; untilMs: number } }
+
 export class ChatTemplates {
-  readonly #templates = new Map<string, { parsed: Template; form?: ContentForm }>();
+  readonly #templates = new Map<string, ParsedTemplate>();
   readonly #tokens: NamedTokens;
   readonly #now: () => Date;
+  readonly #runner: Runner;
   /** Why a template of the checkpoint can't be used. Rendering with it throws this. */
   readonly problem: WeftError | undefined;
 
-  constructor(sources: ReadonlyMap<string, TemplateSource>, tokens: NamedTokens, now: () => Date = () => new Date()) {
+  constructor(readonly sources: ReadonlyMap<string, TemplateSource>, tokens: NamedTokens, now: () => Date = () => new Date(), runner: Runner = new TemplateRunner()) {
     this.#tokens = tokens;
     this.#now = now;
+    this.#runner = runner;
     for (const [name, { text, file }] of sources) {
       try {
-        this.#templates.set(name, { parsed: new Template(text) });
+        parseTemplate(text);
+        this.#templates.set(name, { source: text });
       } catch (cause) {
         this.problem ??= tokenizerInvalid(file, 'chat_template', `"${name}" can't be parsed: ${(cause as Error).message}`, cause);
       }
@@ -64,7 +72,7 @@ export class ChatTemplates {
    * Errors: `chat_template_missing`; `invalid_value` with the request's parameter, also for what the template itself
    * refuses by raise_exception; `tokenizer_invalid` for a template that can't be parsed.
    */
-  render(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
+  async render(messages: readonly ChatMessage[], options: RenderOptions = {}): Promise<string> {
     const { tools, continueFinalMessage = false, addGenerationPrompt = !continueFinalMessage, variables = {} } = options;
     if (messages.length === 0) throw invalidValue('messages', 'There must be at least one message.');
     if (continueFinalMessage && addGenerationPrompt) {
@@ -74,16 +82,16 @@ export class ChatTemplates {
       if (RESERVED.has(name)) throw invalidValue(`chat_template_kwargs.${name}`, `"${name}" is set by the server.`);
     }
     const template = this.#select(options.template, tools);
-    template.form ??= this.#probe(template.parsed);
+    template.form ??= await this.#probe(template);
     const chat = messages.map((message, i) => forTemplate(message, template.form!, `messages[${i}]`));
     const context = { documents: null, ...variables, messages: chat, tools: tools ?? null, add_generation_prompt: addGenerationPrompt };
-    if (!continueFinalMessage) return this.#run(template.parsed, context);
+    if (!continueFinalMessage) return this.#run(template, context);
 
     const last = tagLastText(chat);
-    return cutAtTag(this.#run(template.parsed, context), last);
+    return cutAtTag(await this.#run(template, context), last);
   }
 
-  #select(name: string | undefined, tools: readonly unknown[] | undefined): { parsed: Template; form?: ContentForm } {
+  #select(name: string | undefined, tools: readonly unknown[] | undefined): ParsedTemplate {
     const wanted = name ?? (tools && this.#templates.has('tool_use') ? 'tool_use' : 'default');
     const template = this.#templates.get(wanted);
     if (template !== undefined) return template;
@@ -92,35 +100,32 @@ export class ChatTemplates {
     throw new WeftError('chat_template_missing', `The model has no chat template "${wanted}". ${known}`, { param: 'model' });
   }
 
-  #run(template: Template, context: Record<string, unknown>): string {
-    const globals = {
-      true: true, false: false, none: null, True: true, False: false, None: null,
-      range, strftime_now: (format: string) => strftime(this.#now(), format),
-      raise_exception: (message: unknown) => { throw invalidValue('messages', String(message)); },
-    };
-    const environment = new Environment();
-    for (const [name, value] of Object.entries({ ...this.#tokens, ...globals, ...context })) environment.set(name, value);
+  async #run(template: ParsedTemplate, context: Record<string, unknown>): Promise<string> {
+    const { source, exhausted } = template;
+    if (exhausted !== undefined && performance.now() < exhausted.untilMs) throw exhausted.error;
     try {
-      return String(new Interpreter(environment).run(template.parsed).value);
+      return await this.#runner.run({ source, variables: { ...this.#tokens, ...context }, nowMs: this.#now().getTime() });
     } catch (error) {
+      if (error instanceof TemplateExhausted) template.exhausted = { error, untilMs: performance.now() + EXHAUSTED_MS };
       if (error instanceof WeftError) throw error;
       const { message } = error as Error;
+      if (error instanceof TemplateRefusal) throw invalidValue('messages', message);
       throw new WeftError('invalid_value', `The chat template can't render these messages: ${message}`, { param: 'messages', cause: error });
     }
   }
 
   /** Asks the template itself: does the text of a string content appear, or only that of a part? */
-  #probe(template: Template): ContentForm {
+  async #probe(template: ParsedTemplate): Promise<ContentForm> {
     const text = 'weft-content-probe';
-    const understands = (content: string | ContentPart[]): boolean => {
+    const understands = async (content: string | ContentPart[]): Promise<boolean> => {
       try {
         const context = { messages: [{ role: 'user', content }], tools: null, documents: null, add_generation_prompt: false };
-        return this.#run(template, context).includes(text);
+        return (await this.#run(template, context)).includes(text);
       } catch {
         return false;  // a form that it can't render is one that it does not understand
       }
     };
-    return !understands(text) && understands([{ type: 'text', text }]) ? 'parts' : 'string';
+    return !await understands(text) && await understands([{ type: 'text', text }]) ? 'parts' : 'string';
   }
 }
 
@@ -179,13 +184,6 @@ function cutAtTag(rendered: string, text: string): string {
   }
   const kept = rendered.slice(0, at);
   return rendered.startsWith(CONTINUE_TAG, at) ? kept : kept.trimEnd();
-}
-
-function range(start: number, stop?: number, step = 1): number[] {
-  const [from, to] = stop === undefined ? [0, start] : [start, stop];
-  const length = Math.max(0, Math.ceil((to - from) / step));
-  if (!(length <= MAX_RANGE)) throw new Error(`range() of ${length} numbers; at most ${MAX_RANGE}`);
-  return Array.from({ length }, (_, i) => from + i * step);
 }
 
 const invalidValue = (param: string, message: string) => new WeftError('invalid_value', message, { param });

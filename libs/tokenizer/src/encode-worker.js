@@ -5,10 +5,10 @@ import { Encoder } from './encoder.js';
 const { bytes, pipeline } = workerData;
 const encoder = new Encoder(JSON.parse(Buffer.from(bytes).toString('utf8')), pipeline);
 
-parentPort.on('message', ({ id, text }) => {
+parentPort.on('message', ({ id, input }) => {
   try {
-    const ids = Uint32Array.from(encoder.encode(text));
-    parentPort.postMessage({ id, ids }, [ids.buffer]);
+    const output = Uint32Array.from(encoder.encode(input));
+    parentPort.postMessage({ id, output }, [output.buffer]);
   } catch (error) {
     parentPort.postMessage({ id, error: String(error) });
   }

@@ -22,10 +22,9 @@ export type Json = null | boolean | number | string | Json[] | JsonObject;
 export interface JsonObject { [key: string]: Json | undefined }
 
 export interface TokenizerFiles {
-  /** The bytes of tokenizer.json, shared so that a worker thread can parse them without a copy. */
-  bytes: SharedArrayBuffer;
-  /** tokenizer.json, parsed. */
-  tokenizer: JsonObject;
+  /** The bytes of tokenizer.json, shared so that a worker thread can parse them without a copy, and parsed; undefined where there is none. */
+  bytes: SharedArrayBuffer | undefined;
+  tokenizer: JsonObject | undefined;
   /** tokenizer_config.json with the named tokens of special_tokens_map.json; empty when neither exists. */
   config: JsonObject;
   /** Chat templates by name (`default`, `tool_use`, …), each with the file it came from. */
@@ -34,13 +33,10 @@ export interface TokenizerFiles {
 
 export interface TemplateSource { text: string; file: string }
 
-export async function readTokenizerFiles(dir: string): Promise<TokenizerFiles> {
-  const bytes = await readShared(dir, TOKENIZER_FILE);
-  if (bytes === undefined) {
-    throw tokenizerInvalid(TOKENIZER_FILE, undefined,
-      `is missing from ${dir}. Save the checkpoint with the fast tokenizer of transformers, which writes this file.`);
-  }
-  const tokenizer = parseObject(Buffer.from(bytes).toString('utf8'), TOKENIZER_FILE);
+/** `skipTokenizer`: tokenizer.json is not asked for. */
+export async function readTokenizerFiles(dir: string, skipTokenizer = false): Promise<TokenizerFiles> {
+  const bytes = skipTokenizer ? undefined : await readShared(dir, TOKENIZER_FILE);
+  const tokenizer = bytes && parseObject(Buffer.from(bytes).toString('utf8'), TOKENIZER_FILE);
   const config = await readJson(dir, CONFIG_FILE) ?? {};
   // transformers reads the older special_tokens_map.json, over the config, unless the config lists its tokens itself.
   const named = 'added_tokens_decoder' in config ? undefined : await readJson(dir, SPECIAL_TOKENS_FILE);

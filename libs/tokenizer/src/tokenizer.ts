@@ -1,12 +1,12 @@
 import { EncodeThread } from './encode-thread.js';
-import { ChatTemplates, type ChatMessage, type RenderOptions } from './chat-template.js';
+import { ChatTemplates, type ChatMessage, type RenderOptions, type Runner } from './chat-template.js';
 import { Decoder, utf8Text } from './decoder.js';
 import { IncrementalDetokenizer, type DecodeOptions } from './detokenizer.js';
 import { Encoder } from './encoder.js';
 import { tokenizerInvalid } from './errors.js';
-import { readTokenizerFiles, TOKENIZER_FILE, type JsonObject, type TokenizerFiles } from './files.js';
+import { readTokenizerFiles, TOKENIZER_FILE, type JsonObject, type TemplateSource } from './files.js';
 import { checkModel, modelType, pipeline } from './pipeline.js';
-import { addedTokens, affixes, isTokenId, namedTokens, type Affixes } from './special-tokens.js';
+import { addedTokens, affixes, isTokenId, namedTokens, type Affixes, type NamedTokens } from './special-tokens.js';
 import type { WeftError } from '@weft/contracts';
 
 /** Longer texts (UTF-16 units) are encoded on the worker thread: 4 Ki units take about 5 ms, a chat of 400 Ki about 500. */
@@ -27,61 +27,111 @@ export interface LoadOptions {
  * and chat templates. Throws `tokenizer_invalid` with file and field for what is missing, broken or not supported.
  */
 export async function loadTokenizer(dir: string, options: LoadOptions = {}): Promise<Tokenizer> {
-  return new Tokenizer(await readTokenizerFiles(dir), options);
+  const { bytes, tokenizer, config, templates } = await readTokenizerFiles(dir);
+  if (bytes === undefined || tokenizer === undefined) {
+    throw tokenizerInvalid(TOKENIZER_FILE, undefined, `is missing from ${dir}. Save the checkpoint with the fast tokenizer of transformers, which writes this file.`);
+  }
+  const named = namedTokens(config);
+  return new Tokenizer(new Vocabulary(bytes, tokenizer, config), named, new ChatTemplates(templates, named, options.now));
 }
 
-/** Text to tokens and back, equal to the `tokenizers` library on the same files. */
-export class Tokenizer {
-  /** One more than the largest id. A model's own vocabulary may be padded beyond it. */
-  readonly vocabSize: number;
+/**
+ * What an adapter's folder says instead of its base: its own chat templates, its own tokenizer.json, or both; what it does not
+ * say is the base's. A tenant wrote it: its templates run on `runner`, its split patterns on a thread of their own. Throws as
+ * `checkAdapterText`.
+ */
+export async function loadAdapterTokenizer(dir: string, base: Tokenizer, rows: number, runner: Runner, options: LoadOptions = {}): Promise<Tokenizer> {
+  const { vocabulary, named: own, templates } = await readAdapterText(dir, rows, false);
+  const named = { ...base.named, ...own };
+  const chat = templates.size > 0 ? new ChatTemplates(templates, named, options.now, runner) : new ChatTemplates(base.templates.sources, named, options.now);
+  return new Tokenizer(vocabulary ?? base.vocabulary, named, chat);
+}
+
+/**
+ * Throws `tokenizer_invalid` for what can't be used, also for ids from `rows` on, which the base's embedding has no row for.
+ * `sameTokenizer`: the folder's tokenizer.json is the base's.
+ */
+export async function checkAdapterText(dir: string, rows: number, sameTokenizer: boolean): Promise<void> { await readAdapterText(dir, rows, sameTokenizer); }
+
+async function readAdapterText(dir: string, rows: number, sameTokenizer: boolean): Promise<{ vocabulary: Vocabulary | null; named: NamedTokens; templates: Map<string, TemplateSource> }> {
+  const { bytes, tokenizer, config, templates } = await readTokenizerFiles(dir, sameTokenizer);
+  const vocabulary = bytes === undefined || tokenizer === undefined ? null : new Vocabulary(bytes, tokenizer, config, true);
+  if (vocabulary !== null && vocabulary.tokens.length > rows) {
+    throw tokenizerInvalid(TOKENIZER_FILE, undefined, `has ids up to ${vocabulary.tokens.length - 1}; the base has ${rows} rows of embeddings, and an adapter can't add any.`);
+  }
+  const named = namedTokens(config), { problem } = new ChatTemplates(templates, named);
+  if (problem !== undefined) throw problem;
+  return { vocabulary, named, templates };
+}
+
+/** Ids and their tokens: what tokenizer.json says, with the added tokens of the config. */
+export class Vocabulary {
+  /** By id. */
+  readonly tokens: (string | undefined)[];
   readonly specialIds: ReadonlySet<number>;
-  /** bos_token and eos_token of tokenizer_config.json. generation_config.json may name more end tokens. */
-  readonly bosId: number | undefined;
-  readonly eosIds: readonly number[];
   readonly decoder: Decoder;
-  readonly #tokens: (string | undefined)[];
-  readonly #affixes: Affixes;
+  readonly affixes: Affixes;
   readonly #encoder: Encoder;
   readonly #thread: EncodeThread;
-  readonly #templates: ChatTemplates;
+  readonly #apart: boolean;
 
-  constructor({ bytes, tokenizer, config, templates }: TokenizerFiles, { now }: LoadOptions = {}) {
+  /** apart: every text is encoded on the thread, since the file's split patterns may take any time. */
+  constructor(bytes: SharedArrayBuffer, tokenizer: JsonObject, config: JsonObject, apart = false) {
     checkModel(tokenizer);
     const tokens = vocabulary(tokenizer.model as JsonObject);
     const ids = new Map(tokens.map((token, id) => [token, id]));
     const added = addedTokens(tokenizer, config, token => ids.get(token));
-    for (const { id, content } of added) {
-      tokens[id] = content;
-      ids.set(content, id);
-    }
-    const named = namedTokens(config);
-    const idsOf = (token: string | undefined): number[] => {
-      const id = token === undefined ? undefined : ids.get(token);
-      return id === undefined ? [] : [id];
-    };
+    for (const { id, content } of added) tokens[id] = content;
     const encoding = pipeline(tokenizer, added);
-
-    this.#tokens = tokens;
-    this.vocabSize = tokens.length;
+    this.tokens = tokens;
     this.specialIds = new Set(added.filter(token => token.special).map(token => token.id));
-    [this.bosId] = idsOf(named.bos_token);
-    this.eosIds = idsOf(named.eos_token);
-    this.#affixes = affixes(tokenizer.post_processor);
+    this.affixes = affixes(tokenizer.post_processor);
     this.decoder = new Decoder(tokenizer.decoder);
     this.#encoder = buildEncoder(tokenizer, encoding);
     this.#thread = new EncodeThread({ bytes, pipeline: encoding });
-    this.#templates = new ChatTemplates(templates, named, now);
+    this.#apart = apart;
   }
+
+  /** The id of a token, as a list: none where there is no such token. */
+  idsOf(token: string | undefined): number[] {
+    const id = token === undefined ? -1 : this.tokens.lastIndexOf(token);
+    return id < 0 ? [] : [id];
+  }
+
+  encode(text: string): number[] { return this.#encoder.encode(text); }
+
+  async encodeAsync(text: string): Promise<number[]> {
+    return text.length <= WORKER_THRESHOLD && !this.#apart ? this.encode(text) : this.#thread.encode(text);
+  }
+
+  close(): Promise<void> { return this.#thread.close(); }
+}
+
+/** Text to tokens and back, equal to the `tokenizers` library on the same files. */
+export class Tokenizer {
+  /** bos_token and eos_token of tokenizer_config.json. generation_config.json may name more end tokens. */
+  readonly bosId: number | undefined;
+  readonly eosIds: readonly number[];
+
+  /** vocabulary: may be another tokenizer's, too. */
+  constructor(readonly vocabulary: Vocabulary, readonly named: NamedTokens, readonly templates: ChatTemplates) {
+    [this.bosId] = vocabulary.idsOf(named['bos_token']);
+    this.eosIds = vocabulary.idsOf(named['eos_token']);
+  }
+
+  /** One more than the largest id. A model's own vocabulary may be padded beyond it. */
+  get vocabSize(): number { return this.vocabulary.tokens.length; }
+  get specialIds(): ReadonlySet<number> { return this.vocabulary.specialIds; }
+  get decoder(): Decoder { return this.vocabulary.decoder; }
 
   /** Any text gives ids; half a surrogate pair counts as U+FFFD. */
   encode(text: string, options: EncodeOptions = {}): number[] {
-    return this.#withAffixes(this.#encoder.encode(text), options);
+    return this.#withAffixes(this.vocabulary.encode(text), options);
   }
 
   /** `encode` that leaves the event loop free: long texts go to a worker thread. */
   async encodeAsync(text: string, options: EncodeOptions = {}): Promise<number[]> {
-    if (text.length <= WORKER_THRESHOLD) return this.encode(text, options);
-    return this.#withAffixes(await this.#thread.encode(text), options);
+    return this.#withAffixes(await this.vocabulary.encodeAsync(text), options);
   }
 
   /** The text of the ids; ids that the tokenizer doesn't have are left out. */
@@ -97,7 +147,7 @@ export class Tokenizer {
 
   /** The bytes that a token adds inside a text, exact also where they are part of a character. Empty for an unknown id. */
   tokenBytes(id: number): Uint8Array {
-    const token = this.#tokens[id];
+    const token = this.tokenOf(id);
     return token === undefined ? new Uint8Array() : this.decoder.bytes(token);
   }
 
@@ -108,31 +158,31 @@ export class Tokenizer {
   }
 
   /** The token as the vocabulary writes it (`Ġthe`, `▁the`, `<0x0A>`). */
-  tokenOf(id: number): string | undefined { return this.#tokens[id]; }
+  tokenOf(id: number): string | undefined { return this.vocabulary.tokens[id]; }
 
   isSpecial(id: number): boolean { return this.specialIds.has(id); }
 
   /** Names of the chat templates; none for a base model. */
-  get chatTemplates(): string[] { return this.#templates.names; }
+  get chatTemplates(): string[] { return this.templates.names; }
 
   /** Why a chat template of the checkpoint can't be used: worth a warning at start, chat with it fails. */
-  get chatTemplateProblem(): WeftError | undefined { return this.#templates.problem; }
+  get chatTemplateProblem(): WeftError | undefined { return this.templates.problem; }
 
   /** The prompt for a chat. It holds its special tokens: encode it without adding them. Errors: see ChatTemplates.render. */
-  renderChat(messages: readonly ChatMessage[], options: RenderOptions = {}): string {
-    return this.#templates.render(messages, options);
+  renderChat(messages: readonly ChatMessage[], options: RenderOptions = {}): Promise<string> {
+    return this.templates.render(messages, options);
   }
 
   /** The token ids of a chat's prompt. */
-  encodeChat(messages: readonly ChatMessage[], options: RenderOptions = {}): Promise<number[]> {
-    return this.encodeAsync(this.renderChat(messages, options), { addSpecialTokens: false });
+  async encodeChat(messages: readonly ChatMessage[], options: RenderOptions = {}): Promise<number[]> {
+    return this.encodeAsync(await this.renderChat(messages, options), { addSpecialTokens: false });
   }
 
-  /** Ends the worker thread. Unanswered encodeAsync calls fail with `cancelled`; everything else still works. */
-  close(): Promise<void> { return this.#thread.close(); }
+  /** Ends the vocabulary's worker thread. Unanswered encodeAsync calls fail with `cancelled`; everything else still works. */
+  close(): Promise<void> { return this.vocabulary.close(); }
 
   #withAffixes(ids: number[], { addSpecialTokens = true }: EncodeOptions): number[] {
-    const { prefix, suffix } = this.#affixes;
+    const { prefix, suffix } = this.vocabulary.affixes;
     return addSpecialTokens && prefix.length + suffix.length > 0 ? [...prefix, ...ids, ...suffix] : ids;
   }
 }

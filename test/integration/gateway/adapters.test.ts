@@ -64,7 +64,7 @@ describe('reading', () => {
     expect(body.versions).toEqual([
       {
         id: 'v-1', object: 'adapter.version', name: 'Pirate', version: 1, digest: '1'.repeat(64), base: 'org/tiny:base', base_digest: 'b'.repeat(64), kind: 'lora', rank: 8,
-        target_modules: ['q_proj', 'v_proj'], bytes: 4096, status: 'ready', stage: null, errors: [], ignored: [], effect: 0.5, created_at: 1_700_000_000, ready_at: 1_700_000_100,
+        target_modules: ['q_proj', 'v_proj'], bytes: 4096, status: 'ready', stage: null, errors: [], ignored: [], text: [], effect: 0.5, created_at: 1_700_000_000, ready_at: 1_700_000_100,
         warnings: [{ code: 'adapter_base_mismatch', message: 'other base', field: 'base_model_name_or_path', file: 'adapter_config.json' }],
       },
       expect.objectContaining({ version: 2, status: 'ready', effect: 0 }),

@@ -82,7 +82,7 @@ describe('what is taken', () => {
     expect(response.headers.get('location')).toBe('/v1/adapters/Pirate/versions/3');
     expect(await response.json()).toEqual({
       id: 'v-1', object: 'adapter.version', name: 'Pirate', version: 3, digest: 'd'.repeat(64), base: 'org/tiny:base', base_digest: 'b'.repeat(64),
-      kind: null, rank: null, target_modules: [], bytes: 12, status: 'validating', stage: 'queued', errors: [], warnings: [], ignored: ['README.md'], effect: null,
+      kind: null, rank: null, target_modules: [], bytes: 12, status: 'validating', stage: 'queued', errors: [], warnings: [], ignored: ['README.md'], text: [], effect: null,
       created_at: 1_700_000_000, ready_at: null,
     });
     expect(taken).toMatchObject({

@@ -88,7 +88,7 @@ describe('an upload', () => {
     await upload(registry.client, { tenantId, fields: { name }, files: loraFiles(14) });
     const withText = await upload(registry.client, { tenantId, fields: { name }, files: { ...loraFiles(14), 'tokenizer.json': '{"model": {}}' } });
     expect(withText).toMatchObject({ created: true, version: { version: 2 } });
-    await expect.poll(async () => (await getAdapter(name)).versions[1], { timeout: 10_000 }).toMatchObject({ status: registryV1.VersionStatus.FAILED, errors: [{ code: 'adapter_file_unsupported', file: 'tokenizer.json' }] });
+    await expect.poll(async () => (await getAdapter(name)).versions[1], { timeout: 10_000 }).toMatchObject({ status: registryV1.VersionStatus.FAILED, errors: [{ code: 'tokenizer_invalid', file: 'tokenizer.json' }] });
   });
 
   test('of bytes that failed begins anew; of a deleted version is a new one; and a deleted name is free again', async () => {

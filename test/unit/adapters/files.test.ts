@@ -83,7 +83,7 @@ describe('a tokenizer beside the adapter', () => {
   const tokenizer = { version: '1.0', truncation: null, model: { type: 'BPE', vocab: { a: 0, b: 1 }, merges: [] }, added_tokens: [{ id: 2, content: '<s>' }], decoder: null };
   const template = '{{ messages }}';
   const base = async (): Promise<ReadonlyMap<string, string>> => readBaseText(folder({
-    'tokenizer.json': JSON.stringify(tokenizer), 'tokenizer_config.json': JSON.stringify({ chat_template: template, a: 1 }), 'merges.txt': 'm', 'config.json': '{}',
+    'tokenizer.json': JSON.stringify(tokenizer), 'tokenizer_config.json': JSON.stringify({ chat_template: template, eos_token: '<s>', a: 1 }), 'merges.txt': 'm', 'config.json': '{}',
   }));
 
   test("that says what the base's says is ignored, however it is spelt", async () => {
@@ -96,15 +96,22 @@ describe('a tokenizer beside the adapter', () => {
     expect([...files.keys()]).toEqual(['adapter_config.json', 'adapter_model.safetensors']);
   });
 
-  test.each<[string, Record<string, string>, string]>([
-    ['another vocabulary', { 'tokenizer.json': JSON.stringify({ ...tokenizer, model: { type: 'BPE', vocab: { a: 1, b: 0 }, merges: [] } }) }, 'tokenizer.json'],
-    ['an added token', { 'tokenizer.json': JSON.stringify({ ...tokenizer, added_tokens: [] }) }, 'tokenizer.json'],
-    ['another template', { 'chat_template.jinja': '{{ other }}' }, 'chat_template.jinja'],
-    ['another template in the config', { 'tokenizer_config.json': JSON.stringify({ chat_template: '{{ other }}' }) }, 'tokenizer_config.json'],
-    ['a vocabulary that nothing vouches for', { 'merges.txt': 'other' }, 'merges.txt'],
-  ])('with %s is refused by file', async (_, files, file) => {
-    const error = await refusal(folder({ ...ADAPTER, ...files }), await base());
-    expect(error.findings).toEqual([expect.objectContaining({ code: 'adapter_file_unsupported', file })]);
+  test.each<[string, Record<string, string>, string[]]>([
+    ['another vocabulary', { 'tokenizer.json': JSON.stringify({ ...tokenizer, model: { type: 'BPE', vocab: { a: 1, b: 0 }, merges: [] } }), 'merges.txt': 'other' }, ['tokenizer.json']],
+    ['an added token', { 'tokenizer.json': JSON.stringify({ ...tokenizer, added_tokens: [] }), 'special_tokens_map.json': '{}' }, ['special_tokens_map.json', 'tokenizer.json']],
+    ['another template', { 'chat_template.jinja': '{{ other }}', 'tokenizer.json': JSON.stringify(tokenizer) }, ['chat_template.jinja']],
+    ['another template in the config', { 'tokenizer_config.json': JSON.stringify({ chat_template: '{{ other }}' }) }, ['tokenizer_config.json']],
+    ['another end token', { 'tokenizer_config.json': JSON.stringify({ chat_template: template, eos_token: { content: '<end>' } }) }, ['tokenizer_config.json']],
+  ])('with %s is honoured, and leaves the digest alone', async (_, files, text) => {
+    const found = await readAdapterFolder(folder({ ...ADAPTER, ...files }), await base());
+    expect(found.text).toEqual(text);
+    expect(found.ignored).toEqual(Object.keys(files).filter(name => !text.includes(name)).sort());
+    expect(found.digest).toBe((await readAdapterFolder(folder(ADAPTER))).digest);
+  });
+
+  test('that is another, without a tokenizer.json, is refused by file', async () => {
+    const error = await refusal(folder({ ...ADAPTER, 'merges.txt': 'other', 'chat_template.jinja': '{{ other }}' }), await base());
+    expect(error.findings).toEqual([expect.objectContaining({ code: 'adapter_file_unsupported', file: 'merges.txt' })]);
   });
 
   test('that is no JSON is refused by file', async () => {

@@ -11,7 +11,7 @@ import { FakeWeft, page, type Answer } from './fake-weft.js';
 
 const BASE: Model = { id: 'org/base', parent: null, digest: 'b'.repeat(64) };
 const version = (change: Partial<Version> = {}): Version => ({
-  name: 'pirate', version: 1, digest: 'd', base: BASE.id, base_digest: BASE.digest, kind: 'lora', rank: 8, target_modules: ['q_proj'], bytes: 3, status: 'ready', stage: null, errors: [], warnings: [], ignored: [],
+  name: 'pirate', version: 1, digest: 'd', base: BASE.id, base_digest: BASE.digest, kind: 'lora', rank: 8, target_modules: ['q_proj'], bytes: 3, status: 'ready', stage: null, errors: [], warnings: [], ignored: [], text: [],
   effect: 0.5, created_at: 1_900_000_000, ready_at: 1_900_000_060, ...change,
 });
 

@@ -22,7 +22,7 @@ import { FakeWeft, page, type Answer } from './fake-weft.js';
 const BASE = { id: 'org/base', parent: null, digest: 'b'.repeat(64) };
 const VERSION = {
   name: 'pirate', version: 2, digest: 'f00d'.repeat(16), base: BASE.id, base_digest: BASE.digest, kind: 'lora', rank: 8, bytes: 3 * 2 ** 20,
-  status: 'ready', stage: null, errors: [], warnings: [], ignored: [], target_modules: ['q_proj'], effect: 1.5, created_at: 1_900_000_000, ready_at: 1_900_000_060,
+  status: 'ready', stage: null, errors: [], warnings: [], ignored: [], text: [], target_modules: ['q_proj'], effect: 1.5, created_at: 1_900_000_000, ready_at: 1_900_000_060,
 };
 const KEY = {
   id: 'k1', name: 'ci', hint: 'sk-a…z', scopes: ['inference'], limits: { requests_per_minute: 60, tokens_per_minute: null, parallel: 2 },

@@ -35,8 +35,8 @@ test.each([
 ])('%j is nothing', reference => { expect(view.find(reference)).toBeUndefined(); });
 
 test('a response names own adapters plainly and those of others with their tenant', () => {
-  expect(view.find('acme/PIRATE@1')).toEqual({ name: 'Pirate', version: 1, digest: 'Pirate-1' });
-  expect(view.find('globex/pirate')).toEqual({ name: 'Globex/pirate', version: 7, digest: 'pirate-7' });
+  expect(view.find('acme/PIRATE@1')).toEqual({ name: 'Pirate', version: 1, digest: 'Pirate-1', text: [] });
+  expect(view.find('globex/pirate')).toEqual({ name: 'Globex/pirate', version: 7, digest: 'pirate-7', text: [] });
 });
 
 test('own adapters by name, then those of others', () => {

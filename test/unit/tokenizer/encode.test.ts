@@ -55,11 +55,11 @@ describe('the thread', () => {
   /** A worker in the place of ours: answers a text's length, but dies, hangs or fails where told to. */
   const script = new URL(`data:text/javascript,${encodeURIComponent(`
     import { parentPort } from 'node:worker_threads';
-    parentPort.on('message', ({ id, text }) => {
+    parentPort.on('message', ({ id, input: text }) => {
       if (text === 'die') process.exit(3);
       if (text === 'hang') for (;;);
       if (text === 'fail') parentPort.postMessage({ id, error: 'no' });
-      else parentPort.postMessage({ id, ids: Uint32Array.of(text.length) });
+      else parentPort.postMessage({ id, output: Uint32Array.of(text.length) });
     });`)}`);
   const thread = new EncodeThread({ bytes: new SharedArrayBuffer(0), pipeline: { normalizer: null, pre_tokenizer: null, added_tokens: [], unigramByteFallback: false } }, script, 1000);
   afterAll(() => thread.close());

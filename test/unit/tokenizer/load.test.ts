@@ -80,7 +80,7 @@ describe('what can not be used is refused by file and field', () => {
 test('a template file wins over the config', async () => {
   use('headers');
   writeFileSync(path.join(dir, 'chat_template.jinja'), 'from the file');
-  expect((await loadTokenizer(dir)).renderChat([{ role: 'user', content: 'a' }])).toBe('from the file');
+  expect(await (await loadTokenizer(dir)).renderChat([{ role: 'user', content: 'a' }])).toBe('from the file');
 });
 
 describe('special tokens', () => {

@@ -22,10 +22,10 @@ describe.each(names)('%s equals transformers', async name => {
 
   test.for(chats)('renders $messages with $options', async ({ messages, options, text, ids, error }) => {
     if (error !== undefined) {
-      expect(() => tokenizer.renderChat(messages, options)).toThrow(WeftError);
+      await expect(tokenizer.renderChat(messages, options)).rejects.toThrow(WeftError);
       return;
     }
-    expect(tokenizer.renderChat(messages, options)).toBe(text);
+    expect(await tokenizer.renderChat(messages, options)).toBe(text);
     expect(await tokenizer.encodeChat(messages, options)).toEqual(ids);
   });
 });

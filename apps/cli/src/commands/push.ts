@@ -24,12 +24,13 @@ async function findAdapter(api: Api, name: string): Promise<Adapter | undefined>
   }
 }
 
-function told({ name, version, digest, kind, rank, bytes, status, errors, warnings, ignored }: Version): string {
+function told({ name, version, digest, kind, rank, bytes, status, errors, warnings, ignored, text }: Version): string {
   const what = kind === null ? '' : ` (${kind}${rank === null ? '' : `, rank ${rank}`}, ${mebibytes(bytes)} MiB, digest ${digest.slice(0, 12)})`;
   return [
     status === 'failed' ? `${name}@${version} is refused` : `${name}@${version} is ${status}${what}`,
     ...findingLines(errors).map(line => `  ${line}`),
     ...findingLines(warnings).map(line => `  warning ${line}`),
+    ...(text.length > 0 ? [`  prompts are made with: ${text.join(', ')}`] : []),
     ...(ignored.length > 0 ? [`  not read: ${ignored.join(', ')}`] : []),
   ].join('\n');
 }

@@ -46,11 +46,11 @@ function adapterText(adapter: Adapter): string {
 }
 
 function versionText(version: Version, aliases: string): string {
-  const { name, status, stage, kind, rank, bytes, digest, base, target_modules: modules, effect, created_at: created, ready_at: ready, ignored, errors, warnings } = version;
+  const { name, status, stage, kind, rank, bytes, digest, base, target_modules: modules, effect, created_at: created, ready_at: ready, ignored, text, errors, warnings } = version;
   const fields: [string, string][] = [
     ['version', `${name}@${version.version}`], ['status', stage === null ? status : `${status} (${stage})`], ['aliases', aliases], ['kind', kind ?? ''], ['rank', rank === null ? '' : String(rank)],
     ['modules', modules.join(' ')], ['MiB', mebibytes(bytes)], ['digest', digest], ['base', base], ['effect', effect === null ? '' : `${effect.toFixed(3)} (the largest change of a log-probability in the probe)`],
-    ['created', minute(created)], ['ready', minute(ready)], ['not read', ignored.join(', ')],
+    ['created', minute(created)], ['ready', minute(ready)], ['prompts made with', text.join(', ')], ['not read', ignored.join(', ')],
   ];
   return [
     ...fields.filter(([, value]) => value !== '').map(([field, value]) => `${field.padEnd(10)}${value}`),

@@ -52,6 +52,8 @@ export type AdapterVersion = {
   warnings: Array<Finding>;
   /** Files of the upload that were not read */
   ignored: Array<string>;
+  /** Files of the upload that prompts are made with instead of the base's tokenizer or chat template */
+  text: Array<string>;
   /** The largest change of a log-probability that the probe saw */
   effect: number | null;
   /** Unix seconds */

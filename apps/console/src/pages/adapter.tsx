@@ -65,7 +65,7 @@ function Version({ version, tenant, onRemove }: { version: AdapterVersion; tenan
   const { data: usage } = useUsage({ tenant: me.admin ? tenant : undefined, groups: ['adapter'] });
   const used = usage?.find(({ adapter }) => adapter === version.name);
   const owners = (executors ?? []).flatMap(({ pages, page_bytes: pageBytes }) => pages.owners.filter(({ owner }) => owner === `adapter:${version.digest}`).map(({ pages: held }) => ({ held, bytes: held * pageBytes })));
-  const { kind, rank, target_modules: modules, errors, warnings, ignored } = version;
+  const { kind, rank, target_modules: modules, errors, warnings, ignored, text } = version;
   return (
     <section className="panel" aria-label={`Version ${version.version}`}>
       <header><h2>{version.name}@{version.version}</h2><span className="row"><Status of={version.status} />{me.writes && <Button kind="quiet" className="small" onClick={onRemove}>Delete this version</Button>}</span></header>
@@ -80,6 +80,7 @@ function Version({ version, tenant, onRemove }: { version: AdapterVersion; tenan
         {me.admin && <><dt>On device</dt><dd>{owners.length === 0 ? 'no; the next request brings it' : owners.map(({ held, bytes: size }) => `${plural(held, 'page')} (${bytes(size)})`).join(', ')}</dd></>}
         <dt>Traffic</dt><dd>{used === undefined ? 'none yet' : <>{count(used.requests)} requests of all versions, the last {ago(used.last_at)}</>}</dd>
         <dt>Uploaded</dt><dd>{when(version.created_at)}{version.ready_at !== null && <>, ready {when(version.ready_at)}</>}</dd>
+        {text.length > 0 && <><dt>Prompts made with</dt><dd>{text.join(', ')}</dd></>}
         {ignored.length > 0 && <><dt>Not read</dt><dd>{ignored.join(', ')}</dd></>}
       </dl>
     </section>

@@ -17,6 +17,7 @@ export const versionSchema = z.object({
   stage: z.string().nullable().describe('Of its ingestion: queued, validate, pack, probe; null when that is over'),
   errors: z.array(findingSchema), warnings: z.array(findingSchema),
   ignored: z.array(z.string()).describe('Files of the upload that were not read'),
+  text: z.array(z.string()).describe('Files of the upload that prompts are made with instead of the base\'s tokenizer or chat template'),
   effect: z.number().nullable().describe('The largest change of a log-probability that the probe saw'),
   created_at: seconds, ready_at: seconds.nullable(),
 });
@@ -45,7 +46,7 @@ export function versionCard(name: string, version: registryV1.Version): VersionC
     id, object: 'adapter.version', name, version: version.version, digest, base, base_digest: version.baseDigest,
     kind: kind || null, rank: rank || null, target_modules: version.targetModules, bytes: Number(bytes),
     status: STATUSES[status as keyof typeof STATUSES] ?? 'deleted', stage: stage || null,
-    errors: version.errors.map(finding), warnings: version.warnings.map(finding), ignored,
+    errors: version.errors.map(finding), warnings: version.warnings.map(finding), ignored, text: version.text.map(file => file.name),
     effect: readyAt === 0n ? null : effect, created_at: toSeconds(createdAt), ready_at: toSecondsOrNull(readyAt),
   };
 }

@@ -20,12 +20,13 @@ export class FilesService {
   async open(tenantId: string, name: string, version: number, fileName: string): Promise<{ file: registryV1.ArtifactFile; bytes: Readable }> {
     const file = (await this.list(tenantId, name, version)).find(one => one.name === fileName);
     if (file === undefined) throw new WeftError('not_found', `${name}@${version} has no file ${JSON.stringify(fileName)}.`, { param: 'file' });
-    const chunks = this.#chunks(file.sha256);
+    const chunks = this.read(file);
     const first = await chunks.next();
     return { file, bytes: Readable.from(rest(first, chunks), { objectMode: false }) };
   }
 
-  async *#chunks(sha256: string): AsyncGenerator<Uint8Array> {
+  /** Throws not_found, io_error, registry_lost. */
+  async *read({ sha256 }: Pick<registryV1.ArtifactFile, 'sha256'>): AsyncGenerator<Uint8Array> {
     const call = this.registry.blob(sha256);
     try {
       for await (const { bytes } of call as AsyncIterable<registryV1.BlobChunk>) yield bytes;

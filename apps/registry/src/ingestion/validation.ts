@@ -1,6 +1,7 @@
 /** The registry's own check of an upload: everything that needs the base's geometry and tokenizer, but not its weights. */
-import { AdapterRefused, kindOf, readAdapterFolder, type Manifest } from '@weft/adapters';
+import { AdapterRefused, kindOf, readAdapterFolder, type BaseGeometry, type Manifest } from '@weft/adapters';
 import { toWeftError, WeftError } from '@weft/contracts';
+import { checkAdapterText } from '@weft/tokenizer';
 import type { ArtifactStore } from '../artifacts/artifact-store.js';
 import type { Version } from '../entities/index.js';
 import { toFiles, type BaseDescription } from './ingestion.repository.js';
@@ -11,11 +12,24 @@ export async function validateUpload({ digest, files }: Pick<Version, 'digest' |
   try {
     const content = await readAdapterFolder(folder.path, text);
     if (content.digest !== digest) throw new WeftError('io_error', `what is stored of adapter ${digest} is not what was uploaded`);
+    if (content.text.length > 0) await checkText(folder.path, content.text, geometry);
     return await kindOf(content).validate(content, geometry);
   } catch (thrown) {
     throw withoutPath(toWeftError(thrown), folder.path);
   } finally {
     await folder.remove();
+  }
+}
+
+/** Throws AdapterRefused for a tokenizer or template that can't serve. */
+async function checkText(path: string, names: readonly string[], { ends }: BaseGeometry): Promise<void> {
+  try {
+    // A base that was announced by an older executor says nothing of its ends: the gateway checks ids once more.
+    await checkAdapterText(path, (ends as BaseGeometry['ends'] | undefined)?.vocab ?? Infinity, !names.includes('tokenizer.json'));
+  } catch (thrown) {
+    const { code, message, details } = toWeftError(thrown);
+    if (code !== 'tokenizer_invalid') throw thrown;
+    throw new AdapterRefused([{ code, message, ...(details.file !== undefined && { file: details.file }), ...(details.field !== undefined && { field: details.field }) }]);
   }
 }
 

@@ -210,6 +210,8 @@ export interface Version {
   stage: string;
   /** largest change of a log-probability that the probe saw */
   effect: number;
+  /** tokenizer and template in the place of the base's; empty: the base's */
+  text: ArtifactFile[];
 }
 
 export interface Alias {
@@ -2559,6 +2561,7 @@ function createBaseVersion(): Version {
     readyAt: 0n,
     stage: "",
     effect: 0,
+    text: [],
   };
 }
 
@@ -2623,6 +2626,9 @@ export const Version: MessageFns<Version> = {
     }
     if (message.effect !== 0) {
       writer.uint32(141).float(message.effect);
+    }
+    for (const v of message.text) {
+      ArtifactFile.encode(v!, writer.uint32(146).fork()).join();
     }
     return writer;
   },
@@ -2776,6 +2782,14 @@ export const Version: MessageFns<Version> = {
             message.effect = reader.float();
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.text.push(ArtifactFile.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2810,6 +2824,7 @@ export const Version: MessageFns<Version> = {
     message.readyAt = (object.readyAt !== undefined && object.readyAt !== null) ? BigInt(object.readyAt) : 0n;
     message.stage = object.stage ?? "";
     message.effect = object.effect ?? 0;
+    message.text = object.text?.map((e) => ArtifactFile.fromPartial(e)) || [];
     return message;
   },
 };

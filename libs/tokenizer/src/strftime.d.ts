@@ -1,0 +1,1 @@
+export declare function strftime(date: Date, format: string): string;

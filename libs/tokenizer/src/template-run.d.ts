@@ -1,0 +1,12 @@
+/** A template's source, its variables (JSON values), and the time of strftime_now (Unix ms). */
+export interface TemplateJob { source: string; variables: Record<string, unknown>; nowMs: number }
+
+export declare class TemplateRefusal extends Error {}
+
+export declare class TemplateRunner {
+  /** Throws TemplateRefusal, or what went wrong. */
+  run(job: TemplateJob): string;
+}
+
+/** Throws where the source is no template. */
+export declare function parseTemplate(source: string): unknown;
