@@ -1,11 +1,13 @@
 /**
- * LoRA on experts, in the two forms that there are:
+ * LoRA on experts, in the three forms that there are:
  *
  *   stacked    PEFT's `target_parameters`: one pair for all experts of a layer's gate|up or down, below the path of the experts; where both
  *              are adapted one of them stands below `base_layer`, and shapes tell which
  *   apart      a pair for each expert's gate, up and down, as transformers 4 has modules for them: all experts of a layer, or none
+ *   batched    one pair of three dimensions for all experts' gate, up, gate|up or down, [experts, rank, in] and [experts, out, rank]; a half
+ *              that all experts share has one expert (shared-outer: A of gate and up, B of down)
  *
- * Source: ParamWrapper in tuners/lora/layer.py of PEFT 0.21.
+ * Sources: ParamWrapper in tuners/lora/layer.py of PEFT 0.21; SGLang's `experts_shared_outer_loras`, which Megatron-Bridge exports.
  */
 import { CONFIG_FILE, type LoraConfig } from './lora-config.js';
 import { inField, lookUp, scaleOf, selector } from './lora-targets.js';
@@ -39,7 +41,10 @@ export function claimExperts(tensors: Tensors, config: LoraConfig, base: BaseGeo
   };
   const all = typeof config.targetModules === 'string' && config.targetModules.toLowerCase() === 'all-linear';
   const targets = all ? () => true : selector('target_modules', config.targetModules, compile);
-  const pairs = experts.layers.flatMap(layer => [...stacked(context, layer), ...apart(context, layer, targets)]);
+  const pairs = experts.layers.flatMap(layer => [...stacked(context, layer), ...apart(context, layer, targets), ...batched(context, layer, targets)]);
+  for (const [i, { site, layer, a }] of pairs.entries()) {
+    if (pairs.findIndex(pair => pair.site === site && pair.layer === layer) < i) findings.refuse('adapter_tensor_unclaimed', `${a.name}: these experts have a LoRA already, in another form`, { tensor: a.name });
+  }
   return { pairs, claimed };
 }
 
@@ -101,6 +106,36 @@ function apart(context: Context, layer: number, targets: (path: string) => boole
     const pair = pairOf(context, siteOf(context, site, layer), layer, paths[0]!, rank, there.map(({ pair: found }) => found!), true);
     return pair ? [pair] : [];
   });
+}
+
+const BATCHED = [['expertGateUp', ['gate_up_proj']], ['expertGate', ['gate_proj', 'w1']], ['expertUp', ['up_proj', 'w3']], ['expertDown', ['down_proj', 'w2']]] as const;
+
+function batched(context: Context, layer: number, targets: (path: string) => boolean): LoraPair[] {
+  const { tensors, experts: { count }, config, findings, claimed } = context;
+  return BATCHED.flatMap(([name, modules]) => {
+    const found = pathsOf(context, layer).flatMap(path => modules.flatMap(module => pairAt(tensors, `${PREFIX}${path}.${module}`).map(pair => ({ ...pair, parent: path, path: `${path}.${module}` }))));
+    return found.flatMap(({ a, b, parent, path }) => {
+      claimed.add(a.name).add(b.name);
+      const site = siteOf(context, name, layer), rank = context.rankOf(path);
+      if (![parent, ...modules.map(module => `${parent}.${module}`)].some(target => targets(target) || config.targetParameters.some(one => target === one || target.endsWith(`.${one}`)))) {
+        findings.refuse('adapter_tensor_unclaimed', `${a.name}: adapter_config.json does not target ${path}`, { tensor: a.name });
+        return [];
+      }
+      const fits = (half: TensorRef, ...matrix: number[]): boolean => [1, count].some(experts => isShape(half, experts, ...matrix));
+      if (!fits(a, rank, site.dIn) || !fits(b, site.dOut, rank)) {
+        findings.refuse('adapter_tensor_shape', `${a.name} is [${a.shape.join(', ')}] and ${b.name} [${b.shape.join(', ')}]; on ${count} experts of rank ${rank} they are [${count}, ${rank}, ${site.dIn}] and [${count}, ${site.dOut}, ${rank}], with 1 instead of ${count} for a half that all share`, { tensor: a.name });
+        return [];
+      }
+      const pair = pairOf(context, site, layer, path, rank, Array.from({ length: count }, (_, e) => ({ a: expertOf(a, e), b: expertOf(b, e) })), true);
+      return pair ? [pair] : [];
+    });
+  });
+}
+
+/** One expert's matrix of [experts, …], or the one that all share. */
+function expertOf<D extends FloatDtype>(all: TensorRef<D>, expert: number): TensorRef<D> {
+  const [experts, ...shape] = all.shape, bytes = all.bytes / experts!;
+  return { ...all, shape, bytes, offset: all.offset + (experts === 1 ? 0 : expert) * bytes };
 }
 
 type Halves = Pick<LoraPair, 'a' | 'b'>;

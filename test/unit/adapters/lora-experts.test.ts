@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { lora, readAdapterFolder, type BaseGeometry, type LoraManifest, type Site } from '@weft/adapters';
-import { adapterFolder, bitsTensor, f32Tensor, llama, peftConfig, random, type TensorData } from './support.js';
+import { adapterFolder, bitsTensor, f32Tensor, llama, peftConfig, random, temporaryFolder, type TensorData } from './support.js';
 
 const COUNT = 3, HIDDEN = 16, INNER = 24, RANK = 2, LAYERS = [1];
 const next = random(3);
@@ -42,6 +44,33 @@ describe('LoRA on experts', () => {
     expect(modules.map(({ site, each }) => [base().sites[site]!.name, each?.length])).toEqual([['up', undefined], ['up', undefined], ['expertUp', COUNT]]);
   });
 
+  test('batched: one pair for all experts, of which a half may be shared', async () => {
+    const shared = tensor('.w1', 'A', [1, RANK, HIDDEN]), own = tensor('.w1', 'B', [COUNT, INNER, RANK]);
+    const { modules } = await validate({ r: RANK, target_modules: ['experts.gate_proj', 'experts.down_proj'] }, [shared, own, tensor('.down_proj', 'A', [COUNT, RANK, INNER]), tensor('.down_proj', 'B', [1, HIDDEN, RANK])]);
+    expect(modules.map(({ site, rank, each }) => [base().sites[site]!.name, rank, each?.length])).toEqual([['expertGate', RANK, COUNT], ['expertDown', RANK, COUNT]]);
+    const [gate, down] = modules.map(({ each }) => each!.map(({ a, b }) => [a.shape, a.offset - modules[0]!.each![0]!.a.offset, b.shape, b.bytes]));
+    expect(gate).toEqual(Array.from({ length: COUNT }, () => [[RANK, HIDDEN], 0, [INNER, RANK], INNER * RANK * 4]));
+    expect(new Set(down!.map(([, offset]) => offset)).size).toBe(COUNT);
+    const offsets = modules[0]!.each!.map(({ b }) => b.offset);
+    expect(offsets.map(offset => offset - offsets[0]!)).toEqual([0, 1, 2].map(e => e * INNER * RANK * 4));
+  });
+
+  test('batched: the pages are those of a pair for each expert', async () => {
+    const shared = tensor('.up_proj', 'A', [1, RANK, HIDDEN]), own = tensor('.up_proj', 'B', [COUNT, INNER, RANK]);
+    const part = (all: TensorData, e: number): Uint8Array => all.bytes.subarray(e * all.bytes.length / all.shape[0]!, (e + 1) * all.bytes.length / all.shape[0]!);
+    const apart = Array.from({ length: COUNT }, (_, e): TensorData[] => [
+      { name: key(`.${e}.up_proj`, 'A'), dtype: 'F32', shape: [RANK, HIDDEN], bytes: shared.bytes }, { name: key(`.${e}.up_proj`, 'B'), dtype: 'F32', shape: [INNER, RANK], bytes: part(own, e) },
+    ]).flat();
+    const pages = async (tensors: readonly TensorData[]): Promise<Buffer> => {
+      const file = join(temporaryFolder(), 'image');
+      await lora.pack(await validate({ r: RANK, target_modules: '.*experts.*up_proj' }, tensors), base(), { pageBytes: 8192, partition: { rank: 0, size: 1 } }, file);
+      return readFileSync(file);
+    };
+    const batched = await pages([shared, own]);
+    expect(batched.length).toBeGreaterThan(0);
+    expect(batched.equals(await pages(apart))).toBe(true);
+  });
+
   test('a router: by its parameter or as a module, with the rank that the pattern gives', async () => {
     const withRouter = (parameter: Site['parameter']): BaseGeometry => {
       const plain = base(), router: Site = { index: plain.sites.length, name: 'router', module: 'mlp.gate', dIn: HIDDEN, dOut: COUNT, layers: LAYERS, ...(parameter && { parameter }) };
@@ -68,6 +97,9 @@ describe('LoRA on experts', () => {
     ['without one expert', { r: RANK, target_modules: ['up_proj'] }, APART.slice(2), 'adapter_tensor_missing', { tensor: key('.0.up_proj', 'A') }],
     ['of an expert that is not targeted', { r: RANK, target_modules: ['q_proj'] }, APART, 'adapter_tensor_unclaimed', {}],
     ['of a rank beyond the limit', { ...STACKED, r: 65, target_parameters: ['experts.down_proj'] }, [tensor('', 'A', [COUNT * 65, INNER]), tensor('', 'B', [HIDDEN, 65 * COUNT])], 'adapter_rank_too_large', { field: 'r' }],
+    ['batched, of another number of experts', { r: RANK, target_modules: ['gate_proj'] }, [tensor('.gate_proj', 'A', [2, RANK, HIDDEN]), tensor('.gate_proj', 'B', [COUNT, INNER, RANK])], 'adapter_tensor_shape', { tensor: key('.gate_proj', 'A') }],
+    ['batched, and not targeted', { r: RANK, target_modules: ['q_proj'] }, [tensor('.gate_proj', 'A', [1, RANK, HIDDEN]), tensor('.gate_proj', 'B', [COUNT, INNER, RANK])], 'adapter_tensor_unclaimed', { tensor: key('.gate_proj', 'A') }],
+    ['in two forms', { r: RANK, target_modules: ['up_proj'] }, [...APART, tensor('.up_proj', 'A', [1, RANK, HIDDEN]), tensor('.up_proj', 'B', [COUNT, INNER, RANK])], 'adapter_tensor_unclaimed', { tensor: key('.up_proj', 'A') }],
     ['of two dtypes', { r: RANK, target_modules: ['up_proj'] }, [...APART.slice(0, 4), bitsTensor(key('.2.up_proj', 'A'), 'F16', [RANK, HIDDEN], () => 0x3c00), APART[5]!], 'adapter_tensor_dtype', { tensor: key('.2.up_proj', 'A') }],
     ['with DoRA', { ...STACKED, use_dora: true }, [...GATE_UP, ...DOWN], 'adapter_config_invalid', { field: 'use_dora' }],
     ['with half a pair', STACKED, [...GATE_UP, DOWN[0]!], 'adapter_tensor_unclaimed', { tensor: key('', 'A') }],
