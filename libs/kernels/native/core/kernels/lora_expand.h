@@ -25,30 +25,55 @@ constexpr int expandPairsFor(int rows) {
   return pairs;
 }
 
-// The parts of a fused site as one list of units, cut into runs; many rows are cut into stripes as well.
+constexpr uint32_t kStripedFrom = 128;                   // rows
+constexpr uint32_t kRowsSeen = 512;
+
+// Whether no row stands in two groups: then nothing depends on the order of groups.
+static bool rowsApart(const LoraExpandArgs& a) {
+  if (a.groupCount < 2 || a.groupRowCount >= kStripedFrom) return false;
+  uint64_t seen[kRowsSeen / 64] = {};
+  for (uint32_t i = 0; i < a.groupRowCount; i++) {
+    const uint32_t row = (uint32_t)a.groupRows[i];
+    if (row >= kRowsSeen || (seen[row / 64] >> row % 64 & 1)) return false;
+    seen[row / 64] |= uint64_t{1} << row % 64;
+  }
+  return true;
+}
+
+// How (group, unit) pairs are cut into tiles, units being those of all parts of a fused site. Where rows stand in one group
+// each, a tile is a stretch of adapters, each read from end to end: long streams, which the processor's prefetcher helps with.
+// Otherwise it is a range of units of all groups, in their order; many rows are cut into stripes as well.
 struct ExpandPlan {
   uint32_t offset[3], dOut[3], parts, units, stripes;
+  bool alongGroups;
+  uint64_t totalNs, shareOfNs;
   Split runs;
   ExpandPlan(const LoraExpandArgs& a, uint32_t threads)
-      : offset{a.outOffset0, a.outOffset1, a.outOffset2}, dOut{a.dOut0, a.dOut1, a.dOut2}, parts(a.parts), units(0),
-        stripes(a.groupRowCount / 128 + 1), runs(countUnits(), unitNs(a) / stripes, threads) {}
-  uint32_t countUnits() {
-    for (uint32_t p = 0; p < parts; p++) units += ceilDiv(dOut[p], kUnitOuts);
-    return units;
+      : offset{a.outOffset0, a.outOffset1, a.outOffset2}, dOut{a.dOut0, a.dOut1, a.dOut2}, parts(a.parts), units(countUnits()),
+        stripes(a.groupRowCount / kStripedFrom + 1), alongGroups(rowsApart(a)), totalNs(countNs(a)), shareOfNs(shareNs(totalNs, threads)),
+        runs(units, units ? (double)totalNs / units / stripes : 0, threads) {}
+
+  uint32_t tiles() const { return alongGroups ? (uint32_t)((totalNs + shareOfNs - 1) / shareOfNs) : runs.tiles() * stripes; }
+  // A unit for the rows of its group.
+  static uint64_t unitNs(const Run& run, uint32_t rows) {
+    const double bytes = 128.0 * run.rank() / tuning().bytesPerNs, flops = 128.0 * run.rank() * rows / tuning().flopsPerNs;
+    return (uint64_t)(10 + 4.0 * rows + (bytes > flops ? bytes : flops));
   }
-  static double unitNs(const LoraExpandArgs& a) {
-    const double byteNs = 1.0 / tuning().bytesPerNs, flopNs = 1.0 / tuning().flopsPerNs;
-    double ns = 0;
+
+ private:
+  uint32_t countUnits() const {
+    uint32_t count = 0;
+    for (uint32_t p = 0; p < parts; p++) count += ceilDiv(dOut[p], kUnitOuts);
+    return count;
+  }
+  uint64_t countNs(const LoraExpandArgs& a) const {
+    uint64_t ns = 0;
     for (uint32_t g = 0; g < a.groupCount; g++) {
       const int32_t* group = a.groups + g * kGroupWords;
-      uint32_t rank = 0;
-      for (uint32_t p = 0; p < a.parts; p++) {
+      for (uint32_t p = 0; p < parts; p++) {
         const Run run = Run::of(a, group, p, kHalfB);
-        if (run.units() && run.rank() > rank) rank = run.rank();
+        if (run.units()) ns += ceilDiv(dOut[p], kUnitOuts) * unitNs(run, group[kGroupRowCount]);
       }
-      if (rank == 0) continue;
-      const double bytes = 128.0 * rank * byteNs, flops = 128.0 * rank * group[kGroupRowCount] * flopNs;
-      ns += 10 + 4.0 * group[kGroupRowCount] + (bytes > flops ? bytes : flops);
     }
     return ns;
   }
@@ -57,8 +82,8 @@ struct ExpandPlan {
 // The spans of units that are a tile's, group by group, part by part, in the order in which they are applied.
 class ExpandWalk {
  public:
-  ExpandWalk(const LoraExpandArgs& a, const ExpandPlan& plan, uint32_t run)
-      : a_(a), plan_(plan), from_(plan.runs.begin(run)), to_(plan.runs.end(run)) { enter(); }
+  ExpandWalk(const LoraExpandArgs& a, const ExpandPlan& plan, uint32_t tile)
+      : a_(a), plan_(plan), share_(tile, plan.shareOfNs), from_(plan.runs.begin(tile / plan.stripes)), to_(plan.runs.end(tile / plan.stripes)) { enter(); }
 
   uint32_t group = 0, part = 0;
   uint32_t unit = 0, end = 0;                            // the current span
@@ -81,16 +106,27 @@ class ExpandWalk {
   void enter() {
     for (; !done(); step()) {
       const uint32_t units = ceilDiv(plan_.dOut[part], kUnitOuts);
-      unit = from_ > partBegin_ ? from_ - partBegin_ : 0;
-      end = to_ > partBegin_ ? (to_ - partBegin_ < units ? to_ - partBegin_ : units) : 0;
-      if (unit >= end) continue;
+      if (plan_.alongGroups) {
+        if (share_.at >= share_.to) group = a_.groupCount;
+        if (done()) return;
+      } else {
+        unit = from_ > partBegin_ ? from_ - partBegin_ : 0;
+        end = to_ > partBegin_ ? (to_ - partBegin_ < units ? to_ - partBegin_ : units) : 0;
+        if (unit >= end) continue;
+      }
       run = Run::of(a_, groupWords(), part, kHalfB);
-      if (run.units()) return;
+      if (!run.units()) continue;
+      if (!plan_.alongGroups) return;
+      const Share::Range ours = share_.ownsOf(units, ExpandPlan::unitNs(run, groupWords()[kGroupRowCount]));
+      unit = ours.begin;
+      end = ours.end;
+      if (unit < end) return;
     }
   }
 
   const LoraExpandArgs& a_;
   const ExpandPlan& plan_;
+  Share share_;
   uint32_t from_, to_, partBegin_ = 0;
 };
 
@@ -206,9 +242,8 @@ static void expandDispatch(uint32_t rows, const uint8_t* unit, uint32_t rank, co
 
 static uint32_t loraExpandTiles(const void* p, uint32_t threads) {
   const LoraExpandArgs& a = *static_cast<const LoraExpandArgs*>(p);
-  if (ExpandPlan::unitNs(a) == 0) return 0;
-  ExpandPlan plan(a, threads);
-  return plan.runs.tiles() * plan.stripes;
+  const ExpandPlan plan(a, threads);
+  return plan.totalNs ? plan.tiles() : 0;
 }
 
 // A span of units for the members of its group: few rows at a time, and for them unit after unit, so that B streams by
@@ -238,7 +273,7 @@ static void loraExpandRun(const void* p, uint32_t tile, uint32_t threads, Scratc
   const LoraExpandArgs& a = *static_cast<const LoraExpandArgs*>(p);
   const ExpandPlan plan(a, threads);
   const uint32_t stripe = tile % plan.stripes;
-  ExpandWalk walk(a, plan, tile / plan.stripes);
+  ExpandWalk walk(a, plan, tile);
   ExpandAhead ahead(walk, a.arena);
   // Entries of groupRows of the current group whose rows are in our stripe.
   uint32_t* members = scratch.indices(a.groupRowCount);
