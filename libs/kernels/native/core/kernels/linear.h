@@ -98,7 +98,7 @@ struct MultiplyAdd {
   // The same for weights of bf16 that are in registers, pair by pair.
   template <int Depth, int R, int B, int V>
   WEFT_INLINE void pairs(const F (&weights)[B][V], const float* x, size_t ldx, F (&acc)[R][B][V]) {
-#pragma GCC unroll 4
+#pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
       const F first = splat(x[r * ldx]), second = splat(Depth == 2 ? x[r * ldx + 1] : 0);
 #pragma GCC unroll 4
@@ -137,7 +137,7 @@ struct DotBf16 {
   }
   template <int Depth, int R, int B, int V>
   WEFT_INLINE void pairs(const F (&weights)[B][V], const uint16_t* x, size_t ldx, F (&acc)[R][B][V]) {
-#pragma GCC unroll 4
+#pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
       uint32_t pair = x[r * ldx];
       if (Depth == 2) memcpy(&pair, x + r * ldx, sizeof pair);

@@ -3,13 +3,16 @@
 // few rows    bound by memory. Values are decoded in registers and multiplied there, two panels side by side. The loop
 //             stops where one of them has an exception, which is put right by a select: a detour through memory would wait
 //             for all loads before it.
-// many rows   a panel is decoded once for all rows of a tile, and is then a panel of bf16.
+// more rows   AVX-512 has registers for twelve rows beside a panel's values, and decodes again for each twelve: ten
+//             instructions of a pair of k, beside its 48 additions. Others decode a panel once for all rows of a tile, and it is
+//             then a panel of bf16.
 #pragma once
 
 namespace weft {
 namespace WEFT_ISA {
 
 constexpr uint32_t kBf12FewRows = 3;
+constexpr bool kBf12InRegisters = kLanes == 16;           // also for more rows
 
 // A panel, read from its first pair of k on.
 class Bf12Reader {
@@ -68,27 +71,31 @@ WEFT_INLINE void bf12Pairs(Bf12Reader (&readers)[B], uint32_t pairs, Use use) {
   }
 }
 
-// R rows over B panels from `block` on.
+// R rows from `row` on over B panels from `block` on.
 template <class M, int R, int B>
-static void bf12Tile(const LinearArgs& a, size_t block) {
+static void bf12Tile(const LinearArgs& a, size_t row, size_t block, Ahead ahead) {
   Bf12Reader readers[B];
   for (int b = 0; b < B; b++) readers[b] = Bf12Reader(a.w + (block + b) * bf12PanelBytes(a.k), a.k);
   F acc[R][B][kVectors];
   clear(acc);
-  const auto* x = rowOf<typename M::Rows>(a.x, 0, a.ldx);
+  const auto* x = rowOf<typename M::Rows>(a.x, row, a.ldx);
   const uint32_t whole = a.k / 2;
   bf12Pairs(readers, (a.k + 1) / 2, [&](uint32_t pair, F (&values)[B][kVectors]) __attribute__((always_inline)) {
+    if (R > (int)kBf12FewRows) {
+      __builtin_prefetch(ahead.at + pair * ahead.step);
+      __builtin_prefetch(ahead.at + pair * ahead.step + ahead.step / 2);
+    }
     if (pair < whole) M::template pairs<2>(values, x + 2 * pair, a.ldx, acc);
     else M::template pairs<1>(values, x + 2 * pair, a.ldx, acc);
   });
-  storeTile(a, 0, block, 0, acc);
+  storeTile(a, row, block, 0, acc);
 }
 
-template <class M, int B, int R = kBf12FewRows>
-static void bf12Dispatch(const LinearArgs& a, size_t block) {
+template <class M, int B, int R>
+static void bf12Dispatch(const LinearArgs& a, size_t row, uint32_t rows, size_t block, Ahead ahead) {
   if constexpr (R > 0) {
-    if (a.count == (uint32_t)R) bf12Tile<M, R, B>(a, block);
-    else bf12Dispatch<M, B, R - 1>(a, block);
+    if (rows == (uint32_t)R) bf12Tile<M, R, B>(a, row, block, ahead);
+    else bf12Dispatch<M, B, R - 1>(a, row, rows, block, ahead);
   }
 }
 
@@ -96,8 +103,20 @@ static void bf12Dispatch(const LinearArgs& a, size_t block) {
 template <class M>
 static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16_t* panel) {
   if (a.count <= kBf12FewRows) {
-    for (; block + 2 <= end; block += 2) bf12Dispatch<M, 2>(a, block);
-    for (; block < end; block++) bf12Dispatch<M, 1>(a, block);
+    for (; block + 2 <= end; block += 2) bf12Dispatch<M, 2, kBf12FewRows>(a, 0, a.count, block, {});
+    for (; block < end; block++) bf12Dispatch<M, 1, kBf12FewRows>(a, 0, a.count, block, {});
+    return;
+  }
+  if constexpr (kBf12InRegisters) {
+    const uint32_t parts = ceilDiv(a.count, kRowTile);
+    for (; block < end; block++) {
+      const uint8_t* stream = a.w + block * bf12PanelBytes(a.k) + bf12StreamAt(a.k);
+      Passes passes(stream, block + 1 < end ? stream + bf12PanelBytes(a.k) : nullptr, (a.k + 1) / 2, kBf12PairBytes, parts);
+      for (uint32_t i = 0; i < parts; i++) {
+        const uint32_t from = evenBegin(a.count, parts, i), rows = evenBegin(a.count, parts, i + 1) - from;
+        bf12Dispatch<M, 1, kRowTile>(a, from, rows, block, passes.take());
+      }
+    }
     return;
   }
   for (; block < end; block++) {
