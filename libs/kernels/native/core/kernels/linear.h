@@ -171,15 +171,16 @@ WEFT_INLINE void clear(F (&acc)[R][B][V]) {
       for (int v = 0; v < V; v++) acc[r][b][v] = zero();
 }
 
+// apart: blocks from one to the next.
 template <int R, int B, int V>
-WEFT_INLINE void storeTile(const LinearArgs& a, size_t row, size_t block, int vector, F (&acc)[R][B][V]) {
+WEFT_INLINE void storeTile(const LinearArgs& a, size_t row, size_t block, int vector, F (&acc)[R][B][V], size_t apart = 1) {
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
     for (int b = 0; b < B; b++)
 #pragma GCC unroll 8
       for (int v = 0; v < V; v++) {
-        const size_t out = (block + b) * kOuts + (vector + v) * kLanes;
+        const size_t out = (block + b * apart) * kOuts + (vector + v) * kLanes;
         if (out < a.n) linearStore(a, row + r, out, acc[r][b][v]);
       }
 }
