@@ -1,4 +1,5 @@
 /** The console in a real browser against a real Weft: every flow, from the sign-in on. */
+import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -170,8 +171,44 @@ describe('an admin', () => {
     await page.unroute(/\/v1\/adapters$/);
   });
 
+  test('takes what is dropped: a folder, an archive', async () => {
+    execFileSync('tar', ['-czf', join(scratch, 'dropped.tar.gz'), '-C', ADAPTERS, 'r16-all']);
+    await go('/upload');
+    const { x, y, width, height } = (await page.getByText('Drop a folder').boundingBox())!;
+    const session = await context.newCDPSession(page);
+    for (const [file, name] of [[join(ADAPTERS, 'rs-r32'), 'rs-r32'], [join(scratch, 'dropped.tar.gz'), 'r16-all']] as const) {
+      for (const type of ['dragEnter', 'dragOver', 'drop'] as const) {
+        await session.send('Input.dispatchDragEvent', { type, x: x + width / 2, y: y + height / 2, data: { items: [], files: [file], dragOperationsMask: 1 } });
+      }
+      const item = page.getByRole('region', { name: `Upload of ${name}` });
+      await item.getByRole('checkbox', { name: 'adapter_model.safetensors' }).waitFor();
+      await item.getByRole('button', { name: 'Upload' }).click();
+      await item.getByText('the server holds the bytes').waitFor();
+    }
+    await session.detach();
+  });
+
+  test('cancels an ingestion', async () => {
+    // A stopped executor packs nothing: the version waits for it.
+    const executor = weft.service('executor');
+    process.kill(executor, 'SIGSTOP');
+    try {
+      await go('/upload');
+      await page.getByLabel('Folder').setInputFiles(join(ADAPTERS, 'r16-all'));
+      await page.getByRole('region', { name: /Upload of/ }).getByLabel('Name').fill('unwanted');
+      await page.getByRole('region', { name: 'Upload of unwanted' }).getByRole('button', { name: 'Upload' }).click();
+      await expect.poll(async () => (await admin('GET', '/v1/adapters/unwanted')).status).toBe(200);
+      await go('/jobs');
+      await page.getByRole('button', { name: 'Cancel unwanted@1' }).click();
+      await page.getByRole('row', { name: /unwanted@1 cancelled/ }).waitFor();
+    } finally {
+      process.kill(executor, 'SIGCONT');
+    }
+    await expect.poll(async () => (await (await admin('GET', '/v1/adapters/unwanted/versions/1')).json() as { status: string }).status).toBe('failed');
+    await expect.poll(async () => (await fetch(`${weft.url}/health/ready`)).status, { timeout: 20_000 }).toBe(200);
+  });
+
   test('reads tar.gz and zip archives', async () => {
-    const { execFileSync } = await import('node:child_process');
     execFileSync('tar', ['-czf', join(scratch, 'packed.tar.gz'), '-C', ADAPTERS, 'r8-qv']);
     execFileSync('python3', ['-m', 'zipfile', '-c', join(scratch, 'zipped.zip'), join(ADAPTERS, 'r8-qv')]);
     await go('/upload');
@@ -239,7 +276,7 @@ describe('an admin', () => {
       while (!over) await (await weft.post('/v1/completions', { model, prompt: 'the', max_tokens: 100, ignore_eos: true })).text();
     }));
     const batch = page.getByRole('region', { name: 'Rows of the batch' });
-    await batch.getByText(/^default\/.*@\d/).first().waitFor();
+    await batch.getByText(/^[a-z0-9-]+@\d/).first().waitFor();
     await page.getByText('KV default').waitFor();
     over = true;
     await load;
@@ -251,7 +288,7 @@ describe('an admin', () => {
     const moment = page.getByLabel('Moment that is shown');
     await moment.focus();
     for (let presses = 0; presses < 600 && await batch.locator('tbody tr').count() === 0; presses++) await page.keyboard.press('ArrowLeft');
-    await batch.getByText(/^default\/.*@\d/).first().waitFor();
+    await batch.getByText(/^[a-z0-9-]+@\d/).first().waitFor();
     await page.getByText('looking back').waitFor();
     await page.getByRole('button', { name: 'Back to live' }).click();
     await page.getByText('Nothing runs.').waitFor();

@@ -157,8 +157,9 @@ test('show tells of an adapter, or of the version that a suffix means', async ()
   await expect(showAdapter(api, 'pirate@')).rejects.toMatchObject({ code: 'option_invalid' });
 });
 
-test('rollback goes to the ready version before', async () => {
-  const { api, asked } = await serve({ 'GET /v1/adapters/pirate': [200, ADAPTER], 'PUT /v1/adapters/pirate/aliases/prod': [200, { version: 1 }], 'PUT /v1/adapters/pirate/aliases/default': [200, { version: 1 }] });
+test('rollback goes to what the alias named before, else to the ready version before', async () => {
+  const before = (version: number): object => ({ action: 'alias.put', subject: 'pirate@prod', details: { before: version } });
+  const { api, asked } = await serve({ 'GET /v1/adapters/pirate/history?limit=100': page({ action: 'version.create', subject: 'pirate@4', details: {} }, before(2), before(1)), 'GET /v1/adapters/pirate': [200, ADAPTER], 'PUT /v1/adapters/pirate/aliases/prod': [200, { version: 1 }], 'PUT /v1/adapters/pirate/aliases/default': [200, { version: 1 }] });
   expect((await rollback(api, 'pirate', 'prod', undefined)).text).toBe('pirate@prod was pirate@3 and is pirate@1 again');
   await rollback(api, 'pirate', 'default', undefined);
   expect(asked.filter(({ method }) => method === 'PUT').map(({ path, body }) => [path.split('/').at(-1), JSON.parse(body.toString())])).toEqual([['prod', { version: 1 }], ['default', { version: 1 }]]);

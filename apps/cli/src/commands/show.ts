@@ -6,6 +6,8 @@ import { table } from '../table.js';
 import { mebibytes, minute, type Outcome } from './outcome.js';
 
 const VERSION_MAX = 2 ** 31 - 1;
+/** Entries of an adapter's history that are looked through. */
+const HISTORY_MAX = 100;
 
 /** `name`, `name@version` or `name@alias`. Throws option_invalid. */
 export function parseReference(reference: string): { name: string; suffix: string | undefined } {
@@ -58,15 +60,22 @@ function versionText(version: Version, aliases: string): string {
   ].join('\n');
 }
 
-/** To `to`, or the newest ready version before the one that the alias names. Throws conflict where there is none. */
+/** To `to`; or to what the alias named before, by the adapter's history; or, where it named nothing, to the newest ready version before. Throws conflict where there is none. */
 export async function rollback(api: Api, name: string, alias: string, to: string | undefined): Promise<Outcome> {
   const adapter = await getAdapter(api, name);
   const current = adapter.aliases[alias] ?? (alias === 'default' ? adapter.aliases.latest : undefined);
   if (current === undefined) throw new WeftError('not_found', `${name} has no alias ${alias}`);
-  const target = to === undefined
-    ? adapter.versions.findLast(({ version, status }) => status === 'ready' && version < current)?.version
-    : parseInteger('--to', to, { min: 1, max: VERSION_MAX });
-  if (target === undefined) throw new WeftError('conflict', `${name} has no ready version before ${current}`);
+  const target = to === undefined ? await versionBefore(api, adapter, alias, current) : parseInteger('--to', to, { min: 1, max: VERSION_MAX });
+  if (target === undefined) throw new WeftError('conflict', `${name}@${alias} named no other ready version before ${current}`);
   const json = await api.put<{ version: number }>(`/v1/adapters/${encodeURIComponent(name)}/aliases/${encodeURIComponent(alias)}`, { version: target });
   return { text: `${name}@${alias} was ${name}@${current} and is ${name}@${json.version} again`, json: { ...json, before: current } };
+}
+
+interface HistoryEntry { action: string; subject: string; details: { before?: number } }
+
+async function versionBefore(api: Api, { name, versions }: Adapter, alias: string, current: number): Promise<number | undefined> {
+  const ready = versions.filter(({ status, version }) => status === 'ready' && version !== current).map(({ version }) => version);
+  const { data } = await api.get<{ data: HistoryEntry[] }>(`/v1/adapters/${encodeURIComponent(name)}/history?limit=${HISTORY_MAX}`);
+  const moves = data.filter(({ action, subject }) => action === 'alias.put' && subject === `${name}@${alias}`);
+  return moves.map(({ details }) => details.before).find(version => version !== undefined && ready.includes(version)) ?? ready.findLast(version => version < current);
 }

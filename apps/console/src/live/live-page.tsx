@@ -178,7 +178,7 @@ function Batch({ picture, tenants, names, onPoint }: { picture: Picture; tenants
             <tbody>
               {picture.batch.map(row => (
                 <tr key={`${row.request_id} ${row.choice}`} onPointerEnter={() => onPoint({ request: row.request_id, ...(row.adapters[0] && { digest: row.adapters[0].digest }) })} onPointerLeave={() => onPoint(null)}>
-                  <td className="thread"><i style={{ background: row.adapters[0] === undefined ? palette.weightsLine : adapterColour(row.adapters[0].digest, dark) }} aria-hidden="true" />{adaptersOf(row, names)}</td>
+                  <td className="thread"><i style={{ background: row.adapters[0] === undefined ? palette.weightsLine : adapterColour(row.adapters[0].digest, dark) }} aria-hidden="true" /><span title={adaptersOf(row, names)}>{namedFor(adaptersOf(row, names), names.tenant(row.tenant))}</span></td>
                   <td><i className="kv" style={{ background: tenantColour(tenants.indexOf(row.tenant), dark) }} aria-hidden="true" />{names.tenant(row.tenant)}</td>
                   <td>{row.phase === 'prefill' ? <>prompt <small>{row.rows} rows</small></> : 'token'}</td>
                   <td className="number"><small>{row.prompt_tokens} + </small>{row.generated_tokens}</td>
@@ -231,6 +231,8 @@ function Scrubber({ pictures, heldMs, onHold }: { pictures: readonly Picture[]; 
   );
 }
 
+/** A tenant's own adapters by their names alone: whose they are stands beside them. */
+const namedFor = (adapters: string, tenant: string): string => (adapters.startsWith(`${tenant}/`) ? adapters.replaceAll(`${tenant}/`, '') : adapters);
 const adaptersOf = ({ adapters }: Pick<Row, 'adapters'>, names: Names): string => (adapters.length === 0 ? 'base' : adapters.map(({ digest }) => names.adapter(digest)).join(' + '));
 
 /** Pages in use and all. */

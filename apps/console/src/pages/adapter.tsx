@@ -3,7 +3,7 @@ import { Link, useNavigate, useParams } from '@tanstack/react-router';
 import { useState, type FormEvent, type ReactNode } from 'react';
 import type { Adapter, AdapterFiles, AdapterVersion, AuditEntry } from '../api/schema.js';
 import { api, type List } from '../lib/api.js';
-import { ago, bytes, count, plural, shortDigest, when } from '../lib/format.js';
+import { ago, bytes, plural, shortDigest, when } from '../lib/format.js';
 import { useExecutors, useUsage } from '../lib/queries.js';
 import { useMe } from '../lib/session.js';
 import { Effect } from '../ui/effect.js';
@@ -78,7 +78,7 @@ function Version({ version, tenant, onRemove }: { version: AdapterVersion; tenan
         <dt>Modules</dt><dd>{modules.length === 0 ? '–' : modules.map(one => <Tag key={one}>{one}</Tag>)}</dd>
         <dt>Size</dt><dd>{bytes(version.bytes)}</dd>
         {me.admin && <><dt>On device</dt><dd>{owners.length === 0 ? 'no; the next request brings it' : owners.map(({ held, bytes: size }) => `${plural(held, 'page')} (${bytes(size)})`).join(', ')}</dd></>}
-        <dt>Traffic</dt><dd>{used === undefined ? 'none yet' : <>{count(used.requests)} requests of all versions, the last {ago(used.last_at)}</>}</dd>
+        <dt>Traffic</dt><dd>{used === undefined ? 'none yet' : <>{plural(used.requests, 'request')} of all versions, the last {ago(used.last_at)}</>}</dd>
         <dt>Uploaded</dt><dd>{when(version.created_at)}{version.ready_at !== null && <>, ready {when(version.ready_at)}</>}</dd>
         {text.length > 0 && <><dt>Prompts made with</dt><dd>{text.join(', ')}</dd></>}
         {ignored.length > 0 && <><dt>Not read</dt><dd>{ignored.join(', ')}</dd></>}

@@ -92,7 +92,8 @@ function useNames(group: Group, tenant: string): (row: Usage) => string {
 }
 
 function seriesOf(sums: Usage[], times: Usage[], nameOf: (row: Usage) => string, measure: Measure, unit: 'hour' | 'day', bars: readonly number[]): Series[] {
-  const largest = sums.toSorted((a, b) => b[measure] - a[measure]).map(nameOf);
+  // Two answers of two moments: one may know of what the other does not yet.
+  const largest = [...new Set([...sums.toSorted((a, b) => b[measure] - a[measure]), ...times].map(nameOf))];
   const shown = largest.length > SERIES_MAX + 1 ? largest.slice(0, SERIES_MAX) : largest;
   const names = shown.length < largest.length ? [...shown, 'others'] : shown;
   const at = new Map(bars.map((time, i) => [time, i]));

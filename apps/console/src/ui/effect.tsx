@@ -1,5 +1,5 @@
 import { useMutation } from '@tanstack/react-query';
-import { useState, type ReactNode } from 'react';
+import { useEffect, useRef, useState, type ReactNode } from 'react';
 import type { AdapterVersion, ChatCompletion, Completion } from '../api/schema.js';
 import { api, ApiError } from '../lib/api.js';
 import { useModels } from '../lib/queries.js';
@@ -10,13 +10,19 @@ import './effect.css';
 const PROMPT = 'Who are you, and how can you help me?';
 const TOKENS = 64;
 
-/** What the probe measured, and the same in words: one prompt, answered by the base and by the adapter. */
-export function Effect({ version, tenant }: { version: AdapterVersion; tenant: string }): ReactNode {
+/** What the probe measured, and the same in words: one prompt, answered by the base and by the adapter. atOnce: without being asked to. */
+export function Effect({ version, tenant, atOnce = false }: { version: AdapterVersion; tenant: string; atOnce?: boolean }): ReactNode {
   const { infers } = useMe();
   const { data: models } = useModels(tenant);
   const base = models?.find(({ parent }) => parent === null)?.id;
   const [prompt, setPrompt] = useState(PROMPT);
   const compare = useMutation({ mutationFn: () => Promise.all([answer(base!, prompt, tenant), answer(`${version.name}@${version.version}`, prompt, tenant)]) });
+  const asked = useRef(false);
+  useEffect(() => {
+    if (!atOnce || !infers || base === undefined || asked.current) return;
+    asked.current = true;
+    compare.mutate();
+  }, [atOnce, infers, base, compare]);
   return (
     <section className="panel effect" aria-label="Effect">
       <header><h2>Effect</h2><span className="fine">{version.effect === null ? '' : `the probe saw log-probabilities change by up to ${version.effect.toPrecision(3)} nats`}</span></header>

@@ -172,7 +172,7 @@ function Outcome({ version, verified, tenant }: { version: AdapterVersion; verif
       {verified === false && <div className="notice bad" role="alert">The server holds other bytes than were hashed here. Upload it again.</div>}
       {errors.length > 0 && <Findings findings={errors} tone="bad" />}
       {warnings.length > 0 && <Findings findings={warnings} tone="busy" />}
-      {status === 'ready' && <Effect version={version} tenant={tenant} />}
+      {status === 'ready' && <Effect version={version} tenant={tenant} atOnce />}
     </>
   );
 }
