@@ -16,11 +16,11 @@ export class Members implements OnModuleInit, OnModuleDestroy {
   readonly #holder = randomUUID();
   readonly #own = new Map<string, MemberInfo>();
   #timer: NodeJS.Timeout | undefined;
-  #renewing = false;
+  #renewal: Promise<void> | null = null;
 
   constructor(database: Database) { this.#database = database; }
 
-  onModuleInit(): void { this.#timer = setInterval(() => void this.#renew(), HEARTBEAT_MS); }
+  onModuleInit(): void { this.#timer = setInterval(() => this.#renew(), HEARTBEAT_MS); }
   onModuleDestroy(): void { clearInterval(this.#timer); }
 
   /** The lease holds until the returned function is called, or 5 s beyond the end of this process. Throws registry_lost. */
@@ -37,20 +37,14 @@ export class Members implements OnModuleInit, OnModuleDestroy {
   async #leave(id: string, member: MemberInfo): Promise<void> {
     if (this.#own.get(id) !== member) return;
     this.#own.delete(id);
+    await this.#renewal;   // one that is under way still names it, and would bring it back
     await this.#database.query({ text: `with gone as (update weft.members set lease_until = now() where id = $1 and holder = $2) select pg_notify('weft_outbox', '')`, values: [id, this.#holder] })
       .catch(onlyLost);   // then the lease runs out by itself
   }
 
-  async #renew(): Promise<void> {
-    if (this.#renewing || this.#own.size === 0) return;
-    this.#renewing = true;
-    try {
-      await this.#write([...this.#own], RENEW);
-    } catch (error) {
-      onlyLost(error);
-    } finally {
-      this.#renewing = false;
-    }
+  #renew(): void {
+    if (this.#renewal !== null || this.#own.size === 0) return;
+    this.#renewal = this.#write([...this.#own], RENEW).catch(onlyLost).finally(() => { this.#renewal = null; });
   }
 
   async #write(members: [string, MemberInfo][], text: string): Promise<void> {

@@ -17,7 +17,7 @@ const ALLOWED: Record<string, string[]> = {
   gateway: ['contracts', 'tokenizer', 'console'],
   console: [],
   executor: ['contracts', 'kernels', 'adapters', 'engine'],
-  registry: ['contracts', 'adapters'],
+  registry: ['contracts', 'adapters', 'tokenizer'],
   cli: ['contracts', 'adapters', 'kernels'],
 };
 
