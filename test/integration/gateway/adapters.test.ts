@@ -55,6 +55,33 @@ async function ask(method: string, path: string, body?: unknown, headers: Record
 const actor = (answer: Answer, change: Partial<registryV1.Actor> = {}): registryV1.Actor => ({ tenantId: TENANT, keyId: 'key', requestId: answer.headers.get('x-request-id')!, ...change });
 
 describe('reading', () => {
+  test('what was done to an adapter, page by page', async () => {
+    stack.registry.answers = {
+      ...stack.registry.answers,
+      listAdapterHistory: request => {
+        asked = request;
+        return { data: [registryV1.AuditEntry.fromPartial({ id: '9', tenantId: TENANT, action: 'alias.put', subject: 'Pirate@prod', details: '{"version": 2, "before": 1}', at: 1_700_000_000_000n })], hasMore: true };
+      },
+    };
+    const { status, body } = await ask('GET', '/v1/adapters/pirate/history?limit=1&after=10');
+    expect(status).toBe(200);
+    expect(asked).toMatchObject({ tenantId: TENANT, name: 'pirate', limit: 1, after: '10' });
+    expect(body).toMatchObject({ object: 'list', has_more: true, data: [{ object: 'audit_entry', action: 'alias.put', subject: 'Pirate@prod', details: { version: 2, before: 1 }, at: 1_700_000_000 }] });
+    expect((await ask('GET', '/v1/adapters/pirate/history?limit=0')).body.error).toMatchObject({ code: 'invalid_value', param: 'limit' });
+  });
+
+  test('files and configuration of a version', async () => {
+    stack.registry.answers = {
+      ...stack.registry.answers,
+      getVersionFiles: request => { asked = request; return { files: [{ name: 'adapter_config.json', size: 7n, sha256: 'c'.repeat(64) }], config: '{"r": 8}' }; },
+    };
+    const { status, body } = await ask('GET', '/v1/adapters/pirate/versions/2/config');
+    expect(status).toBe(200);
+    expect(asked).toMatchObject({ tenantId: TENANT, name: 'pirate', version: 2 });
+    expect(body).toEqual({ object: 'adapter.files', data: [{ name: 'adapter_config.json', bytes: 7, sha256: 'c'.repeat(64) }], config: { r: 8 } });
+    expect((await ask('GET', '/v1/adapters/pirate/versions/0/config')).body.error).toMatchObject({ code: 'invalid_value', param: 'version' });
+  });
+
   test('an adapter with its versions, its aliases and the computed latest', async () => {
     const { status, body } = await ask('GET', '/v1/adapters/pirate');
     expect(status).toBe(200);

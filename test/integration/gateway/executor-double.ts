@@ -1,5 +1,5 @@
 /** An executor over real gRPC whose answers the test writes: for what a real engine can't be made to do on command. */
-import { Metadata, Server, ServerCredentials, status, type ServerDuplexStream } from '@grpc/grpc-js';
+import { Metadata, Server, ServerCredentials, status, type ServerDuplexStream, type ServerWritableStream } from '@grpc/grpc-js';
 import { executorService, executorV1, LINK_OPTIONS, TOKEN_METADATA } from '@weft/contracts';
 
 export const LINK_TOKEN = 'link-token';
@@ -57,6 +57,9 @@ export class ExecutorDouble {
   readonly drained: boolean[] = [];
   /** False: as if the process hung. */
   beats = true;
+  /** What observers are shown, again and again, and how often each asked to be. */
+  picture = executorV1.Picture.fromPartial({});
+  readonly observers = new Map<ServerWritableStream<executorV1.ObserveRequest, executorV1.Picture>, number>();
   script: Script = request => request.answer([EOS], 'stop');
   readonly #server = new Server(LINK_OPTIONS);
   readonly #calls = new Set<ServerDuplexStream<executorV1.Up, executorV1.Down>>();
@@ -66,13 +69,23 @@ export class ExecutorDouble {
   constructor(readonly description = describeDouble()) {}
 
   async start(port = 0): Promise<this> {
-    this.#server.addService(executorService, { attach: (call: ServerDuplexStream<executorV1.Up, executorV1.Down>) => this.#attach(call), describe: () => undefined });
+    this.#server.addService(executorService, {
+      attach: (call: ServerDuplexStream<executorV1.Up, executorV1.Down>) => this.#attach(call), describe: () => undefined,
+      observe: (call: ServerWritableStream<executorV1.ObserveRequest, executorV1.Picture>) => this.#observe(call),
+    });
     const bound = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, p) => (error ? reject(error) : resolve(p)));
     });
     this.address = `127.0.0.1:${bound}`;
     this.#timer = setInterval(() => { if (this.beats) for (const call of this.#calls) call.write({ body: { $case: 'heartbeat', value: {} } }); }, 1000);
     return this;
+  }
+
+  #observe(call: ServerWritableStream<executorV1.ObserveRequest, executorV1.Picture>): void {
+    this.observers.set(call, call.request.intervalMs);
+    const timer = setInterval(() => call.write(this.picture), call.request.intervalMs);
+    const over = (): void => { clearInterval(timer); this.observers.delete(call); };
+    call.on('cancelled', over).on('error', over).on('close', over);
   }
 
   /** As a killed process: every socket breaks. */
