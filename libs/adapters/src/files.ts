@@ -20,6 +20,8 @@ const LEFTOVERS = [
   /^(trainer_state|trainer_log|training_loss|all_results|train_results|eval_results)\.json$/,
   /^(latest|zero_to_fp32\.py)$/,
 ];
+/** Twice the largest published tokenizer.json. */
+const TEXT_BYTES_MAX = 64 * 2 ** 20;
 /** Formats that run code when they are read. */
 const PICKLED = /\.(bin|pt|pth|ckpt|pkl|pickle)$/i;
 
@@ -58,6 +60,7 @@ export async function readAdapterFolder(folder: string, baseText?: BaseText): Pr
     if (kind === 'pickled') {
       findings.refuse('adapter_file_unsupported', pickledMessage(name), { file: name });
     } else if (kind === 'text') {
+      if (size > TEXT_BYTES_MAX) findings.refuse('adapter_too_large', `${name} has ${size} bytes; at most ${TEXT_BYTES_MAX} are read of a tokenizer's files`, { file: name });
       texts.push(name);
     } else {
       counted.push({ name, path: join(root, name), size });

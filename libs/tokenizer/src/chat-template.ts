@@ -51,13 +51,14 @@ export class ChatTemplates {
   /** Why a template of the checkpoint can't be used. Rendering with it throws this. */
   readonly problem: WeftError | undefined;
 
-  constructor(readonly sources: ReadonlyMap<string, TemplateSource>, tokens: NamedTokens, now: () => Date = () => new Date(), runner: Runner = new TemplateRunner()) {
+  /** runner: where templates that nobody here vouches for run, and are parsed: that takes any time too. */
+  constructor(readonly sources: ReadonlyMap<string, TemplateSource>, tokens: NamedTokens, now: () => Date = () => new Date(), runner?: Runner) {
     this.#tokens = tokens;
     this.#now = now;
-    this.#runner = runner;
+    this.#runner = runner ?? new TemplateRunner();
     for (const [name, { text, file }] of sources) {
       try {
-        parseTemplate(text);
+        if (runner === undefined) parseTemplate(text);
         this.#templates.set(name, { source: text });
       } catch (cause) {
         this.problem ??= tokenizerInvalid(file, 'chat_template', `"${name}" can't be parsed: ${(cause as Error).message}`, cause);

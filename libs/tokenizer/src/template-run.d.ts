@@ -1,5 +1,5 @@
-/** A template's source, its variables (JSON values), and the time of strftime_now (Unix ms). */
-export interface TemplateJob { source: string; variables: Record<string, unknown>; nowMs: number }
+/** A template's source, its variables (JSON values), and the time of strftime_now (Unix ms). parseOnly: the answer is empty. */
+export interface TemplateJob { source: string; variables: Record<string, unknown>; nowMs: number; parseOnly?: boolean }
 
 export declare class TemplateRefusal extends Error {}
 

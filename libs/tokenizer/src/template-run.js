@@ -14,7 +14,9 @@ export class TemplateRunner {
   /** By source; least recently used first. */
   #parsed = new Map();
 
-  run({ source, variables, nowMs }) {
+  run({ source, variables, nowMs, parseOnly = false }) {
+    const template = this.#parse(source);
+    if (parseOnly) return '';
     const globals = {
       true: true, false: false, none: null, True: true, False: false, None: null,
       range, strftime_now: format => strftime(new Date(nowMs), format),
@@ -22,7 +24,7 @@ export class TemplateRunner {
     };
     const environment = new Environment();
     for (const [name, value] of Object.entries({ ...globals, ...variables })) environment.set(name, value);
-    return String(new Interpreter(environment).run(this.#parse(source)).value);
+    return String(new Interpreter(environment).run(template).value);
   }
 
   #parse(source) {

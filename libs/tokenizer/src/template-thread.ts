@@ -20,7 +20,7 @@ export class TemplateThread {
       script: new URL('./template-worker.js', import.meta.url), jobMsMax,
       resourceLimits: { maxOldGenerationSizeMb: MEMORY_MB_MAX, maxYoungGenerationSizeMb: MEMORY_MB_MAX / 4, stackSizeMb: STACK_MB_MAX },
       errors: {
-        slow: () => new TemplateExhausted(`The adapter's chat template takes more than ${jobMsMax / 1000} s for these messages.`),
+        slow: () => new TemplateExhausted(`The adapter's chat template takes more than ${jobMsMax / 1000} s.`),
         died: cause => new TemplateExhausted(`The adapter's chat template can't render these messages: ${String(cause)}.`),
         failed: (message, refused) => (refused === true ? new TemplateRefusal(message) : new Error(message)),
         closed: () => new WeftError('cancelled', 'The tokenizer was closed.'),

@@ -11,6 +11,8 @@ import type { WeftError } from '@weft/contracts';
 
 /** Longer texts (UTF-16 units) are encoded on the worker thread: 4 Ki units take about 5 ms, a chat of 400 Ki about 500. */
 const WORKER_THRESHOLD = 4096;
+/** Characters of a template that came with an adapter. Published ones stay below 50,000. */
+const ADAPTER_TEMPLATE_MAX = 65_536;
 
 export interface EncodeOptions {
   /** Put bos and eos around the text as the checkpoint says. Default true; a rendered chat has them already. */
@@ -49,9 +51,17 @@ export async function loadAdapterTokenizer(dir: string, base: Tokenizer, rows: n
 
 /**
  * Throws `tokenizer_invalid` for what can't be used, also for ids from `rows` on, which the base's embedding has no row for.
- * `sameTokenizer`: the folder's tokenizer.json is the base's.
+ * `sameTokenizer`: the folder's tokenizer.json is the base's. Templates are parsed by `runner`.
  */
-export async function checkAdapterText(dir: string, rows: number, sameTokenizer: boolean): Promise<void> { await readAdapterText(dir, rows, sameTokenizer); }
+export async function checkAdapterText(dir: string, rows: number, sameTokenizer: boolean, runner: Runner): Promise<void> {
+  for (const [name, { text, file }] of (await readAdapterText(dir, rows, sameTokenizer)).templates) {
+    try {
+      await runner.run({ source: text, variables: {}, nowMs: 0, parseOnly: true });
+    } catch (cause) {
+      throw tokenizerInvalid(file, 'chat_template', `"${name}" can't be parsed: ${(cause as Error).message}`, cause);
+    }
+  }
+}
 
 async function readAdapterText(dir: string, rows: number, sameTokenizer: boolean): Promise<{ vocabulary: Vocabulary | null; named: NamedTokens; templates: Map<string, TemplateSource> }> {
   const { bytes, tokenizer, config, templates } = await readTokenizerFiles(dir, sameTokenizer);
@@ -59,9 +69,10 @@ async function readAdapterText(dir: string, rows: number, sameTokenizer: boolean
   if (vocabulary !== null && vocabulary.tokens.length > rows) {
     throw tokenizerInvalid(TOKENIZER_FILE, undefined, `has ids up to ${vocabulary.tokens.length - 1}; the base has ${rows} rows of embeddings, and an adapter can't add any.`);
   }
-  const named = namedTokens(config), { problem } = new ChatTemplates(templates, named);
-  if (problem !== undefined) throw problem;
-  return { vocabulary, named, templates };
+  for (const [name, { text, file }] of templates) {
+    if (text.length > ADAPTER_TEMPLATE_MAX) throw tokenizerInvalid(file, 'chat_template', `"${name}" has ${text.length} characters; at most ${ADAPTER_TEMPLATE_MAX} are read of an adapter's.`);
+  }
+  return { vocabulary, named: namedTokens(config), templates };
 }
 
 /** Ids and their tokens: what tokenizer.json says, with the added tokens of the config. */

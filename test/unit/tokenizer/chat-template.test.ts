@@ -1,5 +1,8 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { loadTokenizer, TemplateThread } from '@weft/tokenizer';
+import { checkAdapterText, loadTokenizer, TemplateThread } from '@weft/tokenizer';
 import { ChatTemplates } from '../../../libs/tokenizer/src/chat-template.js';
 import { strftime } from '../../../libs/tokenizer/src/strftime.js';
 import { folder } from './fixtures.js';
@@ -110,6 +113,26 @@ describe('templates that nobody vouches for', () => {
     const list = apart('{% set ns = namespace(l=[1]) %}{% for i in range(100) %}{% set ns.l = ns.l + ns.l %}{% endfor %}{{ ns.l }}');
     await expect(list.render(turn)).rejects.toThrow(invalid('messages'));
     expect(await apart('{{ messages[0].content }}').render(turn)).toBe('a');
+  });
+
+  test('are parsed there too: no template holds up the one who checks it', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'weft-templates-'));
+    const hurried = new TemplateThread(300);
+    const checked = async (template: string, by = thread): Promise<unknown> => {
+      writeFileSync(join(dir, 'chat_template.jinja'), template);
+      return checkAdapterText(dir, 10, true, by).then(() => 'fine', (error: unknown) => error);
+    };
+    let ticks = 0;
+    const clock = setInterval(() => { ticks++; }, 20);
+    // The lexer looks at what is left for every blank of a run.
+    expect(await checked(' '.repeat(60_000), hurried)).toMatchObject({ code: 'tokenizer_invalid', details: { file: 'chat_template.jinja' } });
+    clearInterval(clock);
+    await hurried.close();
+    expect(ticks).toBeGreaterThan(3);
+    expect(await checked('{% for %}')).toMatchObject({ code: 'tokenizer_invalid', message: expect.stringContaining("can't be parsed") as string });
+    expect(await checked('x'.repeat(70_000))).toMatchObject({ code: 'tokenizer_invalid', message: expect.stringContaining('at most 65536') as string });
+    expect(await checked('{{ messages[0].content }}')).toBe('fine');
+    rmSync(dir, { recursive: true });
   });
 
   test('reach nothing of the process', async () => {

@@ -1,7 +1,7 @@
 /** The registry's own check of an upload: everything that needs the base's geometry and tokenizer, but not its weights. */
 import { AdapterRefused, kindOf, readAdapterFolder, type BaseGeometry, type Manifest } from '@weft/adapters';
 import { toWeftError, WeftError } from '@weft/contracts';
-import { checkAdapterText } from '@weft/tokenizer';
+import { checkAdapterText, TemplateThread } from '@weft/tokenizer';
 import type { ArtifactStore } from '../artifacts/artifact-store.js';
 import type { Version } from '../entities/index.js';
 import { toFiles, type BaseDescription } from './ingestion.repository.js';
@@ -21,11 +21,14 @@ export async function validateUpload({ digest, files }: Pick<Version, 'digest' |
   }
 }
 
+/** A tenant's template is parsed where it can hold up nobody. Started by the first, and no reason to stay up. */
+const templates = new TemplateThread();
+
 /** Throws AdapterRefused for a tokenizer or template that can't serve. */
 async function checkText(path: string, names: readonly string[], { ends }: BaseGeometry): Promise<void> {
   try {
     // A base that was announced by an older executor says nothing of its ends: the gateway checks ids once more.
-    await checkAdapterText(path, (ends as BaseGeometry['ends'] | undefined)?.vocab ?? Infinity, !names.includes('tokenizer.json'));
+    await checkAdapterText(path, (ends as BaseGeometry['ends'] | undefined)?.vocab ?? Infinity, !names.includes('tokenizer.json'), templates);
   } catch (thrown) {
     const { code, message, details } = toWeftError(thrown);
     if (code !== 'tokenizer_invalid') throw thrown;
