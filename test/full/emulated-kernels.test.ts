@@ -72,7 +72,7 @@ describe.runIf(isas.includes('avx2'))('emulated instruction sets', () => {
   });
 
   test('a row has the same bits in any batch', async () => {
-    const passed = await unitTests(BITS, 'test/unit/engine/bits.test.ts');
+    const passed = await unitTests(BITS, 'test/unit/engine/bits.test.ts', 'test/unit/engine/bits-more.test.ts');
     for (const [isa, { cases }] of Object.entries(OWN)) expect(naming(passed, isa), isa).toBe(cases);
   });
 

@@ -188,6 +188,9 @@ WEFT_EMULATED __m512 _mm512_roundscale_ps(__m512 a, int how) {
 }
 // a · 2^floor(n), rounded once.
 WEFT_EMULATED float scalefEmulated(float a, float n) {
+  uint32_t bits;
+  memcpy(&bits, &a, sizeof bits);
+  if (isnan(a) && isinf(n) && (bits >> 22 & 1)) return n > 0 ? INFINITY : 0;      // a quiet one gives way
   if (isnan(a) || isnan(n)) return a + n;
   if (isinf(n)) {
     if (n > 0) return a == 0 ? NAN : copysignf(INFINITY, a);

@@ -123,6 +123,9 @@ uint16_t f16Manual(float a) {
   return (uint16_t)(sign | best);
 }
 float scalefManual(float a, float n) {
+  uint32_t bits;
+  memcpy(&bits, &a, sizeof bits);
+  if (isNan(a) && isinf(n) && bits / 0x400000 % 2) return n > 0 ? INFINITY : 0.0f;
   if (isNan(a) || isNan(n)) return NAN;
   const double whole = floor((double)n);
   if (isinf(n) && n > 0) return a == 0 ? NAN : a * INFINITY;
