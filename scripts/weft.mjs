@@ -13,7 +13,7 @@ const usage = `usage: node scripts/weft.mjs COMMAND [ARGS]
   sim [ARGS]              build, then run test/sim
   record [FOLDER]         record ops and small models for test/gpu/run.sh, which needs no Node
   generate                rewrite the committed files that are generated
-  native [--sanitize=S | --emulate | --bench | --cuda | --fake-cuda]   build the kernels alone; S: address,undefined or thread
+  native [--sanitize=S | --emulate | --arm64 | --bench | --cuda | --fake-cuda]   build the kernels alone; S: address,undefined or thread
   clean                   remove what was built`;
 
 /** @type {Record<string, () => Promise<{ run(args: string[]): Promise<number> }>>} */

@@ -35,6 +35,8 @@ const VARIANTS = [
   { ending: '_avx512bf16.cpp', arch: 'x64', flags: AVX512_BF16, features: ['avx512_bf16'] },
   { ending: '_amx.cpp', arch: 'x64', flags: AMX, features: ['amx_bf16'] },
   { ending: '_neon.cpp', arch: 'arm64', flags: [] }, // part of the architecture: needs no flag
+  { ending: '_neondot.cpp', arch: 'arm64', flags: ['-march=armv8.2-a+dotprod'], features: ['asimddp'] },
+  { ending: '_neonbf16.cpp', arch: 'arm64', flags: ['-march=armv8.2-a+dotprod+bf16'], features: ['asimddp', 'bf16'] },
 ];
 
 /**
@@ -63,7 +65,7 @@ export function runsHere(file, env, cpuinfo) {
   const variant = VARIANTS.find(({ ending }) => file.endsWith(ending)), features = variant?.features;
   if (variant && env.WEFT_ISAS && !env.WEFT_WERROR) return env.WEFT_ISAS.split(',').some(isa => variant.ending === `_${isa.trim()}.cpp`);
   if (!features || env.WEFT_ALL_ISAS || env.WEFT_WERROR || cpuinfo === '') return true;
-  const there = new Set(/^flags\s*:(.*)$/m.exec(cpuinfo)?.[1].split(' '));
+  const there = new Set(/^(?:flags|Features)\s*:(.*)$/m.exec(cpuinfo)?.[1].split(' '));
   return features.every(feature => there.has(feature));
 }
 
@@ -167,6 +169,7 @@ export function sourceStamp() {
  * @property {string[]} link
  * @property {boolean} [emulate]  compile files of AVX-512 and its kin against `emulation/`
  * @property {boolean} [everywhere]  compile files of all instruction sets, whatever this processor has
+ * @property {NodeJS.Architecture} [arch]  what is compiled for; the compiler is one for it
  */
 
 /** One build of the native code with one set of flags, in one folder. */
@@ -177,6 +180,7 @@ class Build {
   #linkFlags;
   #emulate;
   #everywhere;
+  #arch;
   #cpuinfo = cpuinfo();
   #parallel = availableParallelism();
   /** Objects of this build; the others in its folder are left over from earlier sources. @type {Set<string>} */
@@ -186,11 +190,12 @@ class Build {
    * @param {import('./requirements.mjs').Compiler} compiler
    * @param {Settings} settings
    */
-  constructor(compiler, { folder, compile, link, emulate = false, everywhere = emulate }) {
+  constructor(compiler, { folder, compile, link, emulate = false, everywhere = emulate, arch = process.arch }) {
     this.#compiler = compiler;
     this.#folder = folder;
     this.#emulate = emulate;
     this.#everywhere = everywhere;
+    this.#arch = arch;
     this.#flags = [...COMMON, ...compile];
     this.#linkFlags = ['-pthread', ...link, ...(process.platform === 'linux' ? ['-ldl'] : [])];
   }
@@ -207,7 +212,7 @@ class Build {
       .filter(name => name.endsWith('.cpp'))
       .sort()
       .flatMap(name => {
-        const variant = variantFlags(name, process.arch, this.#compiler.family);
+        const variant = variantFlags(name, this.#arch, this.#compiler.family);
         if (!variant || !(this.#everywhere || runsHere(name, process.env, this.#cpuinfo))) return [];
         const source = join(folder, name);
         const stamp = name === 'stamp.cpp' ? [`-DWEFT_SOURCE_STAMP="${sourceStamp()}"`] : [];
@@ -348,8 +353,24 @@ export async function buildKernelBench(compiler) {
  * @param {string} sanitizers such as "address,undefined"
  * @returns {Promise<string | undefined>} the program, or undefined where there is nothing to build
  */
-export async function buildSanitized(compiler, sanitizers) {
-  const settings = sanitizedBuild(sanitizers);
+export function buildSanitized(compiler, sanitizers) {
+  return buildReplay(compiler, sanitizedBuild(sanitizers));
+}
+
+/**
+ * `weft-replay` alone for arm64, by a compiler of another architecture; for an emulator.
+ * @param {import('./requirements.mjs').Compiler} compiler
+ */
+export function buildArm64(compiler) {
+  return buildReplay(compiler, { folder: inRoot('libs', 'kernels', 'build-arm64'), compile: OPTIMIZED, link: ['-static'], everywhere: true, arch: 'arm64' });
+}
+
+/**
+ * @param {import('./requirements.mjs').Compiler} compiler
+ * @param {Settings} settings
+ * @returns {Promise<string | undefined>}
+ */
+async function buildReplay(compiler, settings) {
   const build = new Build(compiler, settings);
   const units = [...build.units('core'), ...build.units('cuda'), ...build.units('replay')];
   await build.compile(units);

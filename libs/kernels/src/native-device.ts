@@ -13,7 +13,7 @@ import type { Tuning } from './tuning.js';
 export interface CpuDeviceOptions {
   /** Threads that compute; as many as affinity and cgroup leave where it is not given. */
   threads?: number | undefined;
-  /** portable, avx2, avx512, avx512bf16, amx or neon; the best of this processor where it is not given. */
+  /** portable, avx2, avx512, avx512bf16, amx, neon, neondot or neonbf16; the best of this processor where it is not given. */
   isa?: string | undefined;
   /** What shapes tiles, prefetches and waits; sane numbers for the instruction set where it is not given. */
   tuning?: Tuning | undefined;

@@ -32,7 +32,7 @@ const cudaDriver = process.env.WEFT_TEST_CUDA_DRIVER;
 export const CUDA = 'cuda';
 
 /** Instruction sets that run here; portable is always one of them. */
-export const isas: readonly string[] = cudaDriver ? [CUDA] : ['portable', 'avx2', 'avx512', 'avx512bf16', 'amx', 'neon'].filter(supports);
+export const isas: readonly string[] = cudaDriver ? [CUDA] : ['portable', 'avx2', 'avx512', 'avx512bf16', 'amx', 'neon', 'neondot', 'neonbf16'].filter(supports);
 
 /** Every instruction set with one thread and with two. */
 export const variants: readonly Variant[] = isas.flatMap(isa => [1, 2].map(threads => ({ isa, threads })));

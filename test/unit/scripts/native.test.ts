@@ -23,6 +23,7 @@ test('a file is compiled for the instruction set that its name ends in', () => {
 
 test('a file for another architecture is not compiled', () => {
   expect(variantFlags('kernels_neon.cpp', 'x64', 'gcc')).toBeUndefined();
+  expect(variantFlags('kernels_neonbf16.cpp', 'arm64', 'gcc')).toEqual(['-march=armv8.2-a+dotprod+bf16']);
   for (const ending of ['avx2', 'avx512', 'avx512bf16', 'amx']) expect(variantFlags(`kernels_${ending}.cpp`, 'arm64', 'gcc')).toBeUndefined();
 });
 
@@ -35,6 +36,7 @@ test('warnings from the AVX-512 headers of GCC are silenced there and nowhere el
 test('what the processor lacks is compiled only where it is asked for', () => {
   const has = (flags: string, env = {}) => ['portable', 'avx2', 'avx512', 'avx512bf16', 'amx', 'neon'].filter(isa => runsHere(`kernels_${isa}.cpp`, env, `processor\t: 0\nflags\t\t: fpu ${flags}\n`));
   expect(has('avx2')).toEqual(['portable', 'avx2', 'neon']);
+  expect(['neon', 'neondot', 'neonbf16'].filter(isa => runsHere(`kernels_${isa}.cpp`, {}, 'processor\t: 0\nFeatures\t: fp asimd asimddp\n'))).toEqual(['neon', 'neondot']);
   expect(has('avx2 avx512f avx512_bf16')).toEqual(['portable', 'avx2', 'avx512', 'avx512bf16', 'neon']);
   for (const env of [{ WEFT_ALL_ISAS: '1' }, { WEFT_WERROR: '1' }]) expect(has('avx2', env)).toHaveLength(6);
   expect(has('avx2 avx512f', { WEFT_ISAS: 'avx2' })).toEqual(['portable', 'avx2']);

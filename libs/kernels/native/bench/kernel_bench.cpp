@@ -425,6 +425,8 @@ int main(int argc, char** argv) try {
   if (isa == "amx") kernels = kKernelsAmx;
 #elif defined(__aarch64__)
   if (isa == "neon") kernels = kKernelsNeon;
+  if (isa == "neondot") kernels = kKernelsNeonDot;
+  if (isa == "neonbf16") kernels = kKernelsNeonBf16;
 #endif
   Tuning tuning = defaultTuning(isaByName(isa));
   for (int i = 4; i < argc; i++) {

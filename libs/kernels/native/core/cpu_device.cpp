@@ -21,6 +21,8 @@ const Kernel* kernelsOf(Isa isa) {
     case Isa::kAmx: return kKernelsAmx;
 #elif defined(__aarch64__)
     case Isa::kNeon: return kKernelsNeon;
+    case Isa::kNeonDot: return kKernelsNeonDot;
+    case Isa::kNeonBf16: return kKernelsNeonBf16;
 #endif
     default: return kKernelsPortable;
   }

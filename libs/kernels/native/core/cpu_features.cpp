@@ -53,13 +53,15 @@ const char* isaName(Isa isa) {
     case Isa::kAvx512Bf16: return "avx512bf16";
     case Isa::kAmx: return "amx";
     case Isa::kNeon: return "neon";
+    case Isa::kNeonDot: return "neondot";
+    case Isa::kNeonBf16: return "neonbf16";
   }
   return "unknown";
 }
 
 bool supports(Isa isa) {
 #if defined(WEFT_EMULATE) && defined(__x86_64__)         // emulation/avx512.h
-  if (isa != Isa::kPortable && isa != Isa::kNeon) return x86().avx2;
+  if (isa != Isa::kPortable && isa < Isa::kNeon) return x86().avx2;
 #endif
   switch (isa) {
     case Isa::kPortable: return true;
@@ -70,13 +72,15 @@ bool supports(Isa isa) {
     case Isa::kAmx: return x86().amx && kKernelsAmx;
 #elif defined(__aarch64__)
     case Isa::kNeon: return true;
+    case Isa::kNeonDot: return armFeatures().dotProducts && kKernelsNeonDot;
+    case Isa::kNeonBf16: return armFeatures().dotProducts && armFeatures().bf16 && kKernelsNeonBf16;
 #endif
     default: return false;
   }
 }
 
 Isa bestIsa() {
-  for (Isa isa : {Isa::kAmx, Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kNeon}) {
+  for (Isa isa : {Isa::kAmx, Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kNeonBf16, Isa::kNeonDot, Isa::kNeon}) {
     if (supports(isa)) return isa;
   }
   return Isa::kPortable;
@@ -84,13 +88,13 @@ Isa bestIsa() {
 
 Isa isaByName(const std::string& name) {
   if (name.empty()) return bestIsa();
-  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx, Isa::kNeon}) {
+  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx, Isa::kNeon, Isa::kNeonDot, Isa::kNeonBf16}) {
     if (name != isaName(isa)) continue;
     if (supports(isa)) return isa;
     throw Error("device_error",
         format("isa %s: this machine has no %s; the best it has is %s.", name.c_str(), name.c_str(), isaName(bestIsa())));
   }
-  throw Error("device_error", format("isa %.40s: unknown; there are portable, avx2, avx512, avx512bf16, amx and neon.", name.c_str()));
+  throw Error("device_error", format("isa %.40s: unknown; there are portable, avx2, avx512, avx512bf16, amx, neon, neondot and neonbf16.", name.c_str()));
 }
 
 bool hasSse42() {

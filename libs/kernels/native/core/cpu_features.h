@@ -5,7 +5,7 @@
 
 namespace weft {
 
-enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmx, kNeon };
+enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmx, kNeon, kNeonDot, kNeonBf16 };
 
 const char* isaName(Isa isa);
 // The best one that processor and system support.

@@ -54,6 +54,8 @@ extern const Kernel kKernelsAvx2[kOpCount];                             // AVX2 
 extern const Kernel kKernelsAvx512[kOpCount] WEFT_MAY_BE_LEFT_OUT;      // AVX-512 F, BW, VL, DQ
 extern const Kernel kKernelsAvx512Bf16[kOpCount] WEFT_MAY_BE_LEFT_OUT;  // and BF16
 extern const Kernel kKernelsAmx[kOpCount] WEFT_MAY_BE_LEFT_OUT;         // AVX-512, AMX-TILE and AMX-BF16
-extern const Kernel kKernelsNeon[kOpCount];       // arm64
+extern const Kernel kKernelsNeon[kOpCount];                             // arm64
+extern const Kernel kKernelsNeonDot[kOpCount] WEFT_MAY_BE_LEFT_OUT;     // and dot products of bytes
+extern const Kernel kKernelsNeonBf16[kOpCount] WEFT_MAY_BE_LEFT_OUT;    // and BF16
 
 }  // namespace weft

@@ -1,6 +1,4 @@
-// The vector vocabulary (see simd_portable.h) with NEON on arm64: 4 lanes, 32 registers.
-//
-// Compiled for arm64 and run under an emulator in tests; never timed on a real arm64 processor.
+// The vector vocabulary (see simd_portable.h) with NEON on arm64: 4 lanes, 32 registers. Never timed on a real arm64 processor.
 #pragma once
 #include <arm_neon.h>
 #include <math.h>
@@ -91,6 +89,27 @@ WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) {
 }
 WEFT_INLINE void storeF16(uint16_t* p, F a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
+#ifdef WEFT_DOT_BF16
+// c[i] += pair a[i] · pair b[i]: BFDOT.
+using I = bfloat16x8_t;
+WEFT_INLINE I loadPairs(const uint16_t* p) { return vreinterpretq_bf16_u16(vld1q_u16(p)); }
+WEFT_INLINE I pairsOf(F a) { return vreinterpretq_bf16_f32(a); }
+WEFT_INLINE I splatPair(uint32_t pair) { return vreinterpretq_bf16_u32(vdupq_n_u32(pair)); }
+WEFT_INLINE F dotPairs(F c, I a, I b) { return vbfdotq_f32(c, a, b); }
+#endif
+#ifdef WEFT_MATRIX_BF16
+// BFMMLA. a: four k of each of two rows, b: of each of two outputs; c: [row][output].
+WEFT_INLINE F multiplyQuads(F c, I a, I b) { return vbfmmlaq_f32(c, a, b); }
+// Four k of two rows.
+WEFT_INLINE I quadsOf(const uint16_t* row, const uint16_t* next) { return vreinterpretq_bf16_u16(vcombine_u16(vld1_u16(row), vld1_u16(next))); }
+// Two pairs of k of four outputs, one after the other → four k of the first two outputs, and of the other two.
+WEFT_INLINE I quadsOfFirst(I pairs, I next) { return vreinterpretq_bf16_f32(vzip1q_f32(vreinterpretq_f32_bf16(pairs), vreinterpretq_f32_bf16(next))); }
+WEFT_INLINE I quadsOfSecond(I pairs, I next) { return vreinterpretq_bf16_f32(vzip2q_f32(vreinterpretq_f32_bf16(pairs), vreinterpretq_f32_bf16(next))); }
+// [row][output] of the first two outputs and of the other two → four outputs of a row.
+WEFT_INLINE F firstRow(F first, F second) { return vcombine_f32(vget_low_f32(first), vget_low_f32(second)); }
+WEFT_INLINE F secondRow(F first, F second) { return vcombine_f32(vget_high_f32(first), vget_high_f32(second)); }
+#endif
+
 // A unit of a bf12 stream, [32 outputs][2] values of bf16 as they lie (bf12.h); the halves of pairs as floats.
 using HighBytes = uint8x16_t;
 WEFT_INLINE HighBytes highBytes(const uint8_t* table) { return vld1q_u8(table); }
@@ -117,6 +136,27 @@ WEFT_INLINE Pairs splatPair(const float* p) { return vreinterpretq_s16_f32(vld1q
 WEFT_INLINE Ints addProducts(Ints sum, Pairs a, Pairs b) {
   return vaddq_s32(sum, vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
 }
+#ifdef WEFT_DOT_INT8
+// SDOT: sum[i] += four k of a · four k of b.
+using Quads = int8x16_t;
+WEFT_INLINE Ints addProducts(Ints sum, Quads a, Quads b) { return vdotq_s32(sum, a, b); }
+WEFT_INLINE Quads onesQuads() { return vdupq_n_s8(1); }
+WEFT_INLINE Quads splatQuad(const int8_t* p) { return vreinterpretq_s8_s32(vld1q_dup_s32(reinterpret_cast<const int32_t*>(p))); }
+// Two pairs of k of eight outputs, a line apart → four k of the first four and of the others.
+WEFT_INLINE void loadQuads(const int8_t* p, size_t line, Quads& first, Quads& second) {
+  const int16x8_t pairs = vreinterpretq_s16_s8(vld1q_s8(p)), next = vreinterpretq_s16_s8(vld1q_s8(p + line));
+  first = vreinterpretq_s8_s16(vzip1q_s16(pairs, next));
+  second = vreinterpretq_s8_s16(vzip2q_s16(pairs, next));
+}
+// Sixteen numbers q as 256·high + low + 128.
+WEFT_INLINE void splitBytes(const int16_t* q, int8_t* high, int8_t* low) {
+  const int8x16_t a = vreinterpretq_s8_s16(vld1q_s16(q)), b = vreinterpretq_s8_s16(vld1q_s16(q + 8));
+  vst1q_s8(high, vuzp2q_s8(a, b));
+  vst1q_s8(low, veorq_s8(vuzp1q_s8(a, b), vdupq_n_s8(-128)));
+}
+// high · 256 + low + weights · 128
+WEFT_INLINE Ints joinBytes(Ints high, Ints low, Ints weights) { return vaddq_s32(vaddq_s32(vshlq_n_s32(high, 8), low), vshlq_n_s32(weights, 7)); }
+#endif
 WEFT_INLINE void storeInt16(int16_t* p, F a) { vst1_s16(p, vqmovn_s32(vcvtnq_s32_f32(a))); }
 
 }  // namespace WEFT_ISA

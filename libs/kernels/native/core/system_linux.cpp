@@ -2,6 +2,7 @@
 #include "system.h"
 
 #include <sched.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -68,6 +69,15 @@ uint32_t usableProcessors() {
   const double quota = cgroupQuota();
   if (quota > 0) processors = std::min(processors, static_cast<uint32_t>(std::max(1.0, std::floor(quota + 0.5))));
   return processors;
+}
+
+ArmFeatures armFeatures() {
+  ArmFeatures features;
+#if defined(__aarch64__)
+  features.dotProducts = getauxval(AT_HWCAP) >> 20 & 1;  // HWCAP_ASIMDDP, HWCAP2_BF16: older headers have no name for them
+  features.bf16 = getauxval(AT_HWCAP2) >> 14 & 1;
+#endif
+  return features;
 }
 
 // Linux keeps 8 KiB more of a thread's state only for processes that ask; threads to come inherit the permission.

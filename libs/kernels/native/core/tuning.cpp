@@ -8,7 +8,7 @@ Tuning defaultTuning(Isa isa) {
   Tuning tuning;
   switch (isa) {
     case Isa::kPortable: tuning.flopsPerNs = 12; break;
-    case Isa::kNeon: tuning.flopsPerNs = 40; break;
+    case Isa::kNeon: case Isa::kNeonDot: case Isa::kNeonBf16: tuning.flopsPerNs = 40; break;
     case Isa::kAvx2: tuning.flopsPerNs = 60; break;
     default: tuning.flopsPerNs = 100;
   }

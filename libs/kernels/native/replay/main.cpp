@@ -22,7 +22,7 @@ constexpr char kUsage[] =
     "  --deterministic    on a CUDA device: a row has the same bits in every batch\n"
     "  --own-gemm         no linear map by cuBLASLt\n"
     "  --cublaslt FILE    where cuBLASLt is, if the loader does not find it; may be given again\n"
-    "  --isa NAME         portable, avx2, avx512 or neon; the best of this processor by default\n"
+    "  --isa NAME         portable, avx2, avx512, neon or another of its kin; the best of this processor by default\n"
     "  --threads N        as many as this process may use by default\n"
     "  --exact            refuse any difference, not only one beyond the recorded tolerance\n"
     "  --time             print how long each op took\n"

@@ -9,8 +9,9 @@
 // many rows   bound by flops: 2·rows·n·k. A register tile of kRowTile rows (AVX-512: 12 × 32 outputs in 24 accumulators,
 //             AVX2: 6 × 16 in 12) takes one load and one integer op a vector of weights and one broadcast a row.
 //
-// bf16 rows   are widened to the f32 that they are, unless the set multiplies bf16: AVX-512 with BF16 adds a pair of k at
-//             once, AMX (linear_amx.h) 32. There too the order of additions is K's alone.
+// bf16 rows   are widened to the f32 that they are, unless the set multiplies bf16: AVX-512 and NEON with BF16 add a pair of
+//             k at once (NEON with many rows two pairs: linear_bfmmla.h), AMX (linear_amx.h) 32. There too the order of
+//             additions is K's alone.
 #pragma once
 #include <type_traits>
 
@@ -185,6 +186,16 @@ WEFT_INLINE void storeTile(const LinearArgs& a, size_t row, size_t block, int ve
       }
 }
 
+}  // namespace WEFT_ISA
+}  // namespace weft
+
+#ifdef WEFT_MATRIX_BF16
+#include "linear_bfmmla.h"
+#endif
+
+namespace weft {
+namespace WEFT_ISA {
+
 template <class M, int R, int B, int V>
 static void linearTile(const LinearArgs& a, size_t row, size_t block, int vector, Ahead ahead) {
   using W = typename M::Weights;
@@ -195,7 +206,15 @@ static void linearTile(const LinearArgs& a, size_t row, size_t block, int vector
 
   F acc[R][B][V];
   clear(acc);
-  for (size_t i = 0; i < a.k / kDepth; i++) {
+  size_t i = 0;
+#ifdef WEFT_MATRIX_BF16
+  if constexpr (std::is_same<M, DotBf16>() && R > 3 && B == 1) {
+    i = bfmmlaPairs(w, x, ldx, a.k, ahead, acc);
+    w += i * rowValues;
+    x += i * kDepth;
+  }
+#endif
+  for (; i < a.k / kDepth; i++) {
     if (R > 3)
       for (int b = 0; b < B; b++)
         for (int line = 0; line < kLines; line++)
@@ -318,7 +337,7 @@ static void linearRunAs(const LinearArgs& whole, uint32_t tile, uint32_t threads
   const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
   const uint32_t begin = evenBegin(whole.count, plan.chunks, chunk), rows = evenBegin(whole.count, plan.chunks, chunk + 1) - begin;
   const bool widened = whole.xType == kDTypeBf16 && std::is_same<typename M::Rows, F32>();
-  const size_t panelBytes = whole.dtype == kDTypeBf12 ? panelSteps<Bf16>(whole.k) * kOuts * 4 : 0, wideBytes = widened ? rows * wideStride(whole.k) * sizeof(float) : 0;
+  const size_t panelBytes = whole.dtype == kDTypeBf12 ? bf12Room(whole.k) : 0, wideBytes = widened ? rows * wideStride(whole.k) * sizeof(float) : 0;
   uint8_t* room = panelBytes + wideBytes ? static_cast<uint8_t*>(scratch.take(panelBytes + wideBytes)) : nullptr;
   const LinearArgs a = linearChunk<M>(whole, begin, rows, widened ? reinterpret_cast<float*>(room + panelBytes) : nullptr);
   linearBlocks<M>(a, plan.blocks.begin(run), plan.blocks.end(run), reinterpret_cast<uint16_t*>(room));

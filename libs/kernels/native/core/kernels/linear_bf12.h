@@ -99,7 +99,10 @@ static void bf12Dispatch(const LinearArgs& a, size_t row, uint32_t rows, size_t 
   }
 }
 
-// Panels [block, end) for the rows of `a`; panel: room for one as bf16.
+// Room that bf12Panels wants for a panel of k as bf16.
+WEFT_INLINE size_t bf12Room(size_t k) { return kBf12InRegisters ? 0 : panelSteps<Bf16>(k) * kOuts * 4; }
+
+// Panels [block, end) for the rows of `a`; panel: bf12Room(a.k) bytes.
 template <class M>
 static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16_t* panel) {
   if (a.count <= kBf12FewRows) {
@@ -119,22 +122,22 @@ static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16
         bf12Dispatch<M, 1, kRowTile>(a, from, rows, block, 1, passes.take());
       }
     }
-    return;
-  }
-  for (; block < end; block++) {
-    const uint8_t *coded = a.w + block * bf12PanelBytes(a.k), *next = block + 1 < end ? coded + bf12PanelBytes(a.k) : nullptr;
-    const uint32_t pairs = (a.k + 1) / 2;
-    Bf12Reader reader[1] = {Bf12Reader(coded, a.k)};
-    bf12Pairs(reader, pairs, [&](uint32_t pair, F (&values)[1][kVectors]) __attribute__((always_inline)) {
-      for (int v = 0; v < kVectors; v++) store(reinterpret_cast<float*>(panel + pair * 64) + v * kLanes, values[0][v]);
-    });
-    LinearArgs one = a;
-    one.w = reinterpret_cast<uint8_t*>(panel);
-    one.n = a.n - block * kOuts;
-    one.y += block * kOuts;
-    if (one.b) one.b += block * kOuts;
-    Passes passes(one.w, next, pairs, kBf12PairBytes, passesOf(a.count, vectorsFor), true);
-    linearPanels<M>(one, 0, 1, passes);
+  } else {
+    for (; block < end; block++) {
+      const uint8_t *coded = a.w + block * bf12PanelBytes(a.k), *next = block + 1 < end ? coded + bf12PanelBytes(a.k) : nullptr;
+      const uint32_t pairs = (a.k + 1) / 2;
+      Bf12Reader reader[1] = {Bf12Reader(coded, a.k)};
+      bf12Pairs(reader, pairs, [&](uint32_t pair, F (&values)[1][kVectors]) __attribute__((always_inline)) {
+        for (int v = 0; v < kVectors; v++) store(reinterpret_cast<float*>(panel + pair * 64) + v * kLanes, values[0][v]);
+      });
+      LinearArgs one = a;
+      one.w = reinterpret_cast<uint8_t*>(panel);
+      one.n = a.n - block * kOuts;
+      one.y += block * kOuts;
+      if (one.b) one.b += block * kOuts;
+      Passes passes(one.w, next, pairs, kBf12PairBytes, passesOf(a.count, vectorsFor), true);
+      linearPanels<M>(one, 0, 1, passes);
+    }
   }
 }
 

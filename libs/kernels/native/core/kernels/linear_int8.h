@@ -5,16 +5,23 @@
 //
 // few rows    bound by memory: n·k·1.03 bytes once.
 // many rows   bound by multiply-adds, two in the place of one f32: a register tile of kRowTile rows takes one widening
-//             load for kLanes outputs of two K, one broadcast a row, one multiply and one addition for both.
+//             load for kLanes outputs of two K, one broadcast a row, one multiply and one addition for both. Dot products
+//             of bytes take four K of an activation's high bytes, and of its low ones.
 #pragma once
 
 namespace weft {
 namespace WEFT_ISA {
 
+#ifdef WEFT_DOT_INT8
+constexpr int kInt8Sums = 2;                             // for an output of a row: of high and of low bytes
+#else
+constexpr int kInt8Sums = 1;
+#endif
+
 // How many of a panel's vectors a register tile of `rows` takes.
 constexpr int int8VectorsFor(int rows) {
   int vectors = kVectors;
-  while (vectors > 1 && rows * vectors > kAccumulators) vectors /= 2;
+  while (vectors > 1 && rows * vectors * kInt8Sums > kAccumulators) vectors /= 2;
   return vectors;
 }
 
@@ -41,6 +48,52 @@ class Int8Ahead {
   size_t step_, bytes_, stride_ = 0;
   uint32_t done_ = 0;
 };
+
+#ifdef WEFT_DOT_INT8
+
+// Sums of one group of `pairs` pairs: R rows, V vectors of outputs. A function of its own, so that they all stay in registers.
+// Behind an odd pair lies the line of scales: it meets activations of zero, whose parts cancel for any weight.
+template <int R, int V>
+static __attribute__((noinline)) void int8Group(const uint8_t* w, const float* q, size_t ldx, uint32_t pairs, Int8Ahead& ahead, Ints (*sums)[V]) {
+  static_assert(V % 2 == 0, "weights come for eight outputs");
+  alignas(16) int8_t high[R][kInt8Group], low[R][kInt8Group];
+  for (int r = 0; r < R; r++)
+    for (uint32_t i = 0; i < kInt8Group; i += 16) splitBytes(reinterpret_cast<const int16_t*>(q + r * ldx) + i, high[r] + i, low[r] + i);
+  Ints highs[R][V], lows[R][V], all[V];
+#pragma GCC unroll 8
+  for (int v = 0; v < V; v++) {
+    all[v] = noInts();
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) highs[r][v] = lows[r][v] = noInts();
+  }
+  for (uint32_t i = 0; i < pairs; i += 2) {
+    if (R > 3) {
+      ahead.line();
+      if (i + 1 < pairs) ahead.line();
+    }
+    Quads weights[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v += 2) loadQuads(reinterpret_cast<const int8_t*>(w) + 2 * kLanes * v, kInt8Line, weights[v], weights[v + 1]);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; v++) all[v] = addProducts(all[v], weights[v], onesQuads());
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      const Quads h = splatQuad(high[r] + 2 * i), l = splatQuad(low[r] + 2 * i);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; v++) {
+        highs[r][v] = addProducts(highs[r][v], weights[v], h);
+        lows[r][v] = addProducts(lows[r][v], weights[v], l);
+      }
+    }
+    w += 2 * kInt8Line;
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; v++) sums[r][v] = joinBytes(highs[r][v], lows[r][v], all[v]);
+}
+
+#else
 
 // Sums of one group of `pairs` pairs: R rows, V vectors of outputs. A function of its own, so that they all stay in registers.
 template <int R, int V>
@@ -69,6 +122,8 @@ static __attribute__((noinline)) void int8Group(const uint8_t* w, const float* q
 #pragma GCC unroll 8
     for (int v = 0; v < V; v++) sums[r][v] = acc[r][v];
 }
+
+#endif
 
 template <int R, int V>
 static void int8Tile(const LinearInt8Args& a, size_t row, size_t panel, int vector, Int8Ahead ahead) {

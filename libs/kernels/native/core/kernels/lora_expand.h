@@ -47,13 +47,14 @@ struct ExpandPlan {
   uint32_t offset[3], dOut[3], parts, units, stripes;
   bool alongGroups;
   uint64_t totalNs, shareOfNs;
+  uint32_t shares;
   Split runs;
   ExpandPlan(const LoraExpandArgs& a, uint32_t threads)
       : offset{a.outOffset0, a.outOffset1, a.outOffset2}, dOut{a.dOut0, a.dOut1, a.dOut2}, parts(a.parts), units(countUnits()),
         stripes(a.groupRowCount / kStripedFrom + 1), alongGroups(rowsApart(a)), totalNs(countNs(a)), shareOfNs(shareNs(totalNs, threads)),
-        runs(units, units ? (double)totalNs / units / stripes : 0, threads) {}
+        shares(sharesOf(totalNs, threads)), runs(units, units ? (double)totalNs / units / stripes : 0, threads) {}
 
-  uint32_t tiles() const { return alongGroups ? (uint32_t)((totalNs + shareOfNs - 1) / shareOfNs) : runs.tiles() * stripes; }
+  uint32_t tiles() const { return alongGroups ? shares : runs.tiles() * stripes; }
   // A unit for the rows of its group.
   static uint64_t unitNs(const Run& run, uint32_t rows) {
     const double bytes = 128.0 * run.rank() / tuning().bytesPerNs, flops = 128.0 * run.rank() * rows / tuning().flopsPerNs;
