@@ -5,14 +5,12 @@
 //
 // Needs what was built (`npm run build`), a Chromium (WEFT_CHROMIUM, or on the path) and img2webp (Debian: webp). Serves the demo
 // from a temporary data directory on a free port.
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { chromium } from 'playwright-core';
 import { inRoot, say } from './lib/checkout.mjs';
+import { openBrowser, withDemo } from './lib/demo-browser.mjs';
 
 const SECONDS = Number(process.argv[2] ?? 6);
 const FRAME_MS = 125;
@@ -22,28 +20,21 @@ const CLIENTS = 28;
 const TENANTS = ['acme', 'globex', 'initech'];
 const OUT = inRoot('docs', 'media', 'console.webp');
 
-const folder = mkdtempSync(join(tmpdir(), 'weft-record-'));
-const weft = spawn(process.execPath, [inRoot('apps', 'cli', 'dist', 'main.js'), 'up', '--port', '0', '--data-dir', join(folder, 'data')], { stdio: ['ignore', 'pipe', 'inherit'] });
 let over = false;
-try {
-  for await (const line of createInterface({ input: weft.stdout })) if (line.startsWith('weft ready ')) break;
-  weft.stdout.resume();
-  /** @type {{ url: string, adminKey: string }} */
-  const { url, adminKey } = JSON.parse(readFileSync(join(folder, 'data', 'credentials.json'), 'utf8'));
+await withDemo(async ({ url, adminKey, folder }) => {
   say(`recording ${url}`);
   const load = makeLoad(url, adminKey);
-  await record(url, adminKey);
-  over = true;
-  await load;
-} finally {
-  over = true;
-  weft.kill('SIGTERM');
-  rmSync(folder, { recursive: true, force: true });
-}
+  try {
+    await record(url, adminKey, folder);
+  } finally {
+    over = true;
+    await load;
+  }
+});
 
-/** @param {string} url @param {string} adminKey */
-async function record(url, adminKey) {
-  const browser = await chromium.launch({ executablePath: process.env.WEFT_CHROMIUM ?? '/usr/bin/chromium', args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
+/** @param {string} url @param {string} adminKey @param {string} folder */
+async function record(url, adminKey, folder) {
+  const browser = await openBrowser();
   const page = await browser.newPage({ viewport: { width: WIDTH, height: HEIGHT }, colorScheme: 'dark' });
   await page.goto(`${url}/console/`);
   await page.getByLabel('API key').fill(adminKey);

@@ -4,39 +4,27 @@
 //   node scripts/walkthrough.mjs [FOLDER]         (docs/walkthrough)
 //
 // Needs what was built (`npm run build`), a Chromium (WEFT_CHROMIUM, or on the path) and cwebp (Debian: webp).
-import { execFileSync, spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
-import { chromium } from 'playwright-core';
 import { inRoot, say } from './lib/checkout.mjs';
+import { openBrowser, withDemo } from './lib/demo-browser.mjs';
 
 const OUT = process.argv[2] === undefined ? inRoot('docs', 'walkthrough') : resolve(process.argv[2]);
 /** What stands for a reader's own adapter: two trainings of one. */
 const FIRST = 'northwind-bikes', SECOND = 'copperquay-clocks', NAME = 'my-adapter';
 const QUESTION = 'How long can I return something, and what is your hotline?';
 
-const folder = mkdtempSync(join(tmpdir(), 'weft-walkthrough-'));
 mkdirSync(OUT, { recursive: true });
 const began = performance.now();
-const weft = spawn(process.execPath, [inRoot('apps', 'cli', 'dist', 'main.js'), 'up', '--port', '0', '--data-dir', join(folder, 'data')], { stdio: ['ignore', 'pipe', 'inherit'] });
-try {
-  for await (const line of createInterface({ input: weft.stdout })) if (line.startsWith('weft ready ')) break;
-  weft.stdout.resume();
-  /** @type {{ url: string, adminKey: string }} */
-  const { url, adminKey } = JSON.parse(readFileSync(join(folder, 'data', 'credentials.json'), 'utf8'));
-  await walk(url, adminKey);
+await withDemo(async ({ url, adminKey, folder }) => {
+  await walk(url, adminKey, folder);
   say(`walked in ${((performance.now() - began) / 1000).toFixed(0)} s, the start included`);
-} finally {
-  weft.kill('SIGTERM');
-  await new Promise(done => { weft.once('exit', done); });
-  rmSync(folder, { recursive: true, force: true });
-}
+});
 
-/** @param {string} url @param {string} key */
-async function walk(url, key) {
-  const browser = await chromium.launch({ executablePath: process.env.WEFT_CHROMIUM ?? '/usr/bin/chromium', args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
+/** @param {string} url @param {string} key @param {string} folder */
+async function walk(url, key, folder) {
+  const browser = await openBrowser();
   const page = await browser.newPage({ viewport: { width: 1200, height: 800 }, colorScheme: 'light', reducedMotion: 'reduce' });
   page.setDefaultTimeout(30_000);
   const shot = async (/** @type {string} */ name) => {

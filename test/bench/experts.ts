@@ -11,6 +11,7 @@ import { makeAdapters } from './adapters.js';
 import { measureCeilings } from './machine.js';
 import { SIZES, writeBase, writeEsft } from './moe-checkpoint.js';
 import { meanStep, secondsOf } from './traced.js';
+import { median } from './workloads.js';
 
 const ROWS = 20, PROMPT = 32, NEW = 48;
 /** The peer takes seconds for a token. */
@@ -36,13 +37,8 @@ export async function benchExperts(folder: string, threads: number, rounds: numb
       base: batchOf([...none, ...none]), experts: batchOf(experts), lora: batchOf(loras), dora: batchOf(doras),
       halfExperts: batchOf([...none, ...experts.slice(half)]), halfLora: batchOf([...loras.slice(0, half), ...none]), mixed: batchOf([...loras.slice(0, half), ...experts.slice(half)]),
     };
-    for (let round = -1; round < rounds; round++) {
-      for (const batch of Object.values(batches)) {
-        if (round === -1) Object.assign(batch, batchOf(batch.adapters.map(([digest]) => digest ?? '')));   // adapters are brought in
-        await measure(host, batch);
-      }
-      if (round === -1) for (const batch of Object.values(batches)) Object.assign(batch, { steps: [], base: [], replaced: [] });
-    }
+    for (const { adapters } of Object.values(batches)) await measure(host, emptyBatch(adapters));     // adapters are brought in
+    for (let round = 0; round < rounds; round++) for (const batch of Object.values(batches)) await measure(host, batch);
 
     const { read } = measureCeilings(host.device.isa, threads), { pages } = host.engine.load();
     const floor = (batch: Batch): number => floorBytes(host, batch) / read * 1000;
@@ -111,7 +107,8 @@ async function addAll({ library }: EngineHost, folders: readonly string[]): Prom
 }
 
 /** '': a row of the base. */
-const batchOf = (digests: readonly string[]): Batch => ({ adapters: digests.map(digest => (digest ? [digest] : [])), steps: [], base: [], replaced: [] });
+const batchOf = (digests: readonly string[]): Batch => emptyBatch(digests.map(digest => (digest ? [digest] : [])));
+const emptyBatch = (adapters: string[][]): Batch => ({ adapters, steps: [], base: [], replaced: [] });
 
 async function measure(host: EngineHost, batch: Batch): Promise<void> {
   const spans = watchSpans(host, batch), random = new Random(9);
@@ -163,6 +160,5 @@ function floorBytes({ model }: EngineHost, batch: Batch): number {
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 const quantile = (values: readonly number[], q: number): number => [...values].sort((a, b) => a - b)[Math.floor(q * (values.length - 1))]!;
-const median = (values: readonly number[]): number => quantile(values, 0.5);
 const range = (values: readonly number[]): string => `${median(values).toFixed(2)} (${quantile(values, 0.1).toFixed(2)}–${quantile(values, 0.9).toFixed(2)})`;
 const percent = (share: number, digits = 1): string => `${(share * 100).toFixed(digits)}%`;

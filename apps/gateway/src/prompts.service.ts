@@ -38,8 +38,8 @@ export class PromptsService {
     // What nobody asked for in numbers is cut to what fits; 0 leaves it to the executor.
     const maxTokens = params.maxTokens ?? (defaultTokens === undefined ? 0 : Math.min(defaultTokens, maxModelLen - longest));
     // An adapter that says how its own answers end is heard as well.
-    const { model: { adapter }, tokenizer } = query, ownEnds = adapter === null || adapter.text.length === 0 ? [] : tokenizer.eosIds;
-    return { query, prompts, echo, params, maxTokens, eosIds: [...new Set([...description.eosIds, ...ownEnds])] };
+    const { model: { adapter }, tokenizer } = query, ownText = adapter !== null && adapter.text.length > 0;
+    return { query, prompts, echo, params, maxTokens, eosIds: ownText ? [...new Set([...description.eosIds, ...tokenizer.eosIds])] : description.eosIds };
   }
 }
 

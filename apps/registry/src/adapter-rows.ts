@@ -1,6 +1,5 @@
 /** Adapters with all that belongs to them: as many statements for a hundred adapters as for one. */
 import type { registryV1 } from '@weft/contracts';
-import { TEXT_FILES } from '@weft/adapters';
 import { toAlias, toMillis, toVersion, type AliasRow, type VersionRow } from './messages.js';
 
 /** Of adapters, versions, aliases and shares. */
@@ -10,10 +9,6 @@ export type AdapterRows = [
   aliases: (AliasRow & { adapterId: string })[],
   shares: { adapterId: string; tenantName: string }[],
 ];
-
-/** As `ownText` of messages.ts: files that a ready version's prompts are made with. */
-const OWN_TEXT = `case when status = 'ready' then (select coalesce(jsonb_agg(file), '[]') from jsonb_array_elements(files) file
-       where file->>0 in (${[...TEXT_FILES].map(name => `'${name}'`).join(', ')}) and not ignored ? (file->>0)) else '[]' end`;
 
 /**
  * Four statements with the same parameters, whose rows are AdapterRows.
@@ -25,7 +20,7 @@ export function adapterStatements(where: string, status = `<> 'deleted'`): strin
     `select a.id, a.name, a.description, a.created_at as "createdAt", t.name as "tenantName"
        from weft.adapters a join weft.tenants t on t.id = a.tenant_id where a.id in ${chosen} order by lower(a.name), a.id`,
     `select adapter_id as "adapterId", id, version, digest, base_digest as "baseDigest", base, kind, rank, target_modules as "targetModules", bytes, status, stage,
-       errors, warnings, ignored, ${OWN_TEXT} as text, effect, created_at as "createdAt", ready_at as "readyAt" from weft.versions where adapter_id in ${chosen} and status ${status} order by version`,
+       errors, warnings, ignored, files, effect, created_at as "createdAt", ready_at as "readyAt" from weft.versions where adapter_id in ${chosen} and status ${status} order by version`,
     `select adapter_id as "adapterId", alias, version, revision, updated_at as "updatedAt" from weft.aliases where adapter_id in ${chosen} order by alias`,
     `select s.adapter_id as "adapterId", t.name as "tenantName" from weft.shares s join weft.tenants t on t.id = s.with_tenant_id where s.adapter_id in ${chosen} order by t.name`,
   ];

@@ -13,19 +13,19 @@ const STATUS = {
 };
 
 /** What of a version is told. Counts come as text where TypeORM did not read them. */
-export type VersionRow = Omit<Version, 'tenantId' | 'adapterId' | 'files' | 'bytes' | 'aliasWhenReady' | 'attempts' | 'finishedAt' | 'deletedAt'> & { bytes: number | string; text: VersionFile[] };
+export type VersionRow = Omit<Version, 'tenantId' | 'adapterId' | 'bytes' | 'aliasWhenReady' | 'attempts' | 'finishedAt' | 'deletedAt'> & { bytes: number | string };
 export type AliasRow = Pick<Alias, 'alias' | 'version' | 'updatedAt'> & { revision: number | string };
 
 /** Files that a ready version's prompts are made with: text that is not the base's own. */
-export const ownText = ({ status, files, ignored }: Pick<Version, 'status' | 'files' | 'ignored'>): VersionFile[] =>
+const ownText = ({ status, files, ignored }: Pick<Version, 'status' | 'files' | 'ignored'>): VersionFile[] =>
   (status === 'ready' ? files.filter(([name]) => TEXT_FILES.has(name) && !ignored.includes(name)) : []);
 
 export function toVersion(row: VersionRow): registryV1.Version {
-  const { id, version, digest, baseDigest, base, kind, rank, targetModules, bytes, errors, warnings, ignored, stage, effect, text } = row;
+  const { id, version, digest, baseDigest, base, kind, rank, targetModules, bytes, errors, warnings, ignored, stage, effect } = row;
   return {
     id, version, digest, baseDigest, base, kind, rank, targetModules, bytes: BigInt(bytes), status: STATUS[row.status],
     errors, warnings, ignored, createdAt: toMillis(row.createdAt), readyAt: toMillis(row.readyAt), stage, effect,
-    text: text.map(([name, size, sha256]) => ({ name, size: BigInt(size), sha256 })),
+    text: ownText(row).map(([name, size, sha256]) => ({ name, size: BigInt(size), sha256 })),
   };
 }
 

@@ -43,7 +43,7 @@ export async function loadTokenizer(dir: string, options: LoadOptions = {}): Pro
  * `checkAdapterText`.
  */
 export async function loadAdapterTokenizer(dir: string, base: Tokenizer, rows: number, runner: Runner, options: LoadOptions = {}): Promise<Tokenizer> {
-  const { vocabulary, named: own, templates } = await readAdapterText(dir, rows, false);
+  const { vocabulary, named: own, templates } = await readAdapterText(dir, rows, false, true);
   const named = { ...base.named, ...own };
   const chat = templates.size > 0 ? new ChatTemplates(templates, named, options.now, runner) : new ChatTemplates(base.templates.sources, named, options.now);
   return new Tokenizer(vocabulary ?? base.vocabulary, named, chat);
@@ -54,7 +54,7 @@ export async function loadAdapterTokenizer(dir: string, base: Tokenizer, rows: n
  * `sameTokenizer`: the folder's tokenizer.json is the base's. Templates are parsed by `runner`.
  */
 export async function checkAdapterText(dir: string, rows: number, sameTokenizer: boolean, runner: Runner): Promise<void> {
-  for (const [name, { text, file }] of (await readAdapterText(dir, rows, sameTokenizer)).templates) {
+  for (const [name, { text, file }] of (await readAdapterText(dir, rows, sameTokenizer, false)).templates) {
     try {
       await runner.run({ source: text, variables: {}, nowMs: 0, parseOnly: true });
     } catch (cause) {
@@ -63,9 +63,9 @@ export async function checkAdapterText(dir: string, rows: number, sameTokenizer:
   }
 }
 
-async function readAdapterText(dir: string, rows: number, sameTokenizer: boolean): Promise<{ vocabulary: Vocabulary | null; named: NamedTokens; templates: Map<string, TemplateSource> }> {
+async function readAdapterText(dir: string, rows: number, sameTokenizer: boolean, apart: boolean): Promise<{ vocabulary: Vocabulary | null; named: NamedTokens; templates: Map<string, TemplateSource> }> {
   const { bytes, tokenizer, config, templates } = await readTokenizerFiles(dir, sameTokenizer);
-  const vocabulary = bytes === undefined || tokenizer === undefined ? null : new Vocabulary(bytes, tokenizer, config, true);
+  const vocabulary = bytes === undefined || tokenizer === undefined ? null : new Vocabulary(bytes, tokenizer, config, apart);
   if (vocabulary !== null && vocabulary.tokens.length > rows) {
     throw tokenizerInvalid(TOKENIZER_FILE, undefined, `has ids up to ${vocabulary.tokens.length - 1}; the base has ${rows} rows of embeddings, and an adapter can't add any.`);
   }
@@ -82,11 +82,11 @@ export class Vocabulary {
   readonly specialIds: ReadonlySet<number>;
   readonly decoder: Decoder;
   readonly affixes: Affixes;
-  readonly #encoder: Encoder;
+  /** Null: the thread's is the only one. */
+  readonly #encoder: Encoder | null;
   readonly #thread: EncodeThread;
-  readonly #apart: boolean;
 
-  /** apart: every text is encoded on the thread, since the file's split patterns may take any time. */
+  /** apart: every text is encoded on the thread, since the file's split patterns may take any time; nothing is checked of how it encodes. */
   constructor(bytes: SharedArrayBuffer, tokenizer: JsonObject, config: JsonObject, apart = false) {
     checkModel(tokenizer);
     const tokens = vocabulary(tokenizer.model as JsonObject);
@@ -98,9 +98,8 @@ export class Vocabulary {
     this.specialIds = new Set(added.filter(token => token.special).map(token => token.id));
     this.affixes = affixes(tokenizer.post_processor);
     this.decoder = new Decoder(tokenizer.decoder);
-    this.#encoder = buildEncoder(tokenizer, encoding);
+    this.#encoder = apart ? null : buildEncoder(tokenizer, encoding);
     this.#thread = new EncodeThread({ bytes, pipeline: encoding });
-    this.#apart = apart;
   }
 
   /** The id of a token, as a list: none where there is no such token. */
@@ -109,10 +108,13 @@ export class Vocabulary {
     return id < 0 ? [] : [id];
   }
 
-  encode(text: string): number[] { return this.#encoder.encode(text); }
+  encode(text: string): number[] {
+    if (this.#encoder === null) throw new Error('this vocabulary encodes on its thread alone: encodeAsync');
+    return this.#encoder.encode(text);
+  }
 
   async encodeAsync(text: string): Promise<number[]> {
-    return text.length <= WORKER_THRESHOLD && !this.#apart ? this.encode(text) : this.#thread.encode(text);
+    return this.#encoder !== null && text.length <= WORKER_THRESHOLD ? this.#encoder.encode(text) : this.#thread.encode(text);
   }
 
   close(): Promise<void> { return this.#thread.close(); }

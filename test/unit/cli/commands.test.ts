@@ -154,6 +154,8 @@ test('show tells of an adapter, or of the version that a suffix means', async ()
   expect((await showAdapter(api, 'pirate@prod')).json).toMatchObject({ version: 3 });
   expect((await showAdapter(api, 'pirate@2')).text).toMatch(/^error +adapter_tensor_shape · no$/m);
   await expect(showAdapter(api, 'pirate@canary')).rejects.toMatchObject({ code: 'not_found' });
+  const texts = await serve({ 'GET /v1/adapters/pirate': [200, { ...ADAPTER, versions: [{ ...VERSION, version: 3, text: ['chat_template.jinja'] }] }] });
+  expect((await showAdapter(texts.api, 'pirate@3')).text).toMatch(/^text +chat_template\.jinja$/m);
   await expect(showAdapter(api, 'pirate@')).rejects.toMatchObject({ code: 'option_invalid' });
 });
 

@@ -52,7 +52,7 @@ function versionText(version: Version, aliases: string): string {
   const fields: [string, string][] = [
     ['version', `${name}@${version.version}`], ['status', stage === null ? status : `${status} (${stage})`], ['aliases', aliases], ['kind', kind ?? ''], ['rank', rank === null ? '' : String(rank)],
     ['modules', modules.join(' ')], ['MiB', mebibytes(bytes)], ['digest', digest], ['base', base], ['effect', effect === null ? '' : `${effect.toFixed(3)} (the largest change of a log-probability in the probe)`],
-    ['created', minute(created)], ['ready', minute(ready)], ['prompts made with', text.join(', ')], ['not read', ignored.join(', ')],
+    ['created', minute(created)], ['ready', minute(ready)], ['text', text.join(', ')], ['not read', ignored.join(', ')],
   ];
   return [
     ...fields.filter(([, value]) => value !== '').map(([field, value]) => `${field.padEnd(10)}${value}`),

@@ -12,7 +12,7 @@ import { AuditLog } from '../audit.js';
 import { Database } from '../database.js';
 import { Adapter, Artifact, Base, Idempotency, Version } from '../entities/index.js';
 import { adapterNamed, tenantById, whoSees } from '../lookups.js';
-import { ownText, toVersion } from '../messages.js';
+import { toVersion } from '../messages.js';
 import { Outbox } from '../outbox.js';
 import { AGAIN, IngestionService } from './ingestion.service.js';
 import { receiveUpload, type ReceivedUpload } from './upload-receiver.js';
@@ -45,7 +45,7 @@ export class UploadService {
     try {
       const { name, version, created } = await this.#write(upload);
       if (version.status === 'validating') this.ingestion.enqueue(version.id);
-      return { name, version: toVersion({ ...version, text: ownText(version) }), created };
+      return { name, version: toVersion(version), created };
     } finally {
       await upload.discard();
     }
