@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import OpenAI from 'openai';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { findChromium, launch, signIn, violations } from './browser.js';
@@ -278,8 +279,17 @@ describe('an admin', () => {
     const batch = page.getByRole('region', { name: 'Rows of the batch' });
     await batch.getByText(/^[a-z0-9-]+@\d/).first().waitFor();
     await page.getByText('KV default').waitFor();
+    // A tenant that came after the page did is called by its name all the same.
+    await admin('POST', '/v1/tenants', { name: 'newcomer' });
+    const newcomer = new OpenAI({ baseURL: `${weft.url}/v1`, apiKey: weft.adminKey, defaultHeaders: { 'x-weft-tenant': 'newcomer' } });
+    const [base] = (await newcomer.models.list()).data;
+    const late = (async (): Promise<void> => {
+      while (!over) await newcomer.completions.create({ model: base!.id, prompt: 'the', max_tokens: 100 });
+    })();
+    await page.getByText('KV newcomer').waitFor();
+    await batch.getByText('newcomer').first().waitFor();
     over = true;
-    await load;
+    await Promise.all([load, late]);
     await page.getByText('Nothing runs.').waitFor();
     // The weights come first; the pool behind them.
     const map = page.getByRole('img', { name: /Memory map/ });

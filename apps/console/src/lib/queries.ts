@@ -1,6 +1,6 @@
 /** What pages ask for more than once. */
 import { useQuery, type UseQueryResult } from '@tanstack/react-query';
-import { useMemo } from 'react';
+import { useEffect, useMemo, useRef } from 'react';
 import type { Adapter, Executor, Key, Model, Tenant, Usage } from '../api/schema.js';
 import { api, everyPage, type List } from './api.js';
 import { useMe } from './session.js';
@@ -46,14 +46,24 @@ export function useUsage({ tenant, start, end, groups }: UsageAsk, everyMs: numb
   });
 }
 
-/** Names of tenants by their ids; a tenant's own key knows its own only. */
-export function useTenantNames(): (id: string) => string {
-  const { tenant, tenant_id: own } = useMe();
-  const { data } = useTenants();
-  return useMemo(() => {
-    const names = new Map(data?.map(({ id, name }) => [id, name]));
-    return id => names.get(id) ?? (id === own ? tenant : id);
-  }, [data, tenant, own]);
+/** Asks again for a list that lacks one of `shown`: once for each, since what was deleted is in none. */
+function useAskedAgain(shown: readonly string[], knows: ((id: string) => boolean) | undefined, { refetch }: Pick<UseQueryResult, 'refetch'>): void {
+  const asked = useRef(new Set<string>());
+  const unknown = knows === undefined ? [] : shown.filter(id => !knows(id) && !asked.current.has(id));
+  useEffect(() => {
+    if (unknown.length === 0) return;
+    for (const id of unknown) asked.current.add(id);
+    void refetch();
+  });
+}
+
+/** Names of tenants by their ids; a tenant's own key knows its own only. shown: ids that are asked for, some perhaps of new tenants. */
+export function useTenantNames(shown: readonly string[] = []): (id: string) => string {
+  const { tenant, tenant_id: own, admin } = useMe();
+  const tenants = useTenants(), { data } = tenants;
+  const names = useMemo(() => new Map(data?.map(({ id, name }) => [id, name])), [data]);
+  useAskedAgain(shown, admin && data !== undefined ? id => names.has(id) : undefined, tenants);
+  return useMemo(() => id => names.get(id) ?? (id === own ? tenant : id), [names, tenant, own]);
 }
 
 /** Ids of tenants by their names. */
@@ -66,8 +76,10 @@ export function useTenantIds(): (name: string) => string | undefined {
   }, [data, tenant, own]);
 }
 
-/** `tenant/name@version` of every digest. */
-export function useDigestNames(): Map<string, string> {
-  const { data } = useAdapters();
-  return useMemo(() => new Map(data?.flatMap(({ tenant, versions }) => versions.map(({ digest, name, version }) => [digest, `${tenant}/${name}@${version}`] as const))), [data]);
+/** `tenant/name@version` of every digest. shown: digests that are asked for, some perhaps of new adapters. */
+export function useDigestNames(shown: readonly string[] = []): Map<string, string> {
+  const adapters = useAdapters(), { data } = adapters;
+  const names = useMemo(() => new Map(data?.flatMap(({ tenant, versions }) => versions.map(({ digest, name, version }) => [digest, `${tenant}/${name}@${version}`] as const))), [data]);
+  useAskedAgain(shown, data === undefined ? undefined : digest => names.has(digest), adapters);
+  return names;
 }

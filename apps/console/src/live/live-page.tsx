@@ -41,9 +41,9 @@ export function LivePage(): ReactNode {
 }
 
 function Scene({ picture, pictures, heldMs, onHold }: { picture: Picture; pictures: readonly Picture[]; heldMs: number | null; onHold: (ms: number | null) => void }): ReactNode {
-  const adapterName = useDigestNames(), tenantName = useTenantNames();
-  const names = useMemo(() => ({ tenant: (id: string) => (id === 'probe' ? 'probe of an upload' : tenantName(id)), adapter: (digest: string) => adapterName.get(digest) ?? shortDigest(digest) }), [tenantName, adapterName]);
   const tenants = useSeen(picture);
+  const adapterName = useDigestNames(digestsOf(picture)), tenantName = useTenantNames(tenants.filter(id => id !== PROBE));
+  const names = useMemo(() => ({ tenant: (id: string) => (id === PROBE ? 'probe of an upload' : tenantName(id)), adapter: (digest: string) => adapterName.get(digest) ?? shortDigest(digest) }), [tenantName, adapterName]);
   const [pointed, setPointed] = useState<Pointed | null>(null);
   const held = heldMs !== null;
   const [used, total] = pagesOf(picture);
@@ -230,6 +230,13 @@ function Scrubber({ pictures, heldMs, onHold }: { pictures: readonly Picture[]; 
     </section>
   );
 }
+
+/** Whose the sequences of an upload's probe are. */
+const PROBE = 'probe';
+
+/** Adapters that a picture shows. */
+const digestsOf = ({ holders, batch, queue }: Picture): string[] =>
+  [...holders.flatMap(({ kind, digest }) => (kind === 'adapter' ? [digest!] : [])), ...[...batch, ...queue].flatMap(({ adapters }) => adapters.map(({ digest }) => digest))];
 
 /** A tenant's own adapters by their names alone: whose they are stands beside them. */
 const namedFor = (adapters: string, tenant: string): string => (adapters.startsWith(`${tenant}/`) ? adapters.replaceAll(`${tenant}/`, '') : adapters);
