@@ -36,7 +36,7 @@ export async function hostShare(): Promise<{ medianMs: number; p99Ms: number }> 
     listener: { onStep: () => { at.push(performance.now()); }, onTerminal: () => { if (--left === 0) ended(); } },
   });
   for (let i = 0; i < ROWS; i++) {
-    engine.register(`a${i}`, { file: '', index: { layout: 1, digest: `a${i}`, baseDigest: '', kind: 'lora', pageBytes: 4096, partition: { rank: 0, size: 1 }, pages: 2, crc32c: [], maxRank: 8, scalesBase: false, replacesEnds: false, actsOnHead: false, runs: [], experts: [], payloadBytes: 0 } });
+    engine.register(`a${i}`, { file: '', index: { layout: 1, digest: `a${i}`, baseDigest: '', kind: 'lora', pageBytes: 4096, partition: { rank: 0, size: 1 }, pages: 2, crc32c: [], maxRank: 8, scalesBase: false, replacesEnds: false, vocab: null, actsOnHead: false, runs: [], experts: [], payloadBytes: 0 } });
   }
   engine.start();
   for (let i = 0; i < ROWS; i++) {

@@ -2,7 +2,7 @@
 import type { AdapterImage } from '@weft/engine';
 
 const image = (digest: string, rest: Pick<AdapterImage['index'], 'kind' | 'pages' | 'runs' | 'experts'>): AdapterImage => ({
-  file: '', index: { layout: 1, digest, baseDigest: '', pageBytes: 4096, partition: { rank: 0, size: 1 }, crc32c: [], maxRank: 8, scalesBase: false, replacesEnds: false, actsOnHead: false, payloadBytes: 0, ...rest },
+  file: '', index: { layout: 1, digest, baseDigest: '', pageBytes: 4096, partition: { rank: 0, size: 1 }, crc32c: [], maxRank: 8, scalesBase: false, replacesEnds: false, vocab: null, actsOnHead: false, payloadBytes: 0, ...rest },
 });
 
 /** Of `pages` pages. */

@@ -9,7 +9,6 @@ import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { WeftError, type registryV1 } from '@weft/contracts';
 import { loadAdapterTokenizer, TemplateThread, type Tokenizer } from '@weft/tokenizer';
 import { FilesService } from './adapters/files.service.js';
-import { Fleet } from './fleet.js';
 import type { ResolvedModel } from './model-directory.js';
 import { TOKENIZER } from './tokens.js';
 
@@ -28,7 +27,7 @@ export class AdapterTexts implements OnModuleDestroy {
   readonly #templates = new Map<string, Promise<Tokenizer>>();
   readonly #vocabularies = new Map<string, Promise<Tokenizer>>();
 
-  constructor(@Inject(TOKENIZER) private readonly base: Tokenizer, private readonly files: FilesService, private readonly fleet: Fleet) {}
+  constructor(@Inject(TOKENIZER) private readonly base: Tokenizer, private readonly files: FilesService) {}
 
   /** What prompts for this model are made with. Throws tokenizer_invalid, io_error, registry_lost. */
   of({ adapter }: ResolvedModel): Tokenizer | Promise<Tokenizer> {
@@ -55,7 +54,7 @@ export class AdapterTexts implements OnModuleDestroy {
         if (file.size > FILE_BYTES_MAX) throw new WeftError('tokenizer_invalid', `${file.name} has ${file.size} bytes; at most ${FILE_BYTES_MAX} are read.`, { file: file.name, limit: FILE_BYTES_MAX });
         await pipeline(this.files.read(file), createWriteStream(join(folder, file.name)));
       }
-      return await loadAdapterTokenizer(folder, this.base, this.fleet.known.vocabSize, this.#thread);
+      return await loadAdapterTokenizer(folder, this.base, this.#thread);
     } catch (error) {
       forget();
       throw error;

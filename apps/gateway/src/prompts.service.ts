@@ -28,7 +28,7 @@ export class PromptsService {
 
   #job(query: Query, prompts: Prompt[], echo: boolean, params: GenerationParams, defaultTokens: number | undefined, param: string): GenerationJob {
     const description = this.fleet.known;
-    checkIds(prompts, params, description, param);
+    checkIds(prompts, params, query, description, param);
     const longest = Math.max(...prompts.map(({ ids }) => ids.length));
     const { maxModelLen } = description;
     const asked = params.maxTokens ?? 1;
@@ -48,10 +48,13 @@ async function encode(prompt: string | number[], tokenizer: Tokenizer, addSpecia
   return { ids: prompt, text: tokenizer.decode(prompt, { skipSpecialTokens: false }) };
 }
 
-function checkIds(prompts: readonly Prompt[], params: GenerationParams, { vocabSize }: executorV1.Description, param: string): void {
-  for (const { ids } of prompts) checkTokenIds(ids, vocabSize, param);
-  checkTokenIds(params.stopTokenIds, vocabSize, 'stop_token_ids');
-  checkTokenIds(params.logitBias.map(({ token }) => token), vocabSize, 'logit_bias');
+/** An adapter may have a vocabulary of its own, which its executor knows. */
+function checkIds(prompts: readonly Prompt[], params: GenerationParams, { model: { adapter } }: Query, { vocabSize }: executorV1.Description, param: string): void {
+  if (adapter === null) {
+    for (const { ids } of prompts) checkTokenIds(ids, vocabSize, param);
+    checkTokenIds(params.stopTokenIds, vocabSize, 'stop_token_ids');
+    checkTokenIds(params.logitBias.map(({ token }) => token), vocabSize, 'logit_bias');
+  }
   if (prompts.some(({ ids }) => ids.length === 0)) throw new WeftError('invalid_value', 'The prompt has no tokens.', { param });
 }
 

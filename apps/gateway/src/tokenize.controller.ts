@@ -27,7 +27,7 @@ export class TokenizeController {
   async detokenize(@Body() body: unknown, @Caller() { tenant }: Principal): Promise<object> {
     const { model, tokens } = parseDetokenize(body);
     const tokenizer = await this.texts.of(await this.models.resolve(tenant, model ?? this.models.base));
-    checkTokenIds(tokens, this.fleet.known.vocabSize, 'tokens');
+    checkTokenIds(tokens, Math.max(this.fleet.known.vocabSize, tokenizer.vocabSize), 'tokens');
     return { prompt: tokenizer.decode(tokens, { skipSpecialTokens: false }) };
   }
 }

@@ -25,12 +25,12 @@ export function endWeight({ ends }: Pick<BaseGeometry, 'ends'>, end: EndName, te
 }
 
 /** Ends whose rows are not all the base's. Without the base's tensors no row is known to be the base's. */
-export async function replacedRows({ ends: all }: Pick<LoraManifest, 'ends'>, base: BaseGeometry, tensors: BaseTensors | undefined): Promise<ReplacedRows[]> {
+export async function replacedRows({ ends: all, vocab: own }: Pick<LoraManifest, 'ends' | 'vocab'>, base: BaseGeometry, tensors: BaseTensors | undefined): Promise<ReplacedRows[]> {
   const found: ReplacedRows[] = [];
   for (const end of ['embed', 'head'] as const) {
     const sources = all.filter(rows => rows.end === end);
     if (sources.length === 0) continue;
-    const { vocab } = base.ends, sourceOf = new Int8Array(vocab).fill(-1), rowOf = new Int32Array(vocab);
+    const vocab = own ?? base.ends.vocab, sourceOf = new Int8Array(vocab).fill(-1), rowOf = new Int32Array(vocab);
     for (const [i, { tensor, tokens }] of sources.entries()) {
       const put = (token: number, row: number): void => { sourceOf[token] = i; rowOf[token] = row; };
       if (tokens) tokens.forEach(put);

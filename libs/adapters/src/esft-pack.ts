@@ -31,7 +31,7 @@ export async function packEsft(manifest: EsftManifest, base: BaseGeometry, pages
     }
     return await writer.finish({
       layout: LAYOUT_VERSION, digest: manifest.digest, baseDigest: base.digest, kind: manifest.kind, pageBytes, partition,
-      pages: writer.page + 1, maxRank: 0, scalesBase: false, replacesEnds: false, actsOnHead: false, runs: [], experts, payloadBytes: experts.length * (gateUp + down) * W_UNIT_BYTES,
+      pages: writer.page + 1, maxRank: 0, scalesBase: false, replacesEnds: false, vocab: null, actsOnHead: false, runs: [], experts, payloadBytes: experts.length * (gateUp + down) * W_UNIT_BYTES,
     });
   } catch (cause) {
     await writer.abandon();

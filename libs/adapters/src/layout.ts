@@ -9,7 +9,7 @@ import { changesOutputs } from './lora-outputs.js';
 import { endPlaces, modulePath, type BaseGeometry, type ImageIndex, type ImageRun, type LoraManifest, type LoraModule, type PageGeometry, type Site } from './types.js';
 
 /** Changes whenever the same adapter would be packed differently; images of other versions are made again. */
-export const LAYOUT_VERSION = 4;
+export const LAYOUT_VERSION = 5;
 /** Outputs of a B unit, and what a row of A is padded to: 64 values, 128 bytes. */
 export const TILE = 64;
 export const UNIT_ALIGN = 128;
@@ -109,7 +109,7 @@ export function layOut(manifest: LoraManifest, rows: readonly ReplacedRows[], ba
   }
   return {
     layout: LAYOUT_VERSION, digest: manifest.digest, baseDigest: base.digest, kind: manifest.kind, pageBytes, partition,
-    pages: page + 1, maxRank: manifest.rank, scalesBase: manifest.modules.some(module => module.magnitude), replacesEnds: rows.length > 0,
+    pages: page + 1, maxRank: manifest.rank, scalesBase: manifest.modules.some(module => module.magnitude), replacesEnds: rows.length > 0, vocab: manifest.vocab,
     actsOnHead: runs.some(({ layer, site }) => layer === base.layers && (site === End.head || site === End.headRows)), runs, experts: [], payloadBytes,
   };
 }

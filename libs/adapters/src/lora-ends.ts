@@ -2,9 +2,12 @@
  * Rows of embedding and head that a LoRA of PEFT brings: whole modules (`modules_to_save`), trained tokens, and the base's own matrices
  * as they were saved beside it, which PEFT loads into the base.
  *
+ * A matrix of more or fewer rows than the base's is a vocabulary of its own (`resize_token_embeddings`), which then both ends have.
+ *
  * Where the base has one matrix for both ends, PEFT ties trained tokens of the embedding to the head; whole modules and LoRA only
  * with `ensure_weight_tying`, and then saves both.
  */
+import { EXTRA_TOKENS } from '@weft/kernels';
 import { CONFIG_FILE, type LoraConfig } from './lora-config.js';
 import { tiesEnds, type Target } from './lora-targets.js';
 import type { Findings } from './refused.js';
@@ -30,6 +33,8 @@ interface End {
 
 /** Tokens whose rows the head gets from the embedding, not from tensors of its own. */
 export class EndTensors {
+  /** Rows that whole matrices have, where they are not as many as the base's. */
+  vocab: number | null = null;
   readonly #ends: Record<EndName, End>;
   readonly #tiedTokens: boolean;
 
@@ -73,9 +78,14 @@ export class EndTensors {
     const twin = end.tensors.get(key);
     if (twin) findings.refuse('adapter_tensor_duplicate', `${tensor.name} and ${twin.name} are the same tensor of ${path}`, { tensor: tensor.name });
     end.tensors.set(key, tensor);
-    const { dtype, name, shape } = tensor, wanted = [key.endsWith('delta') ? end.tokens!.length : this.base.ends.vocab, this.base.ends.hidden];
+    const { dtype, name, shape } = tensor, { vocab, hidden } = this.base.ends, rows = shape[0]!, whole = !key.endsWith('delta');
+    const resized = whole && shape.length === 2 && rows !== vocab && rows > 0 && rows <= vocab + EXTRA_TOKENS && shape[1] === hidden;
+    if (resized) this.vocab ??= rows;
+    const wanted = [whole ? (resized ? this.vocab : vocab) : end.tokens!.length, hidden];
     if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
       findings.refuse('adapter_tensor_dtype', `${name} is ${dtype}; F32, F16 and BF16 are served`, { tensor: name });
+    } else if (whole && shape.length === 2 && shape[1] === hidden && rows > vocab + EXTRA_TOKENS) {
+      findings.refuse('adapter_tensor_shape', `${name} has ${rows} tokens; on this base, which has ${vocab}, at most ${vocab + EXTRA_TOKENS} are served`, { tensor: name });
     } else if (String(shape) !== String(wanted)) {
       findings.refuse('adapter_tensor_shape', `${name} is [${shape.join(', ')}]; on this base it must be [${wanted.join(', ')}]`, { tensor: name });
     }
@@ -93,6 +103,7 @@ export class EndTensors {
       if (copy) await this.#requireSame(copy, end.tensors.get('weight'), findings);
     }
     const base = { embed: baseWeight(embed), head: baseWeight(head) };
+    if (this.vocab !== null && findings.errors.length === 0) this.#requireBoth(findings);
     if (this.base.ends.tied && base.embed && base.head) await this.#requireSame(base.embed, base.head, findings);
     if (findings.errors.length > 0) return [];
     for (const end of [embed, head]) {
@@ -103,6 +114,17 @@ export class EndTensors {
       else if (end.wrapped) put(embed.tensors.get(TOKENS)!, embed.tokens);
     }
     return found;
+  }
+
+  /** One end alone would have tokens that the other has not. */
+  #requireBoth(findings: Findings): void {
+    const { embed, head } = this.#ends, all = [...embed.tensors.values(), ...head.tensors.values()].filter(({ name }) => !name.endsWith('delta'));
+    const other = all.find(({ shape }) => shape[0] !== this.vocab), size = `${this.vocab} tokens (the base has ${this.base.ends.vocab})`;
+    if (other) findings.refuse('adapter_tensor_shape', `${other.name} has ${other.shape[0]} rows beside a vocabulary of ${size}`, { tensor: other.name });
+    for (const { path, tensors } of [embed, head]) {
+      if (this.base.ends.tied || [...tensors.keys()].some(key => key !== TOKENS)) continue;
+      findings.refuse('adapter_tensor_missing', `${path} is not among the tensors, but the other end was resized to ${size}`, { tensor: `base_model.model.${path}.weight` });
+    }
   }
 
   async #requireSame(a: TensorRef, b: TensorRef | undefined, findings: Findings): Promise<void> {

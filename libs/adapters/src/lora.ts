@@ -52,7 +52,7 @@ async function validate(folder: AdapterFolder, base: BaseGeometry): Promise<Lora
   findings.throwIfAny();
 
   return {
-    kind: 'lora', digest: folder.digest, folder: folder.path, modules, ends,
+    kind: 'lora', digest: folder.digest, folder: folder.path, modules, ends, vocab: endTensors.vocab,
     rank: modules.reduce((largest, module) => Math.max(largest, module.rank), 0),
     targetModules: modulesOf(modules, base),
     bytes: [...files.values()].reduce((sum, file) => sum + file.size, 0),

@@ -167,6 +167,8 @@ export interface LoraManifest {
   modules: LoraModule[];
   /** Later ones stand over earlier ones. */
   ends: EndRows[];
+  /** Tokens that it has, more or fewer than the base; null: the base's. */
+  vocab: number | null;
   /** Sum of the sizes of the files that the digest covers. */
   bytes: number;
   warnings: Finding[];
@@ -241,6 +243,8 @@ export interface ImageIndex {
   scalesBase: boolean;
   /** It has rows of its own of the embedding or of the head. */
   replacesEnds: boolean;
+  /** Tokens that it has, where they are not as many as the base's. */
+  vocab: number | null;
   /** It acts on logits. */
   actsOnHead: boolean;
   runs: ImageRun[];               // in execution order, in the image's first pages

@@ -1,6 +1,6 @@
 /** How large an adapter slot's table must be for any adapter of a base. */
 import { EXPERT_RANK_MAX, endPlaces, type BaseGeometry } from '@weft/adapters';
-import { End, ID_BYTES, OUTS_BYTES, SEG_WORDS, segsAt } from '@weft/kernels';
+import { End, EXTRA_TOKENS, ID_BYTES, OUTS_BYTES, SEG_WORDS, segsAt } from '@weft/kernels';
 
 /** Words of a slot: all runs, a seg for each run, and one more for each page boundary that the largest adapter crosses. It fits into the pool. */
 export function slotWords(base: BaseGeometry, pageBytes: number, maxRank: number, poolPages: number): number {
@@ -11,7 +11,7 @@ export function slotWords(base: BaseGeometry, pageBytes: number, maxRank: number
   }
   const { vocab, hidden } = base.ends, endSites = Object.keys(End).length;
   for (const { site } of endPlaces(base)) bytes += maxRank * Math.ceil(site.dIn / 64) * 128 + Math.ceil(site.dOut / 64) * (128 * maxRank + OUTS_BYTES);
-  bytes += 2 * vocab * (Math.ceil(hidden / 64) * 128 + ID_BYTES);
+  bytes += 2 * (vocab + EXTRA_TOKENS) * (Math.ceil(hidden / 64) * 128 + ID_BYTES);
   const runs = base.layers * base.sites.length * 2 + endSites * 2;
   // Holes at page tails are shorter than a unit; twice the plain count of pages bounds them. Two runs may share the pages of one.
   const boundaries = Math.min(2 * Math.ceil(bytes / pageBytes), 2 * poolPages) + 1;

@@ -23,7 +23,7 @@ import type { Step, StepResults, StepRunner } from './runner.js';
 import { compare, schedule, type Plan, type SchedulerLimits } from './scheduler.js';
 import { RequestState, Sequence, type SlotId } from './sequence.js';
 import { SlotPool } from './slot-pool.js';
-import { admissible, type RequestLimits } from './validate.js';
+import { admissible, vocabularyOf, type RequestLimits } from './validate.js';
 import { COST_INPUT, COST_OUTPUT, WaitingQueue } from './waiting-queue.js';
 
 export interface EngineParts {
@@ -93,7 +93,7 @@ export class Engine {
     });
     const maxTokens = admissible(request, entries, this.pool.total, this.#parts.kv, this.#waiting.size, this.#parts.limits);
     const now = this.#parts.clock.now();
-    const state = new RequestState(request, entries, maxTokens, now, this.#arrivals++);
+    const state = new RequestState(request, entries, maxTokens, vocabularyOf(entries, this.#parts.limits.vocab), now, this.#arrivals++);
     if (entries.every(e => e.state === 'resident')) state.adaptersReadyMs = now;
     this.#requests.set(request.id, state);
     if (request.deadlineMs > 0) {

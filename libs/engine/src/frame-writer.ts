@@ -141,7 +141,7 @@ export class FrameWriter {
 
   /** One sample record; returns where the next bias pair goes. */
   #sample(record: number, { sequence, position, purpose }: LogitRow, bias: number): number {
-    const { request } = sequence;
+    const { request, state: { vocab } } = sequence;
     const { sampling } = request;
     const i32 = this.#i32, f32 = this.#f32;
     const draws = purpose === 'sample';
@@ -168,10 +168,11 @@ export class FrameWriter {
       };
       for (const [token, value] of sampling.logitBias) put(token, value);
       // Output tokens before this one: position + 1 - promptLength.
-      if (position + 1 - sequence.promptLength < request.minTokens) for (const token of request.stopIds) put(token, -Infinity);
+      if (position + 1 - sequence.promptLength < request.minTokens) for (const token of request.stopIds) if (token < vocab) put(token, -Infinity);
     }
     i32[record + Sample.biasCount] = bias - i32[record + Sample.biasStart]!;
     i32[record + Sample.maskRow] = -1;
+    i32[record + Sample.vocab] = vocab;
     i32[record + Sample.nTop] = Math.max(request.logprobs, 0);
     return bias;
   }

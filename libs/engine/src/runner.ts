@@ -4,7 +4,7 @@
  * Two frames alternate, so that step n+1 is written while step n runs.
  */
 import {
-  CommandList, MAX_TOP_LOGPROBS, RESULT_WORDS, Result, SLOT_WORDS, frameLayout, type Device, type DeviceBuffer, type FrameCapacity, type FrameLayout,
+  CommandList, EXTRA_TOKENS, MAX_TOP_LOGPROBS, RESULT_WORDS, Result, SLOT_WORDS, frameLayout, type Device, type DeviceBuffer, type FrameCapacity, type FrameLayout,
 } from '@weft/kernels';
 import type { Batch } from './batch.js';
 import { ExpertMap } from './expert-map.js';
@@ -95,7 +95,7 @@ export class DeviceRunner implements StepRunner {
       slots: alloc(shape.slots * SLOT_WORDS * 4, 'slots'), history: alloc(shape.slots * shape.maxLen * 4, 'history'),
       nSlots: shape.slots, maxLen: shape.maxLen,
       tables: this.tables, adapterSlots: shape.adapterSlots, slotWords: shape.slotWords, maxRank: shape.maxRank,
-      maskRows: 0, maskWords: Math.ceil(model.config.vocab / 32), experts: this.experts,
+      maskRows: 0, maskWords: Math.ceil((model.config.vocab + EXTRA_TOKENS) / 32), experts: this.experts,
     };
     this.#lists = model.record(context);
     this.#wholes = this.#lists.buckets.map(({ tokens, forward, sample }) => ({ tokens, list: CommandList.concat(forward, sample) }));

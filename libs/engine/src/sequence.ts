@@ -23,6 +23,8 @@ export class RequestState {
     readonly adapters: readonly AdapterEntry[],
     /** Resolved: never 0 for task generate. */
     readonly maxTokens: number,
+    /** Tokens that its rows have. */
+    readonly vocab: number,
     readonly submittedMs: number,
     /** Total order of submission. */
     readonly arrival: number,

@@ -24,6 +24,8 @@ export const Sample = {
   slot: 0, target: 1, temperature: 2, topK: 3, topP: 4, minP: 5, repetition: 6, presence: 7, frequency: 8,
   seedLo: 9, seedHi: 10, choice: 11, promptLen: 12, biasStart: 13, biasCount: 14, maskRow: 15, nTop: 16,
   /** Tokens that may not be drawn yet (min_tokens): stop ids are put into bias with -inf by the host. */
+  /** How many tokens the row has, from the first one on; 0: as many as the logits have columns. */
+  vocab: 17,
 } as const;
 export const SAMPLE_WORDS = 20;
 
@@ -41,6 +43,8 @@ export const SLOT_WORDS = 4;
 export const BLOCK_TOKENS = 16;
 /** Positions of a span, which attention computes on its own. */
 export const ATTENTION_SPAN = 256;
+/** Tokens that an adapter may add to the base's: columns of logits behind those of the base. */
+export const EXTRA_TOKENS = 256;
 /** Logit rows in a tile: bounds the logits buffer at 64 × vocabulary × 4 bytes. */
 export const LOGIT_TILE = 64;
 

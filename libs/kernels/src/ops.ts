@@ -53,10 +53,13 @@ export const resolve = op(1, 'resolve', {
   outTokens: out(vec('i32', 'rows')), outPositions: out(vec('i32', 'rows')),
 }, { count: counts('rows'), rows: u32, nSlots: u32, maxLen: u32, vocab: u32 });
 
-/** x[t] = scale · table[tokens[t]].  `layout` 0: GEMM-packed (tied head, see `linear`), 1: plain rows [vocab][dim] (not int8). */
+/**
+ * x[t] = scale · table[tokens[t]]; 0 for tokens from vocab on, below `limit`: an adapter's.  `layout` 0: GEMM-packed (tied head, see `linear`), 1: plain rows
+ * [vocab][dim] (not int8).
+ */
 export const embed = op(2, 'embed', {
   table: packed('vocab', 'dim', 'dtype', 'layout'), tokens: vec('i32', 'rows'), x: out(mat('f32', 'rows', 'dim', 'ldx')),
-}, { count: counts('rows'), rows: u32, vocab: u32, dim: u32, dtype: u32, layout: u32, ldx: u32, scale: f32 });
+}, { count: counts('rows'), rows: u32, vocab: u32, limit: u32, dim: u32, dtype: u32, layout: u32, ldx: u32, scale: f32 });
 
 /**
  * r[t] += add[t];  y[t] = w · r[t] / sqrt(mean(r[t]²) + eps).
@@ -204,7 +207,8 @@ export const loraExpand = op(11, 'loraExpand', {
  * 3. A row with a NaN or +inf among its raw logits, or none finite, gets status 1 and draws nothing (token 0 is appended).
  *
  * records: SAMPLE in frame.ts; results: RESULT. bias: pairs (token, value). masks: bit rows of ceil(vocab/32) words,
- * bit set = allowed, -1 in the record = no mask. A mask that allows nothing gives status 2.
+ * bit set = allowed, -1 in the record = no mask. A mask that allows nothing gives status 2. A row with a vocabulary of its own
+ * (Sample.vocab) has no other tokens: what stands in columns behind it is not read.
  */
 export const sample = op(12, 'sample', {
   logits: mat('f32', 'tileRows', 'vocab', 'ldl'), records: mat('i32', 'maxLogits', SAMPLE_WORDS), bias: vec('i32', 'biasWords'),
@@ -435,7 +439,7 @@ export const headLinear = op(27, 'headLinear', {
 /**
  * out[t][h] = softmax(scale · query[t][h]·C) C[first `latent` values], over the tokens of the row's own sequence at positions ≤
  * its own, C as `latentKv` leaves it: a key is [latent | rope], all heads share it. Spans and partials as of op `attention`,
- * states [latent | highest score, sum of weights].
+ * states [latent, padded to a multiple of 16 | highest score, sum of weights].
  * Bytes: positions·(latent + rope)·2 once for all heads.  Flops: 2·(2·latent + rope) a head and position: bound by flops.
  */
 export const latentAttention = op(28, 'latentAttention', {

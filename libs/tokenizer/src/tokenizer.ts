@@ -40,17 +40,17 @@ export async function loadTokenizer(dir: string, options: LoadOptions = {}): Pro
 /**
  * What an adapter's folder says instead of its base: its own chat templates, its own tokenizer.json, or both; what it does not
  * say is the base's. A tenant wrote it: its templates run on `runner`, its split patterns on a thread of their own. Throws as
- * `checkAdapterText`.
+ * `checkAdapterText`, which has been asked about its ids.
  */
-export async function loadAdapterTokenizer(dir: string, base: Tokenizer, rows: number, runner: Runner, options: LoadOptions = {}): Promise<Tokenizer> {
-  const { vocabulary, named: own, templates } = await readAdapterText(dir, rows, false, true);
+export async function loadAdapterTokenizer(dir: string, base: Tokenizer, runner: Runner, options: LoadOptions = {}): Promise<Tokenizer> {
+  const { vocabulary, named: own, templates } = await readAdapterText(dir, Infinity, false, true);
   const named = { ...base.named, ...own };
   const chat = templates.size > 0 ? new ChatTemplates(templates, named, options.now, runner) : new ChatTemplates(base.templates.sources, named, options.now);
   return new Tokenizer(vocabulary ?? base.vocabulary, named, chat);
 }
 
 /**
- * Throws `tokenizer_invalid` for what can't be used, also for ids from `rows` on, which the base's embedding has no row for.
+ * Throws `tokenizer_invalid` for what can't be used, also for ids from `rows` on, which no embedding has a row for.
  * `sameTokenizer`: the folder's tokenizer.json is the base's. Templates are parsed by `runner`.
  */
 export async function checkAdapterText(dir: string, rows: number, sameTokenizer: boolean, runner: Runner): Promise<void> {
@@ -67,7 +67,7 @@ async function readAdapterText(dir: string, rows: number, sameTokenizer: boolean
   const { bytes, tokenizer, config, templates } = await readTokenizerFiles(dir, sameTokenizer);
   const vocabulary = bytes === undefined || tokenizer === undefined ? null : new Vocabulary(bytes, tokenizer, config, apart);
   if (vocabulary !== null && vocabulary.tokens.length > rows) {
-    throw tokenizerInvalid(TOKENIZER_FILE, undefined, `has ids up to ${vocabulary.tokens.length - 1}; the base has ${rows} rows of embeddings, and an adapter can't add any.`);
+    throw tokenizerInvalid(TOKENIZER_FILE, undefined, `has ids up to ${vocabulary.tokens.length - 1}; there are ${rows} rows of embeddings, the base's or the adapter's own (embed_tokens and lm_head of modules_to_save).`);
   }
   for (const [name, { text, file }] of templates) {
     if (text.length > ADAPTER_TEMPLATE_MAX) throw tokenizerInvalid(file, 'chat_template', `"${name}" has ${text.length} characters; at most ${ADAPTER_TEMPLATE_MAX} are read of an adapter's.`);

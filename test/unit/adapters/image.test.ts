@@ -204,7 +204,7 @@ describe('the cache of images', () => {
     expect(second).toEqual(first);
     expect(statSync(first.imageFile)).toMatchObject({ ino, mtimeMs });
     expect(first.imageFile).toBe(imagePath(join(cache, small.digest), first.manifest.digest, pagesOf(8192)));
-    expect(list(cache)).toEqual([`${first.manifest.digest}-v4-p8192-0of1.image`, `${first.manifest.digest}-v4-p8192-0of1.image.json`]);
+    expect(list(cache)).toEqual([`${first.manifest.digest}-v5-p8192-0of1.image`, `${first.manifest.digest}-v5-p8192-0of1.image.json`]);
   });
 
   test('the same adapter asked for at once is packed once; rebuilding packs it again', async () => {

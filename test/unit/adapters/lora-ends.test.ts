@@ -66,6 +66,19 @@ describe('rows of the ends', () => {
     expect(tokensOf(other.index, other.image, End.headRows)).toEqual([5]);
   });
 
+  test('of a larger vocabulary, new tokens are kept beside what differs; of a smaller one, nothing but its size', async () => {
+    const both = (change: (token: number) => number, rows: number): TensorData[] => [matrix(`${EMBED}.weight`, change, rows), matrix(`${HEAD}.weight`, change, rows)];
+    const larger = await pack({}, both(only(3), VOCAB + 2));
+    expect(larger.index).toMatchObject({ vocab: VOCAB + 2, replacesEnds: true });
+    for (const site of [End.embedRows, End.headRows]) expect(tokensOf(larger.index, larger.image, site)).toEqual([3, VOCAB, VOCAB + 1]);
+    const whole = await pack({ modules_to_save: ['embed_tokens', 'lm_head'] }, both(token => token % 2, VOCAB + 2));
+    expect(runOf(whole.index, End.headRows)).toMatchObject({ units: VOCAB + 2, tail: 0 });
+    const smaller = await pack({}, both(() => 0, VOCAB - 3));
+    expect(smaller.index).toMatchObject({ vocab: VOCAB - 3, replacesEnds: false });
+    expect(runOf(smaller.index, End.headRows)).toBeUndefined();
+    expect((await pack({}, both(only(3), VOCAB))).index.vocab).toBeNull();
+  });
+
   test('nothing but the rows of the base: refused as without effect', async () => {
     const zero = loraTensors(base, ['q', 'v'], () => 4).map(tensor => ({ ...tensor, bytes: new Uint8Array(tensor.bytes.length) }));
     const folder = adapterFolder(peftConfig({ modules_to_save: ['lm_head'], target_modules: ['lm_head'] }), [matrix(`${HEAD}.weight`)]);
@@ -101,7 +114,10 @@ describe('refused', () => {
   const delta = (end: string, rows: number): TensorData => f32Tensor(`${end}.token_adapter.trainable_tokens_delta`, [rows, HIDDEN], () => 1);
   test.each<[string, Record<string, unknown>, TensorData[], object]>([
     ['a whole module that is missing', { modules_to_save: ['lm_head'] }, [], { code: 'adapter_tensor_missing', details: { tensor: `${HEAD}.weight` } }],
-    ['one of another shape', { modules_to_save: ['lm_head'] }, [matrix(`${HEAD}.weight`, () => 1, VOCAB + 1)], { code: 'adapter_tensor_shape', details: { tensor: `${HEAD}.weight` } }],
+    ['one end of another vocabulary', { modules_to_save: ['lm_head'] }, [matrix(`${HEAD}.weight`, () => 1, VOCAB + 1)], { code: 'adapter_tensor_missing', details: { tensor: `${EMBED}.weight` } }],
+    ['ends of two vocabularies', { modules_to_save: ['lm_head', 'embed_tokens'] }, [matrix(`${EMBED}.weight`, () => 1, VOCAB + 1), matrix(`${HEAD}.weight`, () => 1, VOCAB + 2)], { code: 'adapter_tensor_shape', details: { tensor: `${HEAD}.weight` } }],
+    ['ends of which one is the base\'s size', { modules_to_save: ['lm_head', 'embed_tokens'] }, [matrix(`${EMBED}.weight`, () => 1, VOCAB + 1), matrix(`${HEAD}.weight`)], { code: 'adapter_tensor_shape', details: { tensor: `${HEAD}.weight` } }],
+    ['more tokens than can be added', { modules_to_save: ['lm_head', 'embed_tokens'] }, [EMBED, HEAD].map(end => matrix(`${end}.weight`, () => 1, VOCAB + 257)), { code: 'adapter_tensor_shape', details: { tensor: `${EMBED}.weight` } }],
     ['trained tokens without their rows', { trainable_token_indices: [1, 2] }, [], { code: 'adapter_tensor_missing' }],
     ['too many rows', { trainable_token_indices: [1, 2] }, [delta(EMBED, 3)], { code: 'adapter_tensor_shape' }],
     ['a token that there is not', { trainable_token_indices: [VOCAB] }, [delta(EMBED, 1)], { code: 'adapter_config_invalid', details: { field: 'trainable_token_indices' } }],

@@ -13,7 +13,7 @@ const allocations = (): number => subject.host.device.stats().allocations;
 /** Base and adapters, one and several at once, greedy and sampled, penalties, log-probabilities, several choices; chunks of long prompts. */
 const mix = (round: number): EngineRequest[] => Array.from({ length: 24 }, (_, i) => request(`${round}-${i}`, {
   prompt: Array.from({ length: 4 + (i * 29) % 150 }, (_, t) => (t * 31 + i * 7) % 300), maxTokens: 6 + i % 20, stopIds: [],
-  adapters: i % 3 === 0 ? [] : [subject.digests[i % subject.digests.length]!, ...(i % 5 === 0 ? [subject.digests[(i + 1) % subject.digests.length]!] : [])].map(digest => ({ digest, weight: 1 })),
+  adapters: i % 3 === 0 ? [] : (i % 5 === 0 ? ['r16-all', 'rs-r32'].map(name => subject.digestOf(name)) : [subject.digests[i % subject.digests.length]!]).map(digest => ({ digest, weight: 1 })),
   sampling: {
     temperature: i % 2, topK: i % 4 === 1 ? 10 : 0, topP: i % 4 === 3 ? 0.9 : 1, minP: 0, repetitionPenalty: i % 6 === 0 ? 1.2 : 1, presencePenalty: 0, frequencyPenalty: 0,
     seed: BigInt(i), logitBias: [],

@@ -14,7 +14,13 @@ import { Subject, type Setting } from './subject.js';
 export const MIXES = 320, PER_MODEL = 40;
 export const models = ['llama-tiny', 'llama3-rope', 'mistral-tiny', 'qwen2-tiny', 'qwen3-tiny', 'phi4-tiny', 'gemma2-tiny', 'qwen2-moe-tiny'];
 
-const combines = ({ scalesBase, replacesEnds }: ImageIndex): boolean => !scalesBase && !replacesEnds;
+const combines = ({ scalesBase, replacesEnds, vocab }: ImageIndex): boolean => !scalesBase && !replacesEnds && vocab === null;
+
+/** A request of an adapter with a vocabulary of its own: with weight 1, of tokens that it has. */
+export function fitted(request: EngineRequest, imageOf: (digest: string) => ImageIndex): EngineRequest {
+  const vocab = request.adapters.map(({ digest }) => imageOf(digest).vocab).find(own => own !== null);
+  return vocab === undefined ? request : { ...request, adapters: request.adapters.map(use => ({ ...use, weight: 1 })), prompt: Array.from(request.prompt, token => (token + vocab - 5) % vocab) };
+}
 
 /** combines: whether an adapter may act beside another. */
 export function requestOf(random: Random, id: string, digests: string[], vocab: number, combines: (digest: string) => boolean = () => true): EngineRequest {
@@ -57,11 +63,12 @@ export const testBits = (share: 0 | 1): void => test.each(cases.filter((_, i) =>
   const vocab = alone.host.model.config.vocab;
   // Experts have mixes of their own: kinds.test.ts.
   const digests = alone.digests.filter(digest => alone.host.engine.adapters.get(digest)!.experts.length === 0);
+  const imageOf = (digest: string): ImageIndex => alone.host.engine.adapters.get(digest)!.image.index;
   let compared = 0;
   for (let mix = 0; mix < PER_MODEL; mix++) {
     // Where all had adapters of their own, a small pool would hold too few of them for any to give way.
     const some = digests.length > 6 ? Array.from({ length: 3 }, () => random.pick(digests)) : digests;
-    const requests = Array.from({ length: random.int(1, 12) }, (_, i) => requestOf(random, `m${mix}-${i}`, some, vocab, digest => combines(alone.host.engine.adapters.get(digest)!.image.index)));
+    const requests = Array.from({ length: random.int(1, 12) }, (_, i) => fitted(requestOf(random, `m${mix}-${i}`, some, vocab, digest => combines(imageOf(digest))), imageOf));
     const subject = random.pick(subjects);
     const mixed = await subject.ask(requests);
     for (const r of requests) expect(mixed.get(r.id), `${model} mix ${mix} request ${r.id}`).toEqual((await alone.ask([r])).get(r.id));

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Header, LOGIT_TILE, OPS } from '@weft/kernels';
+import { Header, LOGIT_TILE, OPS, SAMPLE_WORDS, Sample } from '@weft/kernels';
 import { createEngine, type EngineHost, type EngineRequest, type Terminal, type TokenEvent } from '@weft/engine';
 import { afterAll } from 'vitest';
 
@@ -71,9 +71,9 @@ export class Subject {
       const params = at + 2 + 2 * Object.keys(OPS.sample.operands).length, names = Object.keys(OPS.sample.params);
       const param = (name: string): number => words[params + names.indexOf(name)]!;
       const memory = device.host(device.buffer(words[at + 2]!)), start = words[at + 3]! * 4;
-      const rows = new Int32Array(device.host(options.bindings.frame!))[Header.logits]!;
+      const frame = new Int32Array(device.host(options.bindings.frame!)), rows = frame[Header.logits]!, records = words[at + 5]!;
       for (let row = 0; row < rows; row++) {
-        this.logitHashes.push(createHash('sha1').update(new Uint8Array(memory, start + row * param('ldl') * 4, param('vocab') * 4)).digest('hex'));
+        this.logitHashes.push(createHash('sha1').update(new Uint8Array(memory, start + row * param('ldl') * 4, frame[records + row * SAMPLE_WORDS + Sample.vocab]! * 4)).digest('hex'));
       }
       return result;
     };

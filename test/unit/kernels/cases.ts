@@ -144,9 +144,9 @@ export const CASES: Case[] = [
     op: OPS.embed,
     args: {
       table: bf16(64 * DIM), tokens: i32(0, 39, 5), x: f32(2 * 20 + DIM),
-      count: 0, rows: 3, vocab: VOCAB, dim: DIM, dtype: 1, layout: 0, ldx: 20, scale: 1,
+      count: 0, rows: 3, vocab: VOCAB, limit: VOCAB, dim: DIM, dtype: 1, layout: 0, ldx: 20, scale: 1,
     },
-    wrong: [['tokens', 2, VOCAB, /tokens\[2\] = 40 is not below vocab = 40/], ['tokens', 0, -1, /tokens\[0\] = -1 is negative/]],
+    wrong: [['tokens', 2, VOCAB, /tokens\[2\] = 40 is not below limit = 40/], ['tokens', 0, -1, /tokens\[0\] = -1 is negative/]],
   },
   {
     op: OPS.rmsNorm,

@@ -99,7 +99,7 @@ describe('from JavaScript', () => {
 
   test('a bound frame goes with the list; an index out of bounds is told by op and bound', async () => {
     const frame = device.alloc(64, 'frame'), tokens = device.alloc(16, 'tokens'), table = device.alloc(4 * 4 * 4, 'table'), x = device.alloc(4 * 4 * 4, 'x');
-    const list = new CommandList().add(OPS.embed, { table: at(table), tokens: at(tokens), x: at(x), count: Header.tokens, rows: 4, vocab: 4, dim: 4, dtype: 0, layout: 1, ldx: 4, scale: 2 });
+    const list = new CommandList().add(OPS.embed, { table: at(table), tokens: at(tokens), x: at(x), count: Header.tokens, rows: 4, vocab: 4, limit: 4, dim: 4, dtype: 0, layout: 1, ldx: 4, scale: 2 });
     new Float32Array(device.host(table)).set(Float32Array.from({ length: 16 }, (_, i) => i));
     await device.upload(table, 0, table.bytes);
     const run = async (rows: number, ids: number[]): Promise<Float32Array> => {

@@ -104,7 +104,7 @@ export function tinyStep(device: Device, seed = 1): TinyStep {
     tokenIds: section('tokenIds'), positions: section('positions'), rowSlots: section('rowSlots'), slots: at(slots), history: at(history),
     outTokens: tokens, outPositions: positions, ...rows, nSlots: SLOTS, maxLen: MAX_LEN, vocab: VOCAB,
   });
-  list.add(OPS.embed, { table: head, tokens, x: residual, ...rows, vocab: VOCAB, dim: DIM, dtype: 1, layout: 0, ldx: DIM, scale: 1 });
+  list.add(OPS.embed, { table: head, tokens, x: residual, ...rows, vocab: VOCAB, limit: VOCAB, dim: DIM, dtype: 1, layout: 0, ldx: DIM, scale: 1 });
   for (let layer = 0; layer < LAYERS; layer++) {
     const norms = { r: residual, w: norm, y: normed, ...rows, srcRows: ROWS, dim: DIM, ldr: DIM, ldAdd: DIM, ldy: DIM, eps: 1e-5, plusOne: 0, yType: 0 };
     list.add(OPS.rmsNorm, { ...norms, add: layer ? delta : null });

@@ -45,7 +45,7 @@ test('V2: q compressed, experts in the best of groups; no experts at all', () =>
 
 describe('is refused by the field', () => {
   test.each([
-    ['kv_lora_rank', { kv_lora_rank: 500 }], ['qk_rope_head_dim', { qk_rope_head_dim: 63 }], ['num_key_value_heads', { num_key_value_heads: 8 }], ['qk_head_dim', { qk_head_dim: 128 }],
+    ['kv_lora_rank', { kv_lora_rank: 5000 }], ['qk_rope_head_dim', { qk_rope_head_dim: 63 }], ['num_key_value_heads', { num_key_value_heads: 8 }], ['qk_head_dim', { qk_head_dim: 128 }],
     ['rope_interleave', { rope_interleave: false }], ['topk_method', { topk_method: 'noaux_tc' }], ['topk_group', { topk_method: 'group_limited_greedy', n_group: 16, topk_group: 1 }],
     ['scoring_func', { scoring_func: 'sigmoid' }], ['norm_topk_prob', { norm_topk_prob: true }], ['moe_layer_freq', { moe_layer_freq: 2 }], ['ep_size', { ep_size: 8 }],
     ['num_experts_per_tok', { num_experts_per_tok: 65 }], ['attention_bias', { attention_bias: true }], ['mlp_bias', { mlp_bias: true }], ['v_head_dim', { v_head_dim: 0 }],

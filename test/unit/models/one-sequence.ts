@@ -22,7 +22,7 @@ export class OneSequence {
   readonly #lists;
   readonly #experts: ExpertMap | null;
   /** What rows run with: LoRA, experts. */
-  #adapted = { runs: false, experts: false };
+  #adapted: { runs: boolean; experts: boolean; vocab: number | null } = { runs: false, experts: false, vocab: null };
 
   constructor(readonly model: Model) {
     this.#device = model.device;
@@ -52,7 +52,7 @@ export class OneSequence {
       await this.#device.upload(this.#buffers.tables, 0, table.byteLength);
     }
     await this.#bindExperts(index, places);
-    this.#adapted = { runs: index.runs.length > 0, experts: index.experts.length > 0 };
+    this.#adapted = { runs: index.runs.length > 0, experts: index.experts.length > 0, vocab: index.vocab };
   }
 
   /** Each in a slot of its own; backwards, so that a slot is not an expert's place. */
@@ -122,6 +122,7 @@ export class OneSequence {
       i32[at.logitRows + row] = row;
       i32[at.samples + row * SAMPLE_WORDS + Sample.target] = tokens[row + 1]!;
       i32[at.samples + row * SAMPLE_WORDS + Sample.maskRow] = -1;
+      i32[at.samples + row * SAMPLE_WORDS + Sample.vocab] = this.#adapted.vocab ?? this.model.config.vocab;
       f32[at.samples + row * SAMPLE_WORDS + Sample.repetition] = 1;
       f32[at.samples + row * SAMPLE_WORDS + Sample.topP] = 1;
     }

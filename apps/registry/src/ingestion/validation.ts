@@ -12,8 +12,9 @@ export async function validateUpload({ digest, files }: Pick<Version, 'digest' |
   try {
     const content = await readAdapterFolder(folder.path, text);
     if (content.digest !== digest) throw new WeftError('io_error', `what is stored of adapter ${digest} is not what was uploaded`);
-    if (content.text.length > 0) await checkText(folder.path, content.text, geometry);
-    return await kindOf(content).validate(content, geometry);
+    const manifest = await kindOf(content).validate(content, geometry);
+    if (content.text.length > 0) await checkText(folder.path, content.text, geometry, manifest);
+    return manifest;
   } catch (thrown) {
     throw withoutPath(toWeftError(thrown), folder.path);
   } finally {
@@ -25,10 +26,10 @@ export async function validateUpload({ digest, files }: Pick<Version, 'digest' |
 const templates = new TemplateThread();
 
 /** Throws AdapterRefused for a tokenizer or template that can't serve. */
-async function checkText(path: string, names: readonly string[], { ends }: BaseGeometry): Promise<void> {
+async function checkText(path: string, names: readonly string[], { ends }: BaseGeometry, manifest: Manifest): Promise<void> {
   try {
-    // A base that was announced by an older executor says nothing of its ends: the gateway checks ids once more.
-    await checkAdapterText(path, (ends as BaseGeometry['ends'] | undefined)?.vocab ?? Infinity, !names.includes('tokenizer.json'), templates);
+    const vocab = (manifest.kind === 'lora' ? manifest.vocab : null) ?? ends.vocab;
+    await checkAdapterText(path, vocab, !names.includes('tokenizer.json'), templates);
   } catch (thrown) {
     const { code, message, details } = toWeftError(thrown);
     if (code !== 'tokenizer_invalid') throw thrown;

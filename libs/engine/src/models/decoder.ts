@@ -5,7 +5,7 @@
  *   sample    per tile of 64 logit rows: head · soft-cap · sample (head.ts)
  */
 import type { BaseGeometry, BaseTensors } from '@weft/adapters';
-import { Header, at, copyPages, embed, resolve, type Device, type DeviceBuffer } from '@weft/kernels';
+import { EXTRA_TOKENS, Header, at, copyPages, embed, resolve, type Device, type DeviceBuffer } from '@weft/kernels';
 import { Gqa } from './attention.js';
 import { Head } from './head.js';
 import { Latent } from './latent.js';
@@ -113,11 +113,11 @@ class Lists {
     recorder.forward.add(resolve, {
       tokenIds: recorder.frame('tokenIds'), positions: recorder.frame('positions'), rowSlots: recorder.frame('rowSlots'),
       slots: at(slots), history: at(history), outTokens: at(recorder.tokens), outPositions: at(recorder.positions),
-      count: Header.tokens, rows, nSlots, maxLen, vocab,
+      count: Header.tokens, rows, nSlots, maxLen, vocab: vocab + EXTRA_TOKENS,
     });
     recorder.forward.add(embed, {
       table: at(table.buffer), tokens: at(recorder.tokens), x: ref(recorder.residual),
-      count: Header.tokens, rows, vocab, dim: hidden, dtype: table.dtype, layout: table.layout, ldx: recorder.residual.ld, scale: embedScale,
+      count: Header.tokens, rows, vocab, limit: vocab + EXTRA_TOKENS, dim: hidden, dtype: table.dtype, layout: table.layout, ldx: recorder.residual.ld, scale: embedScale,
     });
     recorder.embedded(recorder.residual);
   }

@@ -11,8 +11,6 @@ import type { Architecture, LatentConfig, MoeConfig, Shape } from './types.js';
 const RANK = { min: 1, max: 4096 };
 const DIM = { min: 1, max: 1024 };
 const COUNT = { min: 1, max: 1024 };
-/** Kernels read latents in whole vectors. */
-const RANK_STEP = 32;
 
 export const deepseekV2: Architecture = {
   name: 'DeepseekV2ForCausalLM', modelType: 'deepseek_v2',
@@ -37,7 +35,6 @@ const ropeDim = (fields: Fields): number => {
 
 function readLatent(fields: Fields): LatentConfig {
   const rank = fields.integer('kv_lora_rank', RANK) ?? 512, rope = ropeDim(fields), nope = fields.integer('qk_nope_head_dim', DIM) ?? 128;
-  if (rank % RANK_STEP !== 0) throw fields.unsupported('kv_lora_rank', `only multiples of ${RANK_STEP} are supported`);
   const heads = fields.integer('num_attention_heads', { min: 1, max: 2 ** 12 }), kvHeads = fields.integer('num_key_value_heads', { min: 1, max: 2 ** 12 });
   if (kvHeads !== undefined && kvHeads !== heads) throw fields.unsupported('num_key_value_heads', 'latent attention has a key and a value for each head');
   const whole = fields.integer('qk_head_dim', { min: 1, max: 4096 });

@@ -1,5 +1,5 @@
 /** From rows to tokens: the final norm, and per tile of logit rows head · soft-cap (Gemma 2) · sample. */
-import { DType, Header, LOGIT_TILE, at, bound, copyRows, rmsNorm, sample, softcap } from '@weft/kernels';
+import { DType, EXTRA_TOKENS, Header, LOGIT_TILE, at, bound, copyRows, rmsNorm, sample, softcap } from '@weft/kernels';
 import { F32_BYTES, input, ref, type Recorder, type Rows } from './recorder.js';
 
 export class Head {
@@ -11,7 +11,7 @@ export class Head {
     const { model: { config, activations, weights }, capacity } = recorder;
     const tileRows = Math.min(LOGIT_TILE, capacity.logits);
     this.#input = activations === 'f32' || weights.head.dtype === DType.int8 ? null : recorder.rows(tileRows, config.hidden, 'head input', activations);
-    this.#logits = recorder.rows(tileRows, config.vocab, 'logits');
+    this.#logits = recorder.rows(tileRows, config.vocab + EXTRA_TOKENS, 'logits');
   }
 
   record(): void {
@@ -34,7 +34,7 @@ export class Head {
     const { recorder } = this;
     const { slots, history, nSlots, maxLen, maskRows, maskWords } = recorder.context;
     const { logits: maxLogits, biasPairs } = recorder.capacity;
-    const { config: { hidden, vocab, logitSoftcap }, weights: { head } } = recorder.model;
+    const { config: { hidden, vocab: own, logitSoftcap }, weights: { head } } = recorder.model, vocab = own + EXTRA_TOKENS;
     const tileRows = Math.min(LOGIT_TILE, maxLogits - firstRow);
     const hiddenRows = { x: bound('hidden', firstRow * hidden * F32_BYTES), ldx: hidden, xType: DType.f32 };
     const rows = { count: Header.logits, countFrom: firstRow, rows: tileRows };

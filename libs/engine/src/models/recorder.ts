@@ -8,7 +8,7 @@
  */
 import { endPlaces, siteExists, type EndName, type Site } from '@weft/adapters';
 import {
-  Activation, CommandList, DType, End, GROUP_WORDS, Header, LOGIT_TILE, at, bound, type DeviceBuffer, type FrameCapacity, type FrameSection, type Ref,
+  Activation, CommandList, DType, EXTRA_TOKENS, End, GROUP_WORDS, Header, LOGIT_TILE, at, bound, type DeviceBuffer, type FrameCapacity, type FrameSection, type Ref,
   embedReplace, embedShrink, gatedAct, headReplace, linear, linearInt8, loraExpand, loraShrink, quantizeRows, quantizedWords, rmsNorm,
 } from '@weft/kernels';
 import type { Decoder } from './decoder.js';
@@ -157,7 +157,7 @@ export class Recorder {
       groups: this.frame('headGroups', tile * head.groups * GROUP_WORDS), groupRows: this.frame('headGroupRows', tile * head.groupRows),
       groupCount: Header.headGroups, groupRowCount: Header.headGroupRows, maxGroups: head.groups, maxGroupRows: head.groupRows, rows,
     };
-    this.sample.add(headReplace, { ...x, y: ref(y), dIn: site.dIn, dOut: site.dOut, ldy: y.ld, ...groups, ...this.#place(layers, End.headRows) });
+    this.sample.add(headReplace, { ...x, y: ref(y), dIn: site.dIn, dOut: site.dOut + EXTRA_TOKENS, ldy: y.ld, ...groups, ...this.#place(layers, End.headRows) });
     this.#shrinkAndExpand(this.sample, [site], x, y, { ...groups, ...this.#place(layers, End.head) });
   }
 

@@ -52,8 +52,8 @@ void check(const ResolveArgs& a, const OpSite& site, Verified&) {
 }
 
 void check(const EmbedArgs& a, const OpSite& site, Verified& verified) {
-  if (verified.ask({kOpEmbed, id(a.tokens), a.count, a.vocab})) return;
-  requireBelow(site, "tokens", a.tokens, a.count, a.vocab, "vocab");
+  if (verified.ask({kOpEmbed, id(a.tokens), a.count, a.limit})) return;
+  requireBelow(site, "tokens", a.tokens, a.count, a.limit, "limit");
 }
 
 void check(const RmsNormArgs& a, const OpSite& site, Verified& verified) {

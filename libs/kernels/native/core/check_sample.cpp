@@ -74,7 +74,8 @@ void checkSlot(const SampleArgs& a, const OpSite& site, const int32_t* records, 
 
 }  // namespace
 
-void checkSampling(const SampleArgs& a, const OpSite& site) {
+void checkSampling(const SampleArgs& whole, const OpSite& site) {
+  SampleArgs a = whole;                                  // of the row at hand: its own vocabulary
   if (uint64_t{a.firstRow} + a.count > a.maxLogits) {
     site.fail(format("firstRow = %u with %u rows is beyond maxLogits = %u", a.firstRow, a.count, a.maxLogits));
   }
@@ -82,6 +83,8 @@ void checkSampling(const SampleArgs& a, const OpSite& site) {
   for (uint32_t i = 0; i < a.count; i++) {
     const int32_t* record = records + uint64_t{i} * kSampleWords;
     const uint32_t row = a.firstRow + i;
+    requireBelow(site, "records.vocab", record + kSampleVocab, 1, whole.vocab + 1, "vocab + 1");
+    a.vocab = record[kSampleVocab] ? uint32_t(record[kSampleVocab]) : whole.vocab;
     requireBelow(site, "records.slot", record + kSampleSlot, 1, a.nSlots, "nSlots");
     requireBelow(site, "records.target", record + kSampleTarget, 1, a.vocab, "vocab", -1);
     if (record[kSampleNTop] < 0 || record[kSampleNTop] > int(kMaxTopLogprobs)) {

@@ -117,6 +117,7 @@ constexpr uint32_t kSampleBiasStart = 13;
 constexpr uint32_t kSampleBiasCount = 14;
 constexpr uint32_t kSampleMaskRow = 15;
 constexpr uint32_t kSampleNTop = 16;
+constexpr uint32_t kSampleVocab = 17;
 
 constexpr uint32_t kResultToken = 0;
 constexpr uint32_t kResultStatus = 1;
@@ -182,6 +183,7 @@ struct EmbedArgs {
   uint32_t count;
   uint32_t rows;
   uint32_t vocab;
+  uint32_t limit;
   uint32_t dim;
   uint32_t dtype;
   uint32_t layout;
@@ -864,14 +866,15 @@ inline constexpr ParamInfo kResolveParams[] = {
 };
 
 inline constexpr OperandInfo kEmbedOperands[] = {
-    {"table", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {2, 0}, {3, 0}, {3, 0}, 4, 5},
+    {"table", OperandKind::kPacked, Elem::kByte, Access::kIn, false, {2, 0}, {4, 0}, {4, 0}, 5, 6},
     {"tokens", OperandKind::kRows, Elem::kI32, Access::kIn, false, {1, 0}, {kNoParam, 1}, {kNoParam, 1}, kNoParam, kNoParam},
-    {"x", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {3, 0}, {6, 0}, kNoParam, kNoParam},
+    {"x", OperandKind::kRows, Elem::kF32, Access::kOut, false, {1, 0}, {4, 0}, {7, 0}, kNoParam, kNoParam},
 };
 inline constexpr ParamInfo kEmbedParams[] = {
     {"count", ParamKind::kCount, 1, kNoParam},
     {"rows", ParamKind::kU32, kNoParam, kNoParam},
     {"vocab", ParamKind::kU32, kNoParam, kNoParam},
+    {"limit", ParamKind::kU32, kNoParam, kNoParam},
     {"dim", ParamKind::kU32, kNoParam, kNoParam},
     {"dtype", ParamKind::kU32, kNoParam, kNoParam},
     {"layout", ParamKind::kU32, kNoParam, kNoParam},
@@ -1599,7 +1602,7 @@ inline constexpr ParamInfo kHeadReplaceParams[] = {
 inline constexpr OpInfo kOps[kOpCount] = {
     {nullptr, 0, 0, 0, nullptr, nullptr},
     {"resolve", 7, 5, sizeof(ResolveArgs), kResolveOperands, kResolveParams},
-    {"embed", 3, 8, sizeof(EmbedArgs), kEmbedOperands, kEmbedParams},
+    {"embed", 3, 9, sizeof(EmbedArgs), kEmbedOperands, kEmbedParams},
     {"rmsNorm", 5, 10, sizeof(RmsNormArgs), kRmsNormOperands, kRmsNormParams},
     {"headNorm", 2, 8, sizeof(HeadNormArgs), kHeadNormOperands, kHeadNormParams},
     {"linear", 4, 11, sizeof(LinearArgs), kLinearOperands, kLinearParams},

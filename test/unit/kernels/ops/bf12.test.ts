@@ -43,7 +43,7 @@ describe.each(variants)('bf12: $isa, $threads threads', variant => {
 
   test('plain rows are refused, and exceptions without end lead nowhere', async () => {
     const device = deviceOf(variant), w = make(new Random(6), 32, 64).bf12.slice();
-    const shared = { tokens: Int32Array.of(3), x: new Float32Array(64), count: 0, rows: 1, vocab: 32, dim: 64, ldx: 64, scale: 1, dtype: DType.bf12 };
+    const shared = { tokens: Int32Array.of(3), x: new Float32Array(64), count: 0, rows: 1, vocab: 32, limit: 32, dim: 64, ldx: 64, scale: 1, dtype: DType.bf12 };
     await expect(runOp(device, embed, { ...shared, table: w, layout: 1 })).rejects.toThrow('dtype = 4 is no dtype of table');
     w.fill(0xff, 16, 64);
     await runOp(device, embed, { ...shared, table: w, layout: 0 });
@@ -56,7 +56,7 @@ describe.each(variants)('bf12: $isa, $threads threads', variant => {
       const vocab = random.int(1, 150), dim = random.int(1, 90), rows = 9, w = make(random, vocab, dim);
       const shared = {
         tokens: Int32Array.from({ length: rows }, () => random.int(0, vocab - 1)), x: new Float32Array(rows * dim),
-        count: 0, rows, vocab, dim, layout: 0, ldx: dim, scale: 1.5,
+        count: 0, rows, vocab, limit: vocab, dim, layout: 0, ldx: dim, scale: 1.5,
       };
       const plain = await runOp(device, embed, { ...shared, table: w.bf16, dtype: DType.bf16 });
       const coded = await runOp(device, embed, { ...shared, table: w.bf12, dtype: DType.bf12 });

@@ -115,7 +115,7 @@ describe.each(variants)('int8: $isa, $threads threads', variant => {
     const random = new Random(55), vocab = 70, ldx = dim + 3, tokens = Int32Array.of(0, 69, 31, 32, 5, 5);
     const { bytes, values } = packInt8(random.normals(vocab * dim), vocab, dim), expected = new Float64Array(6 * ldx);
     tokens.forEach((token, t) => { for (let i = 0; i < dim; i++) expected[t * ldx + i] = Math.fround(values[token * dim + i]! * 1.5); });
-    const { x } = await runOp(deviceOf(variant), embed, { table: bytes, tokens, x: new Float32Array(6 * ldx), count: 0, rows: 6, vocab, dim, dtype: DType.int8, layout: 0, ldx, scale: 1.5 });
+    const { x } = await runOp(deviceOf(variant), embed, { table: bytes, tokens, x: new Float32Array(6 * ldx), count: 0, rows: 6, vocab, limit: vocab, dim, dtype: DType.int8, layout: 0, ldx, scale: 1.5 });
     expectClose(x, expected, 0, 'x');
   });
 });
@@ -135,7 +135,7 @@ test('int8 is refused where there is no kernel for it, and other formats by line
   await expect(runOp(device, linearInt8, { ...shape, words: 33, dtype: DType.bf16 })).rejects.toThrow('dtype is not int8');
   await expect(runOp(device, linearInt8, { ...shape, words: 32, dtype: DType.int8 })).rejects.toThrow('words = 32 is less than the 33 that k = 32 takes');
   await expect(runOp(device, quantizeRows, { x: f(64), q: f(64), count: 0, countFrom: 0, rows: 1, k: 64, words: 32, ldx: 64, ldq: 64, xType: 0 })).rejects.toThrow('words = 32');
-  const table = { table: bytes, tokens: Int32Array.of(0), x: f(32), count: 0, rows: 1, vocab: 32, dim: 32, ldx: 32, scale: 1 };
+  const table = { table: bytes, tokens: Int32Array.of(0), x: f(32), count: 0, rows: 1, vocab: 32, limit: 32, dim: 32, ldx: 32, scale: 1 };
   await expect(runOp(device, embed, { ...table, dtype: DType.int8, layout: 1 })).rejects.toThrow('int8 has no plain rows');
   await expect(runOp(device, embed, { ...table, dtype: 5, layout: 0 })).rejects.toThrow('dtype = 5 is no dtype of table');
 });

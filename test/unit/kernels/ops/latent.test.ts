@@ -20,7 +20,7 @@ interface Shape { heads: number; latent: number; rope: number; nope: number }
 describe.each(variants)('latentKv: $isa, $threads threads', variant => {
   test.each([
     [{ heads: 3, latent: 64, rope: 8, nope: 12 }, 1, 0], [{ heads: 1, latent: 32, rope: 2, nope: 5 }, 0, 1], [{ heads: 16, latent: 512, rope: 64, nope: 128 }, 1, 0],
-    [{ heads: 5, latent: 96, rope: 10, nope: 1 }, 1, 2],
+    [{ heads: 5, latent: 96, rope: 10, nope: 1 }, 1, 2], [{ heads: 2, latent: 37, rope: 6, nope: 3 }, 0, 0],
   ] as [Shape, number, number][])('norms, turns and writes: %j, interleaved %i, KV group %i', async ({ heads, latent, rope, nope }, interleaved, kvGroup) => {
     const random = new Random(71), dim = latent + rope, qDim = nope + rope, qWidth = heads * qDim, width = heads * dim, rows = 8, maxPos = 48, layerOffset = 384;
     const pageBytes = Math.ceil((layerOffset + dim * 32) / 4096) * 4096, { sequences, nPages } = sequencesOf(random, [37, 3]);
@@ -127,7 +127,7 @@ async function setUp(variant: Variant, seed: number, heads: number, latent: numb
 }
 
 async function attend(variant: Variant, s: Setup, chunks = s.chunks, query = s.query, nPartials = 0): Promise<Float32Array> {
-  const { heads, latent, rope } = s, frame = segmentsOf(s.sequences, chunks, s.kvGroup), rows = frame.positions.length, width = heads * (latent + rope), outWidth = heads * latent, ldPartials = latent + 2;
+  const { heads, latent, rope } = s, frame = segmentsOf(s.sequences, chunks, s.kvGroup), rows = frame.positions.length, width = heads * (latent + rope), outWidth = heads * latent, ldPartials = Math.ceil(latent / 16) * 16 + 2;
   const { out } = await runOp(deviceOf(variant), latentAttention, {
     query, out: new Float32Array(rows * outWidth), positions: frame.positions, segments: frame.segments, pages: frame.pages, arena: s.arena, partials: nPartials > 0 ? new Float32Array(nPartials * ldPartials) : null,
     count: 0, rows, segmentCount: 0, heads, latent, rope, width, outWidth, ldq: width, ldo: outWidth, nSegments: chunks.length, tableSize: frame.pages.length, ...s.layout, kvGroup: s.kvGroup,
@@ -155,6 +155,8 @@ const shapes: [string, number, number, number, { start: number; count: number }[
   ['DeepSeek-V2-Lite', 16, 512, 64, [{ start: 40, count: 9 }, { start: 63, count: 1 }]],
   ['several spans', 6, 64, 16, [{ start: 3 * ATTENTION_SPAN - 3, count: 6 }, { start: ATTENTION_SPAN, count: 1 }, { start: 900, count: 1 }]],
   ['a prompt of two spans', 5, 32, 4, [{ start: 236, count: 40 }]],
+  ['latents of no whole vector', 3, 37, 6, [{ start: 0, count: 20 }, { start: 3 * ATTENTION_SPAN - 3, count: 6 }, { start: 800, count: 1 }]],
+  ['latents of less than a vector', 5, 3, 2, [{ start: 260, count: 5 }, { start: 600, count: 1 }]],
 ];
 
 describe.each(variants)('latentAttention: $isa, $threads threads', variant => {
@@ -210,6 +212,7 @@ const loraShapes: [string, { heads: number; latent: number; headOuts: number; fi
   ['outputs inside units', { heads: 5, latent: 96, headOuts: 26, firstOut: 11, outs: 15 }, [3, 16, 7]],
   ['outputs across units', { heads: 4, latent: 32, headOuts: 150, firstOut: 30, outs: 117 }, [13, 2, 64]],
   ['DeepSeek-V2-Lite', { heads: 16, latent: 512, headOuts: 256, firstOut: 128, outs: 128 }, [16]],
+  ['latents of no whole vector', { heads: 3, latent: 37, headOuts: 20, firstOut: 4, outs: 13 }, [8, 3]],
   ['rank 256', { heads: 2, latent: 32, headOuts: 9, firstOut: 0, outs: 4 }, [256, 1]],
 ];
 

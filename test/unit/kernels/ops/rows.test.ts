@@ -98,12 +98,12 @@ describe.each(variants)('ops on rows: $isa, $threads threads', variant => {
   });
 
   test.each([DType.f32, DType.bf16, DType.f16])('embed in format %i: panels and plain rows hold the same values', async dtype => {
-    const random = new Random(37), vocab = 70, dim = 45, ldx = 48, table = random.normals(vocab * dim), tokens = Int32Array.of(0, 69, 31, 32, 5, 5);
+    const random = new Random(37), vocab = 70, dim = 45, ldx = 48, table = random.normals(vocab * dim), tokens = Int32Array.of(0, 69, 31, 32, 5, 5, 99);    // the last one has no row
     const panels = packPanels(table, vocab, dim, dtype), plain = stored(table, dtype);
-    const expected = new Float64Array(6 * ldx);
-    tokens.forEach((token, t) => { for (let i = 0; i < dim; i++) expected[t * ldx + i] = Math.fround(panels.values[token * dim + i]! * 1.5); });
+    const expected = new Float64Array(7 * ldx);
+    tokens.forEach((token, t) => { for (let i = 0; i < dim; i++) expected[t * ldx + i] = token >= vocab ? 0 : Math.fround(panels.values[token * dim + i]! * 1.5); });
     for (const [layout, bytes] of [[0, panels.bytes], [1, plain.bytes]] as const) {
-      const { x } = await runOp(device, embed, { table: bytes, tokens, x: new Float32Array(6 * ldx), count: 0, rows: 6, vocab, dim, dtype, layout, ldx, scale: 1.5 });
+      const { x } = await runOp(device, embed, { table: bytes, tokens, x: Float32Array.from({ length: 7 * ldx }, (_, i) => (i % ldx < dim ? 9 : 0)), count: 0, rows: 7, vocab, limit: 100, dim, dtype, layout, ldx, scale: 1.5 });
       expectClose(x, expected, 0, `layout ${layout}`);
     }
   });

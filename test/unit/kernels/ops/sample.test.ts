@@ -15,14 +15,17 @@ const MAX_LEN = 64;
 interface Answer { token: number; status: number; logprob: number; rank: number; top: { id: number; logprob: number }[] }
 interface Answers { rows: Answer[]; results: Int32Array; slots: Int32Array; history: Int32Array }
 
-async function draw(variant: Variant, logits: Float32Array, rows: Row[], masks: Int32Array | null = null): Promise<Answers> {
-  const vocab = logits.length / rows.length, nSlots = Math.max(...rows.map(row => row.slot)) + 1;
+/** more: columns behind each row's vocabulary, which nobody may read. */
+async function draw(variant: Variant, given: Float32Array, rows: Row[], masks: Int32Array | null = null, more = 0): Promise<Answers> {
+  const own = given.length / rows.length, vocab = own + more, logits = Float32Array.from({ length: rows.length * vocab }, (_, i) => (i % vocab < own ? given[Math.floor(i / vocab) * own + i % vocab]! : NaN));
+  const nSlots = Math.max(...rows.map(row => row.slot)) + 1;
   const records = new Int32Array(rows.length * SAMPLE_WORDS), slots = new Int32Array(nSlots * SLOT_WORDS), history = new Int32Array(nSlots * MAX_LEN), bias: number[] = [];
   rows.forEach((row, i) => {
     const put = (word: number, value: number): void => { records[i * SAMPLE_WORDS + word] = value; };
     for (const name of ['slot', 'target', 'topK', 'seedLo', 'seedHi', 'choice', 'promptLen', 'maskRow', 'nTop'] as const) put(Sample[name], row[name]);
     for (const name of ['temperature', 'topP', 'minP', 'repetition', 'presence', 'frequency'] as const) put(Sample[name], bitsOf(row[name]));
     put(Sample.biasStart, bias.length / 2);
+    put(Sample.vocab, more === 0 ? 0 : own);
     put(Sample.biasCount, row.bias.length);
     for (const [token, value] of row.bias) bias.push(token, bitsOf(value));
     slots[row.slot * SLOT_WORDS + Slot.length] = row.history.length;
@@ -98,6 +101,16 @@ describe.each(variants)('sample: $isa, $threads threads', variant => {
       });
     }
     expect(decided).toBeGreaterThan(30);
+  });
+
+  test('a row of fewer tokens than there are columns is what it is without the others', async () => {
+    const random = new Random(77);
+    for (const vocab of [1, 17, 300, 1000]) {
+      const rows = Array.from({ length: 6 }, (_, slot) => randomRow(random, vocab, slot)), logits = random.normals(6 * vocab);
+      const alone = await draw(variant, logits, rows), among = await draw(variant, logits, rows, null, 40);
+      expect(among.rows, `${vocab} tokens`).toEqual(alone.rows);
+      expect(among.history).toEqual(alone.history);
+    }
   });
 
   test('equal logits: a draw is u times the vocabulary, whatever the position and choice', async () => {

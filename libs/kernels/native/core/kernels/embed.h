@@ -1,4 +1,4 @@
-// x[t] = scale · table[tokens[t]].    bound by memory: layout 1 reads dim values in a row, layout 0 (the packed head)
+// x[t] = scale · table[tokens[t]], 0 for tokens behind the table.    bound by memory: layout 1 reads dim values in a row, layout 0 (the packed head)
 // reads one value of each of dim 64-byte lines, which is still little beside one linear op.
 #pragma once
 
@@ -69,17 +69,14 @@ static void embedInt8(const EmbedArgs& a, uint32_t token, float* x) {
 static void embedRun(const void* p, uint32_t tile, uint32_t threads, Scratch&) {
   const EmbedArgs& a = *static_cast<const EmbedArgs*>(p);
   Split split(a.count, embedNs(a), threads);
-  if (a.dtype == kDTypeBf12) {
-    for (size_t t = split.begin(tile); t < split.end(tile); t++) embedBf12(a, a.tokens[t], a.x + t * a.ldx);
-    return;
+  for (size_t t = split.begin(tile); t < split.end(tile); t++) {
+    const uint32_t token = a.tokens[t];
+    float* x = a.x + t * a.ldx;
+    if (token >= a.vocab) memset(x, 0, a.dim * sizeof *x);
+    else if (a.dtype == kDTypeBf12) embedBf12(a, token, x);
+    else if (a.dtype == kDTypeInt8) embedInt8(a, token, x);
+    else withFormat(a.dtype, [&](auto format) { embedRow<decltype(format)>(a, token, x); });
   }
-  if (a.dtype == kDTypeInt8) {
-    for (size_t t = split.begin(tile); t < split.end(tile); t++) embedInt8(a, a.tokens[t], a.x + t * a.ldx);
-    return;
-  }
-  withFormat(a.dtype, [&](auto format) {
-    for (size_t t = split.begin(tile); t < split.end(tile); t++) embedRow<decltype(format)>(a, a.tokens[t], a.x + t * a.ldx);
-  });
 }
 
 }  // namespace WEFT_ISA

@@ -16,14 +16,17 @@ namespace WEFT_ISA {
 constexpr uint32_t kLatentBlocks = 4;                    // blocks that are wide at a time: they stay in L2
 static_assert(kUnitBlocks % kLatentBlocks == 0, "they don't cross units");
 
-// What is kept of pairs, [row][head].
+// Values of a row of sums: whole vectors, of whatever instruction set.
+constexpr uint32_t latentStride(uint32_t latent) { return ceilDiv(latent, 16) * 16; }
+
+// What is kept of pairs, [row][head]. ld: of sums and of values.
 struct LatentState {
-  uint32_t pairs, dim, latent;
+  uint32_t pairs, dim, latent, ld;
   float *wide, *p, *q;
   float *spanAcc, *acc, *spanTop, *spanSum, *top, *sum;
 
-  LatentState(Scratch& scratch, uint32_t pairs, uint32_t dim, uint32_t latent) : pairs(pairs), dim(dim), latent(latent) {
-    const uint32_t sizes[] = {kLatentBlocks * kBlockTokens * dim, pairs * kUnitTokens, pairs * dim, pairs * latent, pairs * latent, pairs, pairs, pairs, pairs};
+  LatentState(Scratch& scratch, uint32_t pairs, uint32_t dim, uint32_t latent) : pairs(pairs), dim(dim), latent(latent), ld(latentStride(latent)) {
+    const uint32_t sizes[] = {kLatentBlocks * kBlockTokens * (dim > ld ? dim : ld), pairs * kUnitTokens, pairs * dim, pairs * ld, pairs * ld, pairs, pairs, pairs, pairs};
     uint32_t total = 0;
     for (uint32_t size : sizes) total += wholeLines(size);
     float* at = static_cast<float*>(scratch.take(total * sizeof(float)));
@@ -34,14 +37,14 @@ struct LatentState {
     }
   }
   void beginSpan() const {
-    memset(spanAcc, 0, (size_t)pairs * latent * sizeof(float));
+    memset(spanAcc, 0, (size_t)pairs * ld * sizeof(float));
     for (uint32_t m = 0; m < pairs; m++) {
       spanTop[m] = kLowest;
       spanSum[m] = 0;
     }
   }
-  Softmax span(uint32_t m) const { return {spanTop + m, spanSum + m, spanAcc + (size_t)m * latent}; }
-  Softmax before(uint32_t m) const { return {top + m, sum + m, acc + (size_t)m * latent}; }
+  Softmax span(uint32_t m) const { return {spanTop + m, spanSum + m, spanAcc + (size_t)m * ld}; }
+  Softmax before(uint32_t m) const { return {top + m, sum + m, acc + (size_t)m * ld}; }
 
  private:
   static uint32_t wholeLines(uint32_t floats) { return ceilDiv(floats, 16) * 16; }
@@ -66,16 +69,22 @@ WEFT_INLINE void transpose8(const uint16_t* from, uint32_t ldFrom, uint16_t* to,
   for (int i = 0; i < 8; i++) memcpy(to + i * ldTo, b + i, 16);
 }
 
-// A block's [latent][16 tokens] of f16 as [16 tokens][latent] of f32. What lies behind the last token of a page is carried
-// along: values that nobody reads.
-static void transposeBlock(const uint16_t* block, uint32_t latent, float* to) {
-  constexpr uint32_t kColumns = 32;                      // latent is a multiple of it
-  uint16_t halves[kBlockTokens * kColumns];
+// A block's [latent][16 tokens] of f16 as [16 tokens][ld] of f32, zero behind the last value. What lies behind the last token of
+// a page is carried along: values that nobody reads.
+static void transposeBlock(const uint16_t* block, uint32_t latent, uint32_t ld, float* to) {
+  constexpr uint32_t kColumns = 16;
+  uint16_t halves[kBlockTokens * kColumns] = {};
   for (uint32_t c = 0; c < latent; c += kColumns) {
-    for (uint32_t i = 0; i < kColumns; i += 8)
-      for (uint32_t t = 0; t < kBlockTokens; t += 8) transpose8(block + (c + i) * kBlockTokens + t, kBlockTokens, halves + t * kColumns + i, kColumns);
+    if (c + kColumns <= latent) {
+      for (uint32_t i = 0; i < kColumns; i += 8)
+        for (uint32_t t = 0; t < kBlockTokens; t += 8) transpose8(block + (c + i) * kBlockTokens + t, kBlockTokens, halves + t * kColumns + i, kColumns);
+    } else {
+      memset(halves, 0, sizeof halves);
+      for (uint32_t i = 0; i < latent - c; i++)
+        for (uint32_t t = 0; t < kBlockTokens; t++) halves[t * kColumns + i] = block[(c + i) * kBlockTokens + t];
+    }
     for (uint32_t t = 0; t < kBlockTokens; t++)
-      for (uint32_t i = 0; i < kColumns; i += kLanes) store(to + (size_t)t * latent + c + i, loadF16(halves + t * kColumns + i));
+      for (uint32_t i = 0; i < kColumns; i += kLanes) store(to + (size_t)t * ld + c + i, loadF16(halves + t * kColumns + i));
   }
 }
 
@@ -113,16 +122,16 @@ static void latentScores(const LatentItem& item, const LatentState& state, uint3
 }
 
 static void latentValues(const LatentItem& item, const LatentState& state, uint32_t from, uint32_t to) {
-  const uint32_t pairs = item.pairs(), latent = state.latent;
+  const uint32_t pairs = item.pairs(), ld = state.ld;
   for (uint32_t block = from; block <= to;) {
     const uint32_t blocks = to + 1 - block < kLatentBlocks ? to + 1 - block : kLatentBlocks, base = block * kBlockTokens, column = base % kUnitTokens;
-    for (uint32_t b = 0; b < blocks; b++) transposeBlock(item.block(block + b), latent, state.wide + (size_t)b * kBlockTokens * latent);
+    for (uint32_t b = 0; b < blocks; b++) transposeBlock(item.block(block + b), state.latent, ld, state.wide + (size_t)b * kBlockTokens * ld);
     const auto seenBy = [&](uint32_t m) { return Visible(item.positions[m / item.heads], 0, base, blocks * kBlockTokens); };
     for (uint32_t m = 0; m < pairs;) {
       uint32_t end = m + kValueRows < pairs ? m + kValueRows : pairs;
       const Visible seen = seenBy(m);
       if (!(seen == seenBy(end - 1))) end = m + (item.heads - m % item.heads < end - m ? item.heads - m % item.heads : end - m);  // one row's
-      if (seen.any) valueRows<F32>(end - m, state.p + m * kUnitTokens + column, state.wide, seen.first, seen.last, latent, state.spanAcc + (size_t)m * latent, nullptr);
+      if (seen.any) valueRows<F32>(end - m, state.p + m * kUnitTokens + column, state.wide, seen.first, seen.last, ld, state.spanAcc + (size_t)m * ld, nullptr);
       m = end;
     }
     block += blocks;
@@ -133,7 +142,7 @@ static void latentUnit(const LatentItem& item, const LatentState& state, uint32_
   latentScores(item, state, from, to);
   for (uint32_t m = 0; m < state.pairs; m++) {
     const Visible seen(item.positions[m / item.heads], 0, from * kBlockTokens, kUnitTokens);
-    if (seen.any) weigh<false>(state.p + m * kUnitTokens, seen, 0, nullptr, nullptr, state.span(m), state.latent);
+    if (seen.any) weigh<false>(state.p + m * kUnitTokens, seen, 0, nullptr, nullptr, state.span(m), state.ld);
   }
   latentValues(item, state, from, to);
 }
@@ -225,16 +234,21 @@ static uint32_t latentAttentionTiles(const void* p, uint32_t threads) {
   return sharesOf(latentTotalNs(*static_cast<const LatentAttentionArgs*>(p), threads), threads);
 }
 
-// The state of a span that was put aside: [acc | top, sum].
+// The state of a span that was put aside: [acc, padded to 16 | top, sum].
 WEFT_INLINE Softmax partialOf(const LatentAttentionArgs& a, const LatentPlan& plan, uint32_t row, uint32_t head, uint32_t span) {
   float* at = a.partials + (size_t)(plan.firstPartial + (row * a.heads + head) * plan.spans + span) * a.ldPartials;
-  return {at + a.latent, at + a.latent + 1, at};
+  const uint32_t ld = latentStride(a.latent);
+  return {at + ld, at + ld + 1, at};
 }
 
 WEFT_INLINE void finishLatent(const LatentAttentionArgs& a, const Softmax& state, size_t row, uint32_t head) {
   const F total = splat(*state.sum);
   float* out = a.out + row * a.ldo + (size_t)head * a.latent;
-  for (uint32_t i = 0; i < a.latent; i += kLanes) store(out + i, divide(load(state.acc + i), total));
+  for (uint32_t i = 0; i < a.latent; i += kLanes) {
+    const F value = divide(load(state.acc + i), total);
+    if (a.latent - i < (uint32_t)kLanes) storeN(out + i, value, a.latent - i);
+    else store(out + i, value);
+  }
 }
 
 // All spans of an item, or those of one part. row: its first, counted in the segment.
@@ -260,9 +274,9 @@ static void latentItem(const LatentItem& item, const LatentPlan& plan, uint32_t 
     }
     for (uint32_t m = 0; m < state.pairs; m++) {
       if ((uint32_t)item.positions[m / item.heads] < span * kSpanTokens) continue;
-      if (plan.cut()) partialOf(a, plan, row + m / item.heads, item.head + m % item.heads, span).copy(state.span(m), a.latent);
-      else if (span == 0) state.before(m).copy(state.span(m), a.latent);
-      else state.before(m).merge(state.span(m), a.latent);
+      if (plan.cut()) partialOf(a, plan, row + m / item.heads, item.head + m % item.heads, span).copy(state.span(m), state.ld);
+      else if (span == 0) state.before(m).copy(state.span(m), state.ld);
+      else state.before(m).merge(state.span(m), state.ld);
     }
   }
   if (plan.cut()) return;
@@ -302,12 +316,12 @@ static void latentMerge(const void* p, uint32_t tile, uint32_t threads, Scratch&
     plan = plans.next(s);
     seen += plan.cut();
   }
-  const uint32_t head = tile % a.heads;
-  float* state = static_cast<float*>(scratch.take((a.latent + 2) * sizeof(float)));
-  const Softmax whole{state + a.latent, state + a.latent + 1, state};
+  const uint32_t head = tile % a.heads, ld = latentStride(a.latent);
+  float* state = static_cast<float*>(scratch.take((ld + 2) * sizeof(float)));
+  const Softmax whole{state + ld, state + ld + 1, state};
   for (uint32_t row = 0; row < plan.rows; row++) {
-    whole.copy(partialOf(a, plan, row, head, 0), a.latent);
-    for (uint32_t span = 1; span <= (uint32_t)a.positions[plan.row + row] / kSpanTokens; span++) whole.merge(partialOf(a, plan, row, head, span), a.latent);
+    whole.copy(partialOf(a, plan, row, head, 0), ld);
+    for (uint32_t span = 1; span <= (uint32_t)a.positions[plan.row + row] / kSpanTokens; span++) whole.merge(partialOf(a, plan, row, head, span), ld);
     finishLatent(a, whole, plan.row + row, head);
   }
 }

@@ -140,7 +140,10 @@ struct SampleRow {
   }
 };
 
-static void sampleOne(const SampleArgs& a, uint32_t i, Scratch& scratch) {
+static void sampleOne(const SampleArgs& whole, uint32_t i, Scratch& scratch) {
+  const int32_t own = whole.records[(size_t)(whole.firstRow + i) * kSampleWords + kSampleVocab];
+  SampleArgs a = whole;
+  if (own) a.vocab = own;
   const float* raw = a.logits + (size_t)i * a.ldl;
   const SampleRow row(a, a.firstRow + i);
   int32_t* result = a.results + (size_t)(a.firstRow + i) * kResultWords;

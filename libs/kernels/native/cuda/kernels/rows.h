@@ -83,8 +83,12 @@ WEFT_KERNEL(embed, EmbedArgs) {
   const uint32_t row = blockIdx.x;
   if (row >= counted(step, a.count, a.rows)) return;
   const int32_t token = a.tokens[row];
-  if (!within(step, Bound::kToken, row, token, a.vocab)) return;
+  if (!within(step, Bound::kToken, row, token, a.limit)) return;
   float* x = a.x + static_cast<uint64_t>(row) * a.ldx;
+  if (static_cast<uint32_t>(token) >= a.vocab) {
+    for (uint32_t i = threadIdx.x; i < a.dim; i += blockDim.x) x[i] = 0;
+    return;
+  }
   if (a.dtype == kDTypeInt8) return embedInt8(a, static_cast<uint32_t>(token), x);
   const uint64_t from = static_cast<uint64_t>(token) * a.dim;
   for (uint32_t i = 4 * threadIdx.x; i < a.dim; i += 4 * blockDim.x) {

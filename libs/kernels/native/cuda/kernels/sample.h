@@ -113,7 +113,11 @@ WEFT_KERNEL_BOUNDS(sample, SampleArgs, kSampleThreads, 1) {
   for (uint32_t row = own; row < end; row++) {
     if (row != own && !draws(row)) continue;
     const float* raw = a.logits + static_cast<uint64_t>(row) * a.ldl;
-    sampleRow(SampleRow{a, step, shared, a.firstRow + row, raw, scratch, recordOf(row), nullptr, nullptr, 0});
+    const int32_t vocab = recordOf(row)[kSampleVocab];
+    if (!within(step, Bound::kSampleRecord, a.firstRow + row, vocab, a.vocab + 1)) continue;
+    SampleArgs mine = a;
+    if (vocab) mine.vocab = static_cast<uint32_t>(vocab);
+    sampleRow(SampleRow{mine, step, shared, a.firstRow + row, raw, scratch, recordOf(row), nullptr, nullptr, 0});
   }
 }
 
