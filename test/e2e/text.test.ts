@@ -14,10 +14,10 @@ afterAll(async () => { expect(await weft.stop()).toBe(0); });
 
 interface Version { status: string; text: string[]; ignored: string[]; errors: { code: string; file?: string; message: string }[] }
 
-async function upload(name: string, text: Record<string, string>): Promise<Version> {
+async function upload(name: string, text: Record<string, string>, files = join(ADAPTERS, ADAPTER)): Promise<Version> {
   const form = new FormData();
   form.append('name', name);
-  for (const file of readdirSync(join(ADAPTERS, ADAPTER))) form.append('files', new Blob([readFileSync(join(ADAPTERS, ADAPTER, file))]), file);
+  for (const file of readdirSync(files)) form.append('files', new Blob([readFileSync(join(files, file))]), file);
   for (const [file, content] of Object.entries(text)) form.append('files', new Blob([content]), file);
   const headers = { authorization: `Bearer ${weft.key}` };
   const accepted = await fetch(`${weft.url}/v1/adapters`, { method: 'POST', body: form, headers });
@@ -82,7 +82,7 @@ test('a tokenizer of its own, and an end token', async () => {
 
 test.each<[string, Record<string, string>, { code: string; file: string; message: unknown }]>([
   ['ids that the base has no rows for', { 'tokenizer.json': JSON.stringify({ ...baseTokenizer, added_tokens: [...baseTokenizer.added_tokens, { ...baseTokenizer.added_tokens[0], id: 320, content: '<|new|>' }] }) },
-    { code: 'tokenizer_invalid', file: 'tokenizer.json', message: expect.stringContaining('ids up to 320; the base has 320 rows') as string }],
+    { code: 'tokenizer_invalid', file: 'tokenizer.json', message: expect.stringContaining('ids up to 320; there are 320 rows') as string }],
   ['a template that is none', { 'chat_template.jinja': '{% for %}' }, { code: 'tokenizer_invalid', file: 'chat_template.jinja', message: expect.stringContaining('parsed') as string }],
 ])('%s are refused by name', async (what, text, error) => {
   expect(await upload(what.replaceAll(' ', '-'), text)).toMatchObject({ status: 'failed', errors: [error] });

@@ -87,7 +87,10 @@ export class EngineService implements EngineListener, ProbedEngine {
   /** No request will name it again: what holds it is given back once nothing runs on it. */
   forget(digest: string): Promise<void> { return this.library.forget(digest); }
 
-  get vocabSize(): number { return this.#serving.model.config.vocab; }
+  vocabOf(digest: string): number {
+    const { model, engine } = this.#serving;
+    return Math.min(model.config.vocab, engine.adapters.get(digest)?.image.index.vocab ?? Infinity);
+  }
   get eosIds(): readonly number[] { return this.#serving.model.config.eosIds; }
   get maxModelLen(): number { return this.#serving.maxModelLen; }
 

@@ -8,7 +8,8 @@ import type { EngineRequest, Terminal } from '@weft/engine';
 import type { EventSink } from './engine.service.js';
 
 export interface ProbedEngine {
-  readonly vocabSize: number;
+  /** Tokens that the base and this adapter have. */
+  vocabOf(digest: string): number;
   readonly eosIds: readonly number[];
   readonly maxModelLen: number;
   submit(request: EngineRequest, sink: EventSink): void;
@@ -31,7 +32,7 @@ const PATIENCE_MS = 10_000;
  */
 export async function probe(engine: ProbedEngine, digest: string): Promise<number> {
   for (let seed = 1; seed <= PROMPTS; seed++) {
-    const prompt = probePrompt(engine, seed);
+    const prompt = probePrompt({ vocabSize: engine.vocabOf(digest), eosIds: engine.eosIds, maxModelLen: engine.maxModelLen }, seed);
     const [base, adapted] = await Promise.all([score(engine, prompt), score(engine, prompt, digest)]);
     const effect = base.reduce((largest, logprob, i) => Math.max(largest, Math.abs(logprob - adapted[i]!)), 0);
     if (!Number.isFinite(effect)) throw new WeftError('numerical_error', 'log-probabilities under the adapter are not finite');
@@ -41,7 +42,7 @@ export async function probe(engine: ProbedEngine, digest: string): Promise<numbe
 }
 
 /** Ids of the vocabulary without those that end a text: the same for a base every time (mulberry32). */
-export function probePrompt({ vocabSize, eosIds, maxModelLen }: Pick<ProbedEngine, 'vocabSize' | 'eosIds' | 'maxModelLen'>, seed: number): number[] {
+export function probePrompt({ vocabSize, eosIds, maxModelLen }: Pick<ProbedEngine, 'eosIds' | 'maxModelLen'> & { vocabSize: number }, seed: number): number[] {
   const prompt: number[] = [];
   let state = seed;
   while (prompt.length < Math.min(PROMPT_TOKENS, maxModelLen)) {
