@@ -80,6 +80,32 @@ test('a tokenizer of its own, and an end token', async () => {
   expect(await asked('/v1/completions', { ...options, model: ADAPTER })).toMatchObject({ choices: [{ finish_reason: 'length' }] });
 });
 
+test('new tokens: in prompts, in answers, and nobody else\'s', async () => {
+  const first = 320, names = ['<|a|>', '<|b|>', '<|c|>', '<|d|>', '<|e|>', '<|f|>'];
+  const added = names.map((content, i) => ({ ...baseTokenizer.added_tokens[0], id: first + i, content, special: false }));
+  const tokenizer = JSON.stringify({ ...baseTokenizer, added_tokens: [...baseTokenizer.added_tokens, ...added] });
+  expect(await upload('resized', { 'tokenizer.json': tokenizer }, join(ADAPTERS, 'resized-tied'))).toMatchObject({ status: 'ready', text: ['tokenizer.json'] });
+  const prompt = [...await tokenize('base', { prompt: 'weft' }), first + 2];
+  expect(await tokenize('resized', { prompt: 'weft<|c|>' })).toEqual(prompt);
+  expect(await detokenize('resized', [first + 5])).toBe('<|f|>');
+  interface Said { choices: { token_ids: number[]; text: string }[] }
+  let spoken = 0;
+  for (const { prompt: ids, ids: wanted } of casesOf('resized-tied')) {
+    const { choices: [said] } = await asked<Said>('/v1/completions', { model: 'resized', prompt: ids, max_tokens: wanted.length, temperature: 0, ignore_eos: true, return_token_ids: true });
+    const own = said!.token_ids.filter(id => id >= first);
+    spoken += own.length;
+    for (const id of own) expect(said!.text).toContain(names[id - first]);
+  }
+  expect(spoken).toBeGreaterThan(0);
+  const next = { model: 'resized', max_tokens: 4, temperature: 0, return_token_ids: true };
+  const [byText, byIds] = await Promise.all(['weft<|c|>', prompt].map(asks => asked<Said>('/v1/completions', { ...next, prompt: asks })));
+  expect(byText!.choices[0]!.token_ids).toEqual(byIds!.choices[0]!.token_ids);
+  for (const [model, token] of [['base', first], [ADAPTER, first], ['resized', first + 6]] as const) {
+    const refused = await weft.post('/v1/completions', { model, prompt: [5, token], max_tokens: 1 });
+    expect([refused.status, await refused.json()]).toMatchObject([400, { error: { code: 'invalid_value', param: 'prompt' } }]);
+  }
+});
+
 test.each<[string, Record<string, string>, { code: string; file: string; message: unknown }]>([
   ['ids that the base has no rows for', { 'tokenizer.json': JSON.stringify({ ...baseTokenizer, added_tokens: [...baseTokenizer.added_tokens, { ...baseTokenizer.added_tokens[0], id: 320, content: '<|new|>' }] }) },
     { code: 'tokenizer_invalid', file: 'tokenizer.json', message: expect.stringContaining('ids up to 320; there are 320 rows') as string }],
