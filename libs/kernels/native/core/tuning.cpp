@@ -12,6 +12,8 @@ Tuning defaultTuning(Isa isa) {
     case Isa::kAvx2: tuning.flopsPerNs = 60; break;
     default: tuning.flopsPerNs = 100;
   }
+  // There decoding costs what it takes from multiplying: beyond some 40 rows more than the detour through memory.
+  if (halvesAvx512()) tuning.bf12Rows = 40;
   return tuning;
 }
 

@@ -196,7 +196,7 @@ constexpr size_t expertRowsBytes(const ExpertLinearArgs& a, uint32_t rows) { ret
 // Blocks [block, end) for rows that share a key.
 template <class M>
 static void expertBlocks(const ExpertLinearArgs& a, const ExpertRows& r, uint32_t block, uint32_t end, Scratch& scratch) {
-  const size_t panelBytes = r.dtype(a) == kDTypeBf12 ? bf12Room(a.k) : 0;
+  const size_t panelBytes = r.dtype(a) == kDTypeBf12 ? bf12Room(a.k, r.rows) : 0;
   auto* room = static_cast<uint8_t*>(scratch.room(panelBytes + expertRowsBytes(a, r.rows)));
   const LinearArgs l = expertArgs<typename M::Rows>(a, r, r.dtype(a), room + panelBytes);
   if (r.ofBase(a)) linearBlocks<M>(l, block, end, reinterpret_cast<uint16_t*>(room));

@@ -337,7 +337,7 @@ static void linearRunAs(const LinearArgs& whole, uint32_t tile, uint32_t threads
   const uint32_t chunk = tile % plan.chunks, run = tile / plan.chunks;
   const uint32_t begin = evenBegin(whole.count, plan.chunks, chunk), rows = evenBegin(whole.count, plan.chunks, chunk + 1) - begin;
   const bool widened = whole.xType == kDTypeBf16 && std::is_same<typename M::Rows, F32>();
-  const size_t panelBytes = whole.dtype == kDTypeBf12 ? bf12Room(whole.k) : 0, wideBytes = widened ? rows * wideStride(whole.k) * sizeof(float) : 0;
+  const size_t panelBytes = whole.dtype == kDTypeBf12 ? bf12Room(whole.k, rows) : 0, wideBytes = widened ? rows * wideStride(whole.k) * sizeof(float) : 0;
   uint8_t* room = panelBytes + wideBytes ? static_cast<uint8_t*>(scratch.take(panelBytes + wideBytes)) : nullptr;
   const LinearArgs a = linearChunk<M>(whole, begin, rows, widened ? reinterpret_cast<float*>(room + panelBytes) : nullptr);
   linearBlocks<M>(a, plan.blocks.begin(run), plan.blocks.end(run), reinterpret_cast<uint16_t*>(room));

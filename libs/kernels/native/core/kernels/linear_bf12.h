@@ -4,15 +4,17 @@
 //             stops where one of them has an exception, which is put right by a select: a detour through memory would wait
 //             for all loads before it.
 // more rows   AVX-512 has registers for twelve rows beside a panel's values, and decodes again for each twelve: ten
-//             instructions of a pair of k, beside its 48 additions. Others decode a panel once for all rows of a tile, and it is
-//             then a panel of bf16.
+//             instructions of a pair of k, beside its 48 additions. Where there are more rows than Tuning says, and on all
+//             others, a panel is decoded once for all rows of a tile, and is then one of bf16.
 #pragma once
 
 namespace weft {
 namespace WEFT_ISA {
 
 constexpr uint32_t kBf12FewRows = 3;
-constexpr bool kBf12InRegisters = kLanes == 16;           // also for more rows
+constexpr bool kBf12ManyInRegisters = kLanes == 16;
+
+WEFT_INLINE bool bf12InRegisters(uint32_t rows) { return rows <= kBf12FewRows || (kBf12ManyInRegisters && rows <= tuning().bf12Rows); }
 
 // A panel, read from its first pair of k on.
 class Bf12Reader {
@@ -100,9 +102,9 @@ static void bf12Dispatch(const LinearArgs& a, size_t row, uint32_t rows, size_t 
 }
 
 // Room that bf12Panels wants for a panel of k as bf16.
-WEFT_INLINE size_t bf12Room(size_t k) { return kBf12InRegisters ? 0 : panelSteps<Bf16>(k) * kOuts * 4; }
+WEFT_INLINE size_t bf12Room(size_t k, uint32_t rows) { return bf12InRegisters(rows) ? 0 : panelSteps<Bf16>(k) * kOuts * 4; }
 
-// Panels [block, end) for the rows of `a`; panel: bf12Room(a.k) bytes.
+// Panels [block, end) for the rows of `a`; panel: bf12Room(a.k, a.count) bytes.
 template <class M>
 static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16_t* panel) {
   if (a.count <= kBf12FewRows) {
@@ -112,32 +114,34 @@ static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16
     if (block + 2 * half < end) bf12Dispatch<M, 1, kBf12FewRows>(a, 0, a.count, end - 1, 1, {});
     return;
   }
-  if constexpr (kBf12InRegisters) {
-    const uint32_t parts = ceilDiv(a.count, kRowTile);
-    for (; block < end; block++) {
-      const uint8_t* stream = a.w + block * bf12PanelBytes(a.k) + bf12StreamAt(a.k);
-      Passes passes(stream, block + 1 < end ? stream + bf12PanelBytes(a.k) : nullptr, (a.k + 1) / 2, kBf12PairBytes, parts);
-      for (uint32_t i = 0; i < parts; i++) {
-        const uint32_t from = evenBegin(a.count, parts, i), rows = evenBegin(a.count, parts, i + 1) - from;
-        bf12Dispatch<M, 1, kRowTile>(a, from, rows, block, 1, passes.take());
+  if constexpr (kBf12ManyInRegisters) {
+    if (bf12InRegisters(a.count)) {
+      const uint32_t parts = ceilDiv(a.count, kRowTile);
+      for (; block < end; block++) {
+        const uint8_t* stream = a.w + block * bf12PanelBytes(a.k) + bf12StreamAt(a.k);
+        Passes passes(stream, block + 1 < end ? stream + bf12PanelBytes(a.k) : nullptr, (a.k + 1) / 2, kBf12PairBytes, parts);
+        for (uint32_t i = 0; i < parts; i++) {
+          const uint32_t from = evenBegin(a.count, parts, i), rows = evenBegin(a.count, parts, i + 1) - from;
+          bf12Dispatch<M, 1, kRowTile>(a, from, rows, block, 1, passes.take());
+        }
       }
+      return;
     }
-  } else {
-    for (; block < end; block++) {
-      const uint8_t *coded = a.w + block * bf12PanelBytes(a.k), *next = block + 1 < end ? coded + bf12PanelBytes(a.k) : nullptr;
-      const uint32_t pairs = (a.k + 1) / 2;
-      Bf12Reader reader[1] = {Bf12Reader(coded, a.k)};
-      bf12Pairs(reader, pairs, [&](uint32_t pair, F (&values)[1][kVectors]) __attribute__((always_inline)) {
-        for (int v = 0; v < kVectors; v++) store(reinterpret_cast<float*>(panel + pair * 64) + v * kLanes, values[0][v]);
-      });
-      LinearArgs one = a;
-      one.w = reinterpret_cast<uint8_t*>(panel);
-      one.n = a.n - block * kOuts;
-      one.y += block * kOuts;
-      if (one.b) one.b += block * kOuts;
-      Passes passes(one.w, next, pairs, kBf12PairBytes, passesOf(a.count, vectorsFor), true);
-      linearPanels<M>(one, 0, 1, passes);
-    }
+  }
+  for (; block < end; block++) {
+    const uint8_t *coded = a.w + block * bf12PanelBytes(a.k), *next = block + 1 < end ? coded + bf12PanelBytes(a.k) : nullptr;
+    const uint32_t pairs = (a.k + 1) / 2;
+    Bf12Reader reader[1] = {Bf12Reader(coded, a.k)};
+    bf12Pairs(reader, pairs, [&](uint32_t pair, F (&values)[1][kVectors]) __attribute__((always_inline)) {
+      for (int v = 0; v < kVectors; v++) store(reinterpret_cast<float*>(panel + pair * 64) + v * kLanes, values[0][v]);
+    });
+    LinearArgs one = a;
+    one.w = reinterpret_cast<uint8_t*>(panel);
+    one.n = a.n - block * kOuts;
+    one.y += block * kOuts;
+    if (one.b) one.b += block * kOuts;
+    Passes passes(one.w, next, pairs, kBf12PairBytes, passesOf(a.count, vectorsFor), true);
+    linearPanels<M>(one, 0, 1, passes);
   }
 }
 
