@@ -62,11 +62,30 @@ describe('a script', () => {
     expect(weftDoes('run', 'r16-all', 'Hi', '--key', 'sk-wrong')).toMatchObject({ code: 4, out: '' });
   });
 
+  test('pushes whole experts, in shards, onto a base that has some', async () => {
+    const fixture = join(ADAPTERS, '../../olmoe-tiny'), moe = await Weft.start({ model: join(fixture, 'base'), adapters: null }), before = env;
+    env = { ...env, WEFT_DATA_DIR: moe.dataDir };
+    try {
+      expect(json('push', join(fixture, 'adapters', 'esft-a'), '--name', 'specialist')).toMatchObject({ status: 'ready', kind: 'esft', errors: [] });
+      expect(weftDoes('show', 'specialist@1').out).toMatch(/^kind +esft$/m);
+      for (const { prompt, ids, margins } of JSON.parse(readFileSync(join(fixture, 'esft-a.json'), 'utf8')) as { prompt: number[]; ids: number[]; margins: number[] }[]) {
+        const safe = ids.slice(0, [...margins.map(margin => margin < 0.05), true].indexOf(true));
+        const answer = await (await moe.post('/v1/completions', { model: 'specialist', prompt, max_tokens: ids.length, temperature: 0, ignore_eos: true, return_token_ids: true })).json() as { choices: { token_ids: number[] }[] };
+        expect(answer.choices[0]!.token_ids.slice(0, safe.length)).toEqual(safe);
+      }
+      expect(weftDoes('push', join(ADAPTERS, 'r16-all'), '--name', 'other').code).not.toBe(0);
+    } finally {
+      env = before;
+      expect(await moe.stop()).toBe(0);
+    }
+  });
+
   test('asks, benches, and looks at load, usage and logs', () => {
     expect(json('run', 'r8-qv', 'Hello', '--max-tokens', '5', '--seed', '1', '--system', 'Be brief.')).toMatchObject({ usage: { completion_tokens: expect.any(Number) as unknown }, weft: { adapter: 'r8-qv@1' } });
     const bench = json<{ failed: number; tokens: number; models: number }>('bench', 'base', 'r8-qv', '--requests', '6', '--concurrency', '3', '--max-tokens', '4');
     expect(bench).toMatchObject({ failed: 0, models: 2 });
     expect(bench.tokens).toBeGreaterThan(6);
+    expect(json('bench', 'base', '--requests', '4', '--max-tokens', '9', '--ignore-eos')).toMatchObject({ failed: 0, tokens: 36 });
     expect(json<unknown[]>('ps')).toHaveLength(1);
     expect(json<{ adapter: string; requests: number }[]>('usage').find(({ adapter }) => adapter === 'r8-qv')!.requests).toBeGreaterThanOrEqual(4);
     const logs = weftDoes('logs', 'weft', '--lines', '0');

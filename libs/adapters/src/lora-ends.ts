@@ -33,8 +33,7 @@ interface End {
 
 /** Tokens whose rows the head gets from the embedding, not from tensors of its own. */
 export class EndTensors {
-  /** Rows that whole matrices have, where they are not as many as the base's. */
-  vocab: number | null = null;
+  #vocab: number | null = null;
   readonly #ends: Record<EndName, End>;
   readonly #tiedTokens: boolean;
 
@@ -65,6 +64,9 @@ export class EndTensors {
     }
   }
 
+  /** Rows that whole matrices have, where they are not as many as the base's. */
+  get vocab(): number | null { return this.#vocab; }
+
   #tokensOf(end: EndName): readonly number[] | null {
     const path = this.base.ends[end];
     return [...this.config.trainableTokens].find(([name]) => path.endsWith(name))?.[1] ?? null;
@@ -80,8 +82,8 @@ export class EndTensors {
     end.tensors.set(key, tensor);
     const { dtype, name, shape } = tensor, { vocab, hidden } = this.base.ends, rows = shape[0]!, whole = !key.endsWith('delta');
     const resized = whole && shape.length === 2 && rows !== vocab && rows > 0 && rows <= vocab + EXTRA_TOKENS && shape[1] === hidden;
-    if (resized) this.vocab ??= rows;
-    const wanted = [whole ? (resized ? this.vocab : vocab) : end.tokens!.length, hidden];
+    if (resized) this.#vocab ??= rows;
+    const wanted = [whole ? (resized ? this.#vocab : vocab) : end.tokens!.length, hidden];
     if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') {
       findings.refuse('adapter_tensor_dtype', `${name} is ${dtype}; F32, F16 and BF16 are served`, { tensor: name });
     } else if (whole && shape.length === 2 && shape[1] === hidden && rows > vocab + EXTRA_TOKENS) {
@@ -102,28 +104,29 @@ export class EndTensors {
       const copy = end.tensors.get('modules_to_save.weight');
       if (copy) await this.#requireSame(copy, end.tensors.get('weight'), findings);
     }
-    const base = { embed: baseWeight(embed), head: baseWeight(head) };
-    if (this.vocab !== null && findings.errors.length === 0) this.#requireBoth(findings);
+    const base = { embed: baseWeight(embed), head: baseWeight(head) }, other = this.base.ends.tied ? base.embed ?? base.head : undefined;
+    const under = (end: End): TensorRef | undefined => (end.saved ? end.tensors.get('weight') : base[end.name] ?? other);
+    if (this.#vocab !== null && findings.errors.length === 0) this.#requireBoth(this.#vocab, under, findings);
     if (this.base.ends.tied && base.embed && base.head) await this.#requireSame(base.embed, base.head, findings);
     if (findings.errors.length > 0) return [];
     for (const end of [embed, head]) {
-      const other = this.base.ends.tied ? base.embed ?? base.head : null, under = end.saved ? end.tensors.get('weight')! : base[end.name] ?? other;
+      const matrix = under(end);
       const put = (tensor: TensorRef, tokens: readonly number[] | null): void => { found.push({ end: end.name, tensor: tensor as TensorRef<FloatDtype>, tokens }); };
-      if (under) put(under, null);
+      if (matrix) put(matrix, null);
       if (end.tokens) put(end.tensors.get(TOKENS)!, end.tokens);
       else if (end.wrapped) put(embed.tensors.get(TOKENS)!, embed.tokens);
     }
     return found;
   }
 
-  /** One end alone would have tokens that the other has not. */
-  #requireBoth(findings: Findings): void {
-    const { embed, head } = this.#ends, all = [...embed.tensors.values(), ...head.tensors.values()].filter(({ name }) => !name.endsWith('delta'));
-    const other = all.find(({ shape }) => shape[0] !== this.vocab), size = `${this.vocab} tokens (the base has ${this.base.ends.vocab})`;
+  /** One end alone would have tokens that the other has not. under: the matrix that an end gets. */
+  #requireBoth(vocab: number, under: (end: End) => TensorRef | undefined, findings: Findings): void {
+    const ends = Object.values(this.#ends), all = ends.flatMap(({ tensors }) => [...tensors.values()]).filter(({ name }) => !name.endsWith('delta'));
+    const other = all.find(({ shape }) => shape[0] !== vocab), size = `${vocab} tokens (the base has ${this.base.ends.vocab})`;
     if (other) findings.refuse('adapter_tensor_shape', `${other.name} has ${other.shape[0]} rows beside a vocabulary of ${size}`, { tensor: other.name });
-    for (const { path, tensors } of [embed, head]) {
-      if (this.base.ends.tied || [...tensors.keys()].some(key => key !== TOKENS)) continue;
-      findings.refuse('adapter_tensor_missing', `${path} is not among the tensors, but the other end was resized to ${size}`, { tensor: `base_model.model.${path}.weight` });
+    for (const end of ends) {
+      if (under(end) !== undefined || (this.base.ends.tied && vocab < this.base.ends.vocab)) continue;
+      findings.refuse('adapter_tensor_missing', `${end.path} is not among the tensors, but the other end was resized to ${size}`, { tensor: `base_model.model.${end.path}.weight` });
     }
   }
 

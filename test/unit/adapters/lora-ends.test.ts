@@ -129,6 +129,13 @@ describe('refused', () => {
     ['a bias of B of an embedding', { lora_bias: true, target_modules: ['embed_tokens'] }, [], { code: 'adapter_config_invalid', details: { field: 'lora_bias' } }],
   ])('%s', async (_, config, tensors, error) => { expect(await refusal(config, tensors)).toMatchObject(error); });
 
+  test('new tokens of one of two tied ends', async () => {
+    const error = { code: 'adapter_tensor_missing', details: { tensor: `${HEAD}.weight` } };
+    expect(await refusal({ modules_to_save: ['embed_tokens'] }, [matrix(`${EMBED}.weight`, () => 1, VOCAB + 1)], tied)).toMatchObject(error);
+    const { index } = await pack({ modules_to_save: ['embed_tokens'] }, [matrix(`${EMBED}.weight`, only(2), VOCAB - 1)], tied);
+    expect(index.vocab).toBe(VOCAB - 1);
+  });
+
   test('matrices of tied ends that differ', async () => {
     const both = [matrix(`${HEAD}.weight`), matrix(`${EMBED}.weight`, only(2))];
     expect(await refusal({}, both, tied)).toMatchObject({ code: 'adapter_tensor_duplicate' });

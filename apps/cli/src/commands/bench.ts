@@ -4,17 +4,17 @@ import { table } from '../table.js';
 import type { Outcome } from './outcome.js';
 import { streamed } from './run.js';
 
-export interface BenchOptions { requests: number; concurrency: number; maxTokens: number; prompt: string }
+export interface BenchOptions { requests: number; concurrency: number; maxTokens: number; prompt: string; ignoreEos?: boolean }
 
 interface Sample { model: string; firstMs: number; totalMs: number; tokens: number; error?: string }
 
 /** Requests go to the models in turn; without any named, to all that the key may call. Fails if one request did. */
-export async function bench(api: Api, models: string[], { requests, concurrency, maxTokens, prompt }: BenchOptions): Promise<Outcome> {
+export async function bench(api: Api, models: string[], { requests, concurrency, prompt, ...options }: BenchOptions): Promise<Outcome> {
   const targets = models.length > 0 ? models : (await api.get<{ data: Model[] }>('/v1/models')).data.map(({ id }) => id);
   const samples: Sample[] = [];
   const turns = Array.from({ length: requests }, (_, i) => targets[i % targets.length]!).values();
   const began = performance.now();
-  await Promise.all(Array.from({ length: Math.min(concurrency, requests) }, async () => { for (const model of turns) samples.push(await ask(api, model, prompt, maxTokens)); }));
+  await Promise.all(Array.from({ length: Math.min(concurrency, requests) }, async () => { for (const model of turns) samples.push(await ask(api, model, prompt, options)); }));
   const seconds = (performance.now() - began) / 1000;
   const good = samples.filter(({ error }) => error === undefined);
   const tokens = good.reduce((sum, sample) => sum + sample.tokens, 0);
@@ -34,11 +34,11 @@ export async function bench(api: Api, models: string[], { requests, concurrency,
   };
 }
 
-async function ask(api: Api, model: string, prompt: string, maxTokens: number): Promise<Sample> {
+async function ask(api: Api, model: string, prompt: string, { maxTokens, ignoreEos = false }: Pick<BenchOptions, 'maxTokens' | 'ignoreEos'>): Promise<Sample> {
   const began = performance.now();
   let firstMs = 0;
   try {
-    const tokens = await streamed(api, model, [{ role: 'user', content: prompt }], { maxTokens, temperature: 0 }, text => { if (text !== '' && firstMs === 0) firstMs = performance.now() - began; });
+    const tokens = await streamed(api, model, [{ role: 'user', content: prompt }], { maxTokens, temperature: 0, ignoreEos }, text => { if (text !== '' && firstMs === 0) firstMs = performance.now() - began; });
     const totalMs = performance.now() - began;
     return { model, firstMs: firstMs || totalMs, totalMs, tokens };
   } catch (error) {

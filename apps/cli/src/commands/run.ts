@@ -3,11 +3,12 @@ import { json } from 'node:stream/consumers';
 import { ERRORS, WeftError, type ErrorCode } from '@weft/contracts';
 import type { Api, ChatAnswer } from '../api.js';
 
-export interface RunOptions { maxTokens?: number; temperature?: number; seed?: number; system?: string }
+/** ignoreEos: answers go on to maxTokens. */
+export interface RunOptions { maxTokens?: number; temperature?: number; seed?: number; system?: string; ignoreEos?: boolean }
 export interface Message { role: 'system' | 'user' | 'assistant'; content: string }
 
-const bodyOf = (model: string, messages: Message[], { maxTokens, temperature, seed }: RunOptions): object => ({
-  model, messages, ...(maxTokens !== undefined && { max_tokens: maxTokens }), ...(temperature !== undefined && { temperature }), ...(seed !== undefined && { seed }),
+const bodyOf = (model: string, messages: Message[], { maxTokens, temperature, seed, ignoreEos }: RunOptions): object => ({
+  model, messages, ...(maxTokens !== undefined && { max_tokens: maxTokens }), ...(temperature !== undefined && { temperature }), ...(seed !== undefined && { seed }), ...(ignoreEos === true && { ignore_eos: true }),
 });
 
 const messagesOf = (content: string, { system }: RunOptions): Message[] => [...(system === undefined ? [] : [{ role: 'system' as const, content: system }]), { role: 'user', content }];

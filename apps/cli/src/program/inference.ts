@@ -27,5 +27,6 @@ export function inferenceCommands(program: Command, shell: Shell): void {
     .addOption(new Option('--concurrency <number>', 'how many at a time').argParser(integer('--concurrency', 1)).default(8))
     .addOption(new Option('--max-tokens <number>', 'of an answer').argParser(integer('--max-tokens', 1)).default(64))
     .option('--prompt <text>', 'what is asked', 'Tell me about yourself.')
+    .option('--ignore-eos', 'let answers go on to --max-tokens, so that runs have as many tokens')
     .action((models: string[], options: ClientOptions & BenchOptions) => shell.show(options, bench(shell.api(options, 'tenant'), models, options)));
 }
