@@ -10,8 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CommandList, DType, at, linear, linearInt8, quantizedWords, record, type Device, type DeviceBuffer } from '@weft/kernels';
-import { deviceOf, isas, type Values } from '../unit/kernels/harness.js';
-import { recordChain, recordOps, recordStep } from '../unit/kernels/recordings.js';
+import { deviceOf, isas } from '../unit/kernels/harness.js';
+import { recordChain, recordOps, recordStep, upload } from '../unit/kernels/recordings.js';
 import { packInt8, quantizeRowsReference } from '../unit/kernels/reference/int8.js';
 import { packPanels } from '../unit/kernels/reference/linear.js';
 import { Random, toBf16 } from '../unit/kernels/reference/numbers.js';
@@ -61,20 +61,14 @@ describe.runIf(isThere('aarch64-linux-gnu-g++') && isThere('qemu-aarch64'))('arm
   });
 });
 
-function upload(device: Device, values: Values): DeviceBuffer {
-  const buffer = device.alloc(values.byteLength, 'values');
-  new Uint8Array(device.host(buffer)).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-  return buffer;
-}
-
 /** y, and what adds W x to it for all rows at once (sign 1), or −W x row by row. */
 interface Maps { y: DeviceBuffer; list(sign: 1 | -1, to?: CommandList): CommandList }
 
 const N = 70;
 
 function bf16Maps(device: Device, random: Random, rows: number, k: number): Maps {
-  const weights = random.normals(N * k), panels = (sign: number): DeviceBuffer => upload(device, packPanels(weights.map(value => value * sign), N, k, DType.bf16).bytes);
-  const ldx = k + k % 2, x = upload(device, Uint16Array.from(random.normals(rows * ldx), toBf16)), y = upload(device, new Float32Array(rows * N));
+  const weights = random.normals(N * k), panels = (sign: number): DeviceBuffer => upload(device, 'w', packPanels(weights.map(value => value * sign), N, k, DType.bf16).bytes);
+  const ldx = k + k % 2, x = upload(device, 'x', Uint16Array.from(random.normals(rows * ldx), toBf16)), y = upload(device, 'y', new Float32Array(rows * N));
   const more = panels(1), less = panels(-1), shared = { count: 0, countFrom: 0, n: N, k, ldx, ldy: N, dtype: DType.bf16, accumulate: 1, xType: DType.bf16, layout: 0 };
   return { y, list: (sign, list = new CommandList()) => {
     if (sign === 1) return list.add(linear, { ...shared, x: at(x), w: at(more), y: at(y), rows });
@@ -84,8 +78,8 @@ function bf16Maps(device: Device, random: Random, rows: number, k: number): Maps
 }
 
 function int8Maps(device: Device, random: Random, rows: number, k: number): Maps {
-  const weights = random.normals(N * k), panels = (sign: number): DeviceBuffer => upload(device, packInt8(weights.map(value => value * sign), N, k).bytes);
-  const words = quantizedWords(k), x = upload(device, quantizeRowsReference(random.normals(rows * k), rows, k).words), y = upload(device, new Float32Array(rows * N));
+  const weights = random.normals(N * k), panels = (sign: number): DeviceBuffer => upload(device, 'w', packInt8(weights.map(value => value * sign), N, k).bytes);
+  const words = quantizedWords(k), x = upload(device, 'x', quantizeRowsReference(random.normals(rows * k), rows, k).words), y = upload(device, 'y', new Float32Array(rows * N));
   const more = panels(1), less = panels(-1), shared = { count: 0, countFrom: 0, n: N, k, words, ldx: words, ldy: N, dtype: DType.int8, accumulate: 1 };
   return { y, list: (sign, list = new CommandList()) => {
     if (sign === 1) return list.add(linearInt8, { ...shared, x: at(x), w: at(more), y: at(y), rows });

@@ -19,7 +19,21 @@ export async function recordMixes(modelDir: string, adaptersDir: string, cacheDi
   });
   const { device } = host, submit = device.submit.bind(device);
   const recorder = { isa: device.isa, host: buffer => device.host(buffer), buffer: id => device.buffer(id), submit } as Pick<Device, 'isa' | 'host' | 'buffer' | 'submit'> as Device;
-  device.submit = (list, options) => (STEPS.has(++step) ? record(recorder, list, options.bindings, `${prefix}-step${step}.weft`, tolerance) : submit(list, options));
+  // Pages that come in during a recorded step would look like the step's own doing.
+  const load = device.loadPages.bind(device), loading = new Set<Promise<unknown>>();
+  let recorded: Promise<unknown> = Promise.resolve();
+  device.loadPages = async (...args) => {
+    await recorded;
+    const loaded = load(...args);
+    loading.add(loaded);
+    try { await loaded; } finally { loading.delete(loaded); }
+  };
+  device.submit = (list, options) => {
+    if (!STEPS.has(++step)) return submit(list, options);
+    const path = `${prefix}-step${step}.weft`, result = Promise.all(loading).then(() => record(recorder, list, options.bindings, path, tolerance));
+    recorded = result;
+    return result;
+  };
   const digests: string[] = [];
   for (const name of readdirSync(adaptersDir).sort()) digests.push((await host.library.addFolder(join(adaptersDir, name))).digest);
   const random = new Random(5);

@@ -23,7 +23,7 @@ export const GROUP_WORDS = 4;
 export const Sample = {
   slot: 0, target: 1, temperature: 2, topK: 3, topP: 4, minP: 5, repetition: 6, presence: 7, frequency: 8,
   seedLo: 9, seedHi: 10, choice: 11, promptLen: 12, biasStart: 13, biasCount: 14, maskRow: 15, nTop: 16,
-  /** Tokens that may not be drawn yet (min_tokens): stop ids are put into bias with -inf by the host. */
+  // Tokens that may not be drawn yet (min_tokens): stop ids are put into bias with -inf by the host.
   /** How many tokens the row has, from the first one on; 0: as many as the logits have columns. */
   vocab: 17,
 } as const;

@@ -5,7 +5,7 @@ import { CASES, copyArgs } from './cases.js';
 import type { Values } from './harness.js';
 import { tinyStep } from './tiny-step.js';
 
-function upload(device: Device, label: string, values: Values): DeviceBuffer {
+export function upload(device: Device, label: string, values: Values): DeviceBuffer {
   const buffer = device.alloc(values.byteLength, label);
   new Uint8Array(device.host(buffer)).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   return buffer;

@@ -96,7 +96,7 @@ export class Latent implements Block<LatentWeights> {
     this.#mixed = recorder.rows(capacity.tokens, heads * rank, 'attention, in latents');
     this.#values = activations === 'f32' ? null : recorder.rows(capacity.tokens, heads * value, 'attention');
     this.#nPartials = Math.min(SPLIT_ROWS, capacity.tokens) * heads * Math.ceil(context.maxLen / ATTENTION_SPAN);
-    this.#partials = recorder.rows(this.#nPartials, Math.ceil(rank / 16) * 16 + 2, 'attention, spans');
+    this.#partials = recorder.rows(this.#nPartials, roundUp(rank, 16) + 2, 'attention, spans');
   }
 
   static widths({ down, o }: LatentWeights): BlockWidths { return { wide: down.rows, inner: o.cols }; }

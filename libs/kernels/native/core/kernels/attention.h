@@ -69,7 +69,7 @@ WEFT_INLINE void outer(Row row, Column column, F (&acc)[R][N]) {
 
 template <size_t Bytes>
 WEFT_INLINE void prefetch(const uint8_t* at) {
-  for (size_t line = 0; line < Bytes; line += 64) __builtin_prefetch(at + line, 0, 2);
+  for (size_t line = 0; line < Bytes; line += 64) askFor(at + line);
 }
 
 // scores[r][block·16 …] of R pairs and B blocks. q: [R][dim], keys: [dim][16] each. While a block is read, the lines of

@@ -1,5 +1,5 @@
-// x[t] = scale · table[tokens[t]], 0 for tokens behind the table.    bound by memory: layout 1 reads dim values in a row, layout 0 (the packed head)
-// reads one value of each of dim 64-byte lines, which is still little beside one linear op.
+// x[t] = scale · table[tokens[t]], 0 for tokens behind the table.    bound by memory: layout 1 reads dim values in a row, layout
+// 0 (the packed head) reads one value of each of dim 64-byte lines, which is still little beside one linear op.
 #pragma once
 
 namespace weft {

@@ -142,8 +142,8 @@ class ExpandAhead {
   // One more rank of 64 outputs: two lines.
   void touch() {
     if (at_ == end_) return;
-    __builtin_prefetch(at_, 0, 2);
-    __builtin_prefetch(at_ + 64, 0, 2);
+    askFor(at_);
+    askFor(at_ + 64);
     at_ += 128;
     if (at_ == end_) advance();
   }

@@ -40,8 +40,8 @@ static void shrinkTile(const uint8_t* const* units, const typename X::Stored* co
     F weights[J];
 #pragma GCC unroll 8
     for (int j = 0; j < J; j++) {
-      if (!Stream) __builtin_prefetch(ahead[j] + 2 * k, 0, 2);
-      else if (j * kLanes % 32 == 0) __builtin_prefetch(ahead[0] + 2 * J * k + 2 * j * kLanes, 0, 2);
+      if (!Stream) askFor(ahead[j] + 2 * k);
+      else if (j * kLanes % 32 == 0) askFor(ahead[0] + 2 * J * k + 2 * j * kLanes);
       weights[j] = W::vector(reinterpret_cast<const typename W::Stored*>(units[j]) + k);        // padded to 64 values
     }
 #pragma GCC unroll 6

@@ -9,6 +9,9 @@ constexpr double kBytesPerNs = kTuning.bytesPerNs;
 
 WEFT_INLINE const Tuning& tuning() { return *threadTuning; }
 
+// Into L2: what is asked for further ahead than L1 holds. On Zen 4 it also comes a third faster (docs/measurements/cpu-kernels.md).
+WEFT_INLINE void askFor(const void* at) { __builtin_prefetch(at, 0, 2); }
+
 constexpr uint32_t ceilDiv(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 // Work of one tile, in ns, for an op that takes totalNs on one thread: a few tiles per thread where the op is large enough.
