@@ -23,7 +23,7 @@ const NATIVE = inRoot('libs', 'kernels', 'native');
 const AVX2 = ['-mavx2', '-mfma', '-mf16c'];
 const AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', ...AVX2];
 const AVX512_BF16 = [...AVX512, '-mavx512bf16', '-mavx512vnni'];
-const AMX = [...AVX512, '-mamx-tile', '-mamx-bf16'];
+const AMX = [...AVX512_BF16, '-mamx-tile', '-mamx-bf16'];
 
 /** GCC's own AVX-512 headers use values that are undefined on purpose, and are warned of where they are inlined. */
 const GCC_AVX512 = ['-Wno-uninitialized', '-Wno-maybe-uninitialized'];
@@ -33,7 +33,7 @@ const VARIANTS = [
   { ending: '_avx2.cpp', arch: 'x64', flags: AVX2 },
   { ending: '_avx512.cpp', arch: 'x64', flags: AVX512, features: ['avx512f'] },
   { ending: '_avx512bf16.cpp', arch: 'x64', flags: AVX512_BF16, features: ['avx512_bf16'] },
-  { ending: '_amx.cpp', arch: 'x64', flags: AMX, features: ['amx_bf16'] },
+  { ending: '_amx.cpp', arch: 'x64', flags: AMX, features: ['avx512_bf16', 'amx_bf16'] },
   { ending: '_neon.cpp', arch: 'arm64', flags: [] }, // part of the architecture: needs no flag
   { ending: '_neondot.cpp', arch: 'arm64', flags: ['-march=armv8.2-a+dotprod'], features: ['asimddp'] },
   { ending: '_neonbf16.cpp', arch: 'arm64', flags: ['-march=armv8.2-a+dotprod+bf16'], features: ['asimddp', 'bf16'] },

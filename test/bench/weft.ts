@@ -83,8 +83,8 @@ export class WeftContender implements Contender {
   async open(w: Workload): Promise<string> {
     this.#workload = w;
     await this.round();
-    const { weights, activations = 'f32', kv = 'f16' } = this.mode;
-    return `weft, ${this.host.device.isa}, ${weights ?? 'bf16'}, activations ${activations}, KV ${kv}`;
+    const { weights, activations = 'f32' } = this.mode;
+    return `weft, ${this.host.device.isa}, ${weights ?? 'bf16'}, activations ${activations}, KV ${this.host.model.kv.type}`;
   }
 
   /** One round: all requests start together; decoding is while all of them do, from the last one's first token to the first one's last. */

@@ -63,7 +63,7 @@ export function upOptions(): Option[] {
     new Option('--pool-bytes <bytes>', 'memory for KV and adapters (default: half of what is free)').argParser(integer('pool-bytes', 1)),
     new Option('--max-model-len <tokens>', 'longest context (default: what model and pool allow)').argParser(integer('max-model-len', 1)),
     new Option('--weights <type>', 'how weights are kept in memory; bf12 is bf16 without loss (default: as stored, bf16 as bf12)').choices(['bf12', 'bf16', 'f16', 'f32', 'int8']),
-    new Option('--kv <type>', 'how keys and values are kept (default: f16); int8 halves their memory, and rounds').choices(['f16', 'int8']),
+    new Option('--kv <type>', 'how keys and values are kept; int8 halves their memory, and rounds (default: f16; bf16 with --activations bf16 where the processor multiplies it)').choices(['f16', 'bf16', 'int8']),
     new Option('--activations <type>', 'what linear maps read: bf16 rounds, and is faster where the device multiplies bf16 (default: f32, on a GPU bf16)').choices(['f32', 'bf16']),
     new Option('--packed-cache <on|off>', 'keep packed weights for the next start (default: on)').choices(['on', 'off']),
     new Option('--tuning <file>', 'JSON file with the tuning of this machine, as the bench writes it (default: fits the instruction set)'),

@@ -30,7 +30,7 @@ export interface ExecutorConfig {
   activations: 'f32' | 'bf16' | undefined;
   /** Whether packed weights are kept for the next start. */
   packedCache: boolean;
-  kv: 'f16' | 'int8' | undefined;
+  kv: 'f16' | 'bf16' | 'int8' | undefined;
   traceFile: string | undefined;
   drainTimeoutMs: number;
 }
@@ -64,7 +64,7 @@ export function readConfig(variables: NodeJS.ProcessEnv): Readonly<ExecutorConfi
     weights: env.oneOf('WEFT_WEIGHTS', ['bf12', 'bf16', 'f16', 'f32', 'int8']),
     activations: env.oneOf('WEFT_ACTIVATIONS', ['f32', 'bf16']),
     packedCache: env.oneOf('WEFT_PACKED_CACHE', ['on', 'off']) !== 'off',
-    kv: env.oneOf('WEFT_KV', ['f16', 'int8']),
+    kv: env.oneOf('WEFT_KV', ['f16', 'bf16', 'int8']),
     traceFile: env.optional('WEFT_TRACE'),
     drainTimeoutMs: (env.integer('WEFT_DRAIN_TIMEOUT', { min: 0, max: 86_400 }) ?? DEFAULT_DRAIN_S) * 1000,
   });

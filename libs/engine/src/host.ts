@@ -39,7 +39,7 @@ export interface EngineOptions {
   weights?: WeightType;
   /** What linear maps read: f32, or rounded to bf16, which is faster where the processor multiplies bf16. */
   activations?: Activations;
-  /** What keys and values are stored as: int8 halves their pages, and rounds. */
+  /** What keys and values are stored as: int8 halves their pages, and rounds; bf16 is multiplied faster by some processors (LoadOptions). */
   kv?: KvType;
   poolBytes?: number;
   maxModelLen?: number;
@@ -93,6 +93,7 @@ export async function createEngine(options: EngineOptions): Promise<EngineHost> 
     device.close();
   };
   try {
+    if (cuda && options.kv === 'bf16') throw new WeftError('option_invalid', 'kv is bf16, which is for CPUs; a GPU keeps keys and values in f16 or int8', { field: 'kv' });
     const { weights, activations = cuda ? 'bf16' : 'f32', kv, maxModelLen } = options;
     return await assemble(options, device, await loadModel(device, checkpoint, {
       weights, activations, kv, maxModelLen, availableBytes: device.freeBytes() || undefined,

@@ -42,6 +42,8 @@ export interface Device {
   readonly packing: string;
   /** How `packLinear` lays matrices out: panels of 32 outputs (0), or plain rows (1). int8 always has panels. */
   readonly linearLayout: 0 | 1;
+  /** Whether a processor adds products of two pairs of bf16 in one step. */
+  readonly multipliesBf16: boolean;
   /** Whether a step runs best by a list that was recorded for about as many rows as it has. */
   readonly bucketed: boolean;
 

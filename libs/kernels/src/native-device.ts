@@ -53,12 +53,16 @@ export function createCudaDevice(options: CudaDeviceOptions = {}): Device {
 /** A list as the addon holds it, and how long it was then. */
 interface Compiled { program: number; length: number }
 
+/** Instruction sets with WEFT_DOT_PAIRS (native/core). */
+const ISAS_WITH_BF16: ReadonlySet<string> = new Set(['avx512bf16', 'amx', 'neonbf16']);
+
 class AddonDevice implements Device {
   readonly isa: string;
   readonly threads: number;
   readonly description: string;
   readonly packing: string;
   readonly bucketed: boolean;
+  readonly multipliesBf16: boolean;
   readonly #native: NativeDevice;
   readonly #buffers = new Map<number, DeviceBuffer>();
   readonly #compiled = new WeakMap<CommandList, Compiled>();
@@ -71,6 +75,7 @@ class AddonDevice implements Device {
     this.isa = device.isa;
     this.threads = device.threads;
     this.bucketed = linearLayout === 1;
+    this.multipliesBf16 = ISAS_WITH_BF16.has(device.isa);
     this.description = device.description;
     this.packing = `v${nativeModule().packLayoutVersion}-${linearLayout ? 'rows' : device.isa}`;
     this.#collected = new FinalizationRegistry(program => device.release(program));

@@ -113,12 +113,13 @@ export const rope = op(6, 'rope', {
 }, { count: counts('rows'), rows: u32, heads: u32, dim: u32, width: u32, ldx: u32, rotary: u32, interleaved: u32, maxPos: u32 });
 
 /**
- * Writes K and V of each row into its page as f16 (round to nearest even), or as int8 where kvType says so.
+ * Writes K and V of each row into its page as f16 (round to nearest even), or as bf16 or int8 where kvType says so.
  *
  * A page holds 16 tokens. In the page of a token, K of a layer and head lies at layerOffset + head·headStride as
  * [dim][16 tokens] (tokens in lanes), V at layerOffset + planeStride + head·headStride as [16 tokens][dim]; all in bytes.
  * int8: symmetric, scale = largest |value| of the head / 127 as f16; a plane's heads are followed by its scales, [kvHeads][16
- * tokens] of f16. What a token becomes depends on itself alone.
+ * tokens] of f16. bf16: by pairs, K as [dim/2][16 tokens][2], V as [8][dim][2 tokens]; dim is even; for CPUs. What a token
+ * becomes depends on itself alone.
  * pages: the frame's page tables; a segment names its part of it (see SEGMENT in frame.ts).
  */
 export const kvWrite = op(7, 'kvWrite', {
@@ -139,7 +140,8 @@ export const kvWrite = op(7, 'kvWrite', {
  * with splits of fixed length): the order of additions is fixed by position alone. partials: room for nPartials states
  * of a row's head and span, [dim padded to 16 | highest score, sum of weights], ldPartials values apart; with it the spans
  * of few rows with a long past are computed side by side. Without it, or where it is full, bits are the same.
- * Where outType is bf16, a device may take queries and softmax weights in f16.
+ * Where outType is bf16, a device may take queries and softmax weights in f16. Where kvType is bf16, scaled queries and
+ * softmax weights are rounded to bf16, products of a pair added one after the other, and weights may be off by 1.1e-4 before.
  * Source: FlashAttention-2 §3.1; Flash-Decoding.
  */
 export const attention = op(8, 'attention', {

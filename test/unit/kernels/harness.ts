@@ -39,8 +39,8 @@ export const variants: readonly Variant[] = isas.flatMap(isa => [1, 2].map(threa
 
 /** The least and the most of all fields. */
 export const extremeTunings: readonly Tuning[] = [
-  { tileNs: 1000, tileNsMin: 100, bytesPerNs: 1, flopsPerNs: 1, shrinkRows: 1, shrinkStream: 0, bf12Rows: 0, expandAhead: 0, spinUs: 0, lingerUs: 0 },
-  { tileNs: 10_000_000, tileNsMin: 10_000_000, bytesPerNs: 1000, flopsPerNs: 10_000, shrinkRows: 4096, shrinkStream: 65_536, bf12Rows: 4096, expandAhead: 1024, spinUs: 10_000, lingerUs: 100_000 },
+  { tileNs: 1000, tileNsMin: 100, bytesPerNs: 1, flopsPerNs: 1, shrinkRows: 1, shrinkStream: 0, rowBytes: 1000, expandAhead: 0, spinUs: 0, lingerUs: 0 },
+  { tileNs: 10_000_000, tileNsMin: 10_000_000, bytesPerNs: 1000, flopsPerNs: 10_000, shrinkRows: 4096, shrinkStream: 65_536, rowBytes: 100_000_000, expandAhead: 1024, spinUs: 10_000, lingerUs: 100_000 },
 ];
 
 const devices = new Map<string, Device>();

@@ -1,5 +1,6 @@
 /** Grouped-query attention over keys and values in pages: qkv → RoPE, KV → attention → o. */
 import type { Site } from '@weft/adapters';
+import { WeftError } from '@weft/contracts';
 import { ATTENTION_SPAN, BLOCK_TOKENS, DType, Header, at, attention, copyRows, rmsNorm, ropeKv, type DeviceBuffer, type Ref } from '@weft/kernels';
 import { LAYER_ALIGN, pageLayout, windowOf } from './kv-view.js';
 import type { LayerPlanner, MatrixPlan, PackedMatrix, VectorPlan } from './plan.js';
@@ -7,7 +8,7 @@ import { F32_BYTES, ref, roundUp, type Recorder, type Rows } from './recorder.js
 import { fillRopeTable } from './rope.js';
 import type { Block, BlockWidths, KvType, KvView, ModelConfig, RopeConfig, SiteShape } from './types.js';
 
-const F16_BYTES = 2;
+const HALF_BYTES = 2;
 /** Rows of the longest context that attention can cut by spans in a step. With more there is work enough for all threads. */
 export const SPLIT_ROWS = 4;
 
@@ -43,11 +44,12 @@ export function gqaSites({ hidden, heads, kvHeads, headDim, fused }: ModelConfig
   return [...qkv, { name: 'o', module: 'self_attn.o_proj', dIn: q, dOut: hidden }];
 }
 
-/** Keys and values of a layer's heads, side by side. */
+/** Keys and values of a layer's heads, side by side. Throws option_invalid for bf16 of heads with an odd number of values. */
 export function kvView(config: ModelConfig, type: KvType): KvView {
   const { kvHeads, headDim } = config;
-  const headStride = BLOCK_TOKENS * headDim * (type === 'int8' ? 1 : F16_BYTES);
-  const planeStride = kvHeads * (headStride + (type === 'int8' ? BLOCK_TOKENS * F16_BYTES : 0));
+  if (type === 'bf16' && headDim % 2 !== 0) throw new WeftError('option_invalid', `bf16 keys are kept by pairs of values, of which a head of ${config.architecture} has ${headDim}`, { field: 'kv' });
+  const headStride = BLOCK_TOKENS * headDim * (type === 'int8' ? 1 : HALF_BYTES);
+  const planeStride = kvHeads * (headStride + (type === 'int8' ? BLOCK_TOKENS * HALF_BYTES : 0));
   const layerStride = roundUp(2 * planeStride, LAYER_ALIGN);
   return { type, headStride, planeStride, layerStride, ...pageLayout(config, layerStride) };
 }

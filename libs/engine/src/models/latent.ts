@@ -61,9 +61,9 @@ export function latentSites({ hidden, heads }: ModelConfig, latent: LatentConfig
   ];
 }
 
-/** [latent + rope][16 tokens] a layer, f16. Throws option_invalid for int8. */
+/** [latent + rope][16 tokens] a layer, f16. Throws option_invalid for anything else. */
 export function latentView(config: ModelConfig, { rank, rope }: LatentConfig, type: KvType): KvView {
-  if (type !== 'f16') throw new WeftError('option_invalid', `latents of ${config.architecture} are kept in f16: ${type} has one scale for what all heads read`, { field: 'kv' });
+  if (type !== 'f16') throw new WeftError('option_invalid', `latents of ${config.architecture} are kept in f16${type === 'int8' ? ': int8 has one scale for what all heads read' : ''}`, { field: 'kv' });
   const plane = (rank + rope) * BLOCK_TOKENS * F16_BYTES, layerStride = roundUp(plane, LAYER_ALIGN);
   return { ...pageLayout(config, layerStride), type, headStride: plane, planeStride: plane, layerStride };
 }

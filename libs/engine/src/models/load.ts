@@ -28,7 +28,7 @@ export interface LoadOptions {
   weights?: WeightType;
   /** What linear maps read; f32 if it is not given. */
   activations?: Activations;
-  /** What keys and values are stored as; f16 if it is not given. */
+  /** What keys and values are stored as. If it is not given f16, or bf16 where a processor multiplies that and activations are. */
   kv?: KvType;
   /** Longest context that will be asked for, in tokens. */
   maxModelLen?: number;
@@ -55,7 +55,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   const { weights: plan, tied } = await planWeights(config, checkpoint.tensors);
   if (config.tiedHead && !tied) options.log?.('lm_head.weight differs from the embedding although tie_word_embeddings is true: both are kept, as transformers does');
   if (config.moe && options.weights === 'int8') options.log?.('the weights of experts and of their routers stay as the checkpoint stores them; int8 is for all others');
-  const kv = config.latent ? latentView(config, config.latent, options.kv ?? 'f16') : kvView(config, options.kv ?? 'f16');
+  const kvType = kvTypeOf(device, config, options), kv = config.latent ? latentView(config, config.latent, kvType) : kvView(config, kvType);
   checkMemory(config, kv, new Packing(device, options).bytesOf(plan), options);
 
   const startedAt = performance.now();
@@ -71,6 +71,9 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
     throw error;
   }
 }
+
+const kvTypeOf = ({ multipliesBf16 }: Device, { latent, headDim }: ModelConfig, { kv, activations }: LoadOptions): KvType =>
+  kv ?? (multipliesBf16 && activations === 'bf16' && !latent && headDim % 2 === 0 ? 'bf16' : 'f16');
 
 type Plan = WeightPlan['weights'];
 /** record: what was packed; null where it came from the cache. */

@@ -111,8 +111,8 @@ export interface Architecture {
 /** What inputs of linear maps are stored as: f32, or rounded to bf16, where every instruction set has its own way of multiplying. */
 export type Activations = 'f32' | 'bf16';
 
-/** What keys and values are stored as; int8 with an f16 scale for each head and token. */
-export type KvType = 'f16' | 'int8';
+/** What keys and values are stored as; int8 with an f16 scale for each head and token; bf16 for processors that multiply it by pairs. */
+export type KvType = 'f16' | 'bf16' | 'int8';
 
 /** How pages hold keys and values: blocks of 16 tokens of a group's layers, [layer][K, V][kvHead], or one latent plane; all in bytes. */
 export interface KvView {

@@ -4,7 +4,7 @@
 //                                                isa: portable, avx2, avx512, avx512bf16, amx, neon
 //                                                filter: linear, model, bf12, bf12-model, int8, int8-model, experts, attention, lora, sample, rows; machine: ceilings alone;
 //                                                neighbours: beside a busy process; tune: see benchTuning
-//                                                fields: of core/tuning.h
+//                                                fields: of core/tuning.h; x=bf16: linear maps read bf16
 //
 // Each line: the op and its shape, time (the best of repeated runs, so that a busy machine disturbs least), and
 // achieved GB/s and GFLOP/s with their share of the ceilings, which are measured in the same run. Weights are drawn
@@ -44,6 +44,17 @@ std::vector<float> values(size_t n) {
   return v;
 }
 
+// What linear maps read.
+uint32_t rowType = kDTypeF32;
+
+// `values` as rows of that type.
+std::vector<float> rowValues(size_t n) {
+  std::vector<float> v = values(n);
+  if (rowType != kDTypeBf16) return v;
+  for (size_t i = 0; i < n; i++) memcpy(reinterpret_cast<uint8_t*>(v.data()) + 2 * i, reinterpret_cast<const uint8_t*>(&v[i]) + 2, 2);
+  return v;
+}
+
 uint8_t* raw(std::vector<float>& v) { return reinterpret_cast<uint8_t*>(v.data()); }
 
 // Panels of bf12 as trained weights give them, normally distributed, with their exceptions.
@@ -71,11 +82,11 @@ struct Linear {
   void run(Machine& m, uint8_t* x, float* q, const uint8_t* w, float* y, uint32_t rows) const {
     auto* weights = const_cast<uint8_t*>(w);
     if (dtype != kDTypeInt8) {
-      LinearArgs a{x, weights, nullptr, y, rows, 0, rows, n, k, k, n, dtype, 0, kDTypeF32};
+      LinearArgs a{x, weights, nullptr, y, rows, 0, rows, n, k, k, n, dtype, 0, rowType, 0};
       return m.run(kOpLinear, a);
     }
     const auto words = uint32_t(int8RowWords(k));
-    QuantizeRowsArgs quantize{x, q, rows, 0, rows, k, words, k, words, kDTypeF32};
+    QuantizeRowsArgs quantize{x, q, rows, 0, rows, k, words, k, words, rowType};
     m.run(kOpQuantizeRows, quantize);
     LinearInt8Args a{q, weights, nullptr, y, rows, 0, rows, n, k, words, words, n, dtype, 0};
     m.run(kOpLinearInt8, a);
@@ -86,7 +97,7 @@ const char* dtypeName(uint32_t dtype) { return dtype == kDTypeInt8 ? "int8" : dt
 
 void benchLinear(Machine& m, uint32_t dtype, uint32_t rows, uint32_t n, uint32_t k) {
   const Linear linear{dtype, n, k};
-  auto x = values(size_t{rows} * k), q = values(rows * int8RowWords(k)), y = values(size_t{rows} * n);
+  auto x = rowValues(size_t{rows} * k), q = values(rows * int8RowWords(k)), y = values(size_t{rows} * n);
   const size_t bytes = linear.bytes(), copies = kArenaBytes / bytes;
   for (size_t i = 0; i < copies; i++) linear.fill(m.arena + i * bytes);
   const double ns = best([&](int i) { linear.run(m, raw(x), q.data(), m.arena + (i % copies) * bytes, y.data(), rows); });
@@ -106,7 +117,7 @@ constexpr ModelShape kSmolLM2 = {"SmolLM2-135M", 30, 576, 960, 1536, 49152};
 class ModelStep {
  public:
   ModelStep(Machine& m, const ModelShape& model, uint32_t dtype, uint32_t rows, uint32_t logits)
-      : m_(m), model_(model), dtype_(dtype), rows_(rows), logits_(logits), x_(values(size_t{rows} * std::max(model.hidden, model.inner))),
+      : m_(m), model_(model), dtype_(dtype), rows_(rows), logits_(logits), x_(rowValues(size_t{rows} * std::max(model.hidden, model.inner))),
         q_(values(rows * int8RowWords(std::max(model.hidden, model.inner)))), y_(values(size_t{rows} * std::max({2 * model.inner, model.qkv, logits ? model.vocab : 0}))) {}
   double bytes = 0, flops = 0;
 
@@ -199,7 +210,7 @@ void benchAttention(Machine& m, uint32_t segments, uint32_t rows, uint32_t conte
     m.run(kOpAttention, a);
   });
   char name[64];
-  snprintf(name, sizeof name, "attention %u x %u rows at %u, %u/%u heads of %u%s", segments, rows, context, heads, kvHeads, dim, int8 ? ", int8" : "");
+  snprintf(name, sizeof name, "attention %u x %u rows at %u, %u/%u heads of %u%s", segments, rows, context, heads, kvHeads, dim, int8 ? ", int8" : kvType == kDTypeBf16 ? ", bf16" : "");
   double flops = 0;
   for (int32_t p : positions) flops += 4.0 * (p + 1) * width;
   m.report(name, ns, double(segments) * context * 2 * planeStride / kBlockTokens, flops);
@@ -431,6 +442,10 @@ int main(int argc, char** argv) try {
   Tuning tuning = defaultTuning(isaByName(isa));
   for (int i = 4; i < argc; i++) {
     const std::string field = argv[i];
+    if (field == "x=bf16") {
+      rowType = kDTypeBf16;
+      continue;
+    }
     const size_t equals = field.find('=');
     setTuning(tuning, field.substr(0, equals), equals == std::string::npos ? NAN : atof(field.c_str() + equals + 1));
   }
@@ -461,9 +476,13 @@ int main(int argc, char** argv) try {
     benchAttention(m, 32, 1, 512, 9, 3, 64, 1);
     benchAttention(m, 1, 1, 8192, 9, 3, 64, 1, kDTypeInt8);
     benchAttention(m, 32, 1, 512, 9, 3, 64, 1, kDTypeInt8);
+    benchAttention(m, 1, 1, 8192, 9, 3, 64, 1, kDTypeBf16);
+    benchAttention(m, 32, 1, 512, 9, 3, 64, 1, kDTypeBf16);
     benchAttention(m, 8, 1, 2048, 32, 8, 128, 1);
     benchAttention(m, 1, 512, 512, 9, 3, 64, 400);
     benchAttention(m, 1, 512, 4096, 9, 3, 64, 400);
+    benchAttention(m, 1, 512, 512, 9, 3, 64, 400, kDTypeBf16);
+    benchAttention(m, 1, 512, 4096, 9, 3, 64, 400, kDTypeBf16);
     benchAttention(m, 1, 512, 512, 32, 8, 128, 400);
   }
   if (wanted("lora")) {

@@ -72,6 +72,22 @@ __attribute__((target("avx512f"))) inline float spinAvx512(uint64_t n) {
   }
   return sum;
 }
+// Independent dot products of pairs of bf16.
+__attribute__((target("avx512f,avx512bf16"))) inline float spinDots(uint64_t n) {
+  __m512 a[24];
+  const __m512bh m = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+  for (int i = 0; i < 24; i++) a[i] = _mm512_set1_ps(float(i));
+  for (uint64_t i = 0; i < n; i++) {
+#pragma GCC unroll 24
+    for (int r = 0; r < 24; r++) a[r] = _mm512_dpbf16_ps(a[r], m, m);
+  }
+  float lanes[16], sum = 0;
+  for (int i = 0; i < 24; i++) {
+    _mm512_storeu_ps(lanes, a[i]);
+    sum += lanes[0];
+  }
+  return sum;
+}
 __attribute__((target("avx2,fma"))) inline float spinAvx2(uint64_t n) {
   __m256 a[12], m = _mm256_set1_ps(1.0000001f), c = _mm256_set1_ps(1e-9f);
   for (int i = 0; i < 12; i++) a[i] = _mm256_set1_ps(float(i));
@@ -92,7 +108,7 @@ struct Machine {
   ThreadPool pool;
   const Kernel* kernels;
   std::string isa;
-  double gbs = 0, gflops = 0;
+  double gbs = 0, gflops = 0, gdots = 0;
   uint8_t* arena = hugeMemory(kArenaBytes);
 
   Machine(uint32_t threads, const Tuning& tuning, const Kernel* kernels, std::string isa) : pool(threads, tuning), kernels(kernels), isa(std::move(isa)) {
@@ -103,7 +119,8 @@ struct Machine {
     for (size_t i = 0; i < kArenaBytes / 2; i++) words[i] = uint16_t(0x2c00 | (random() & 0x83ff));
     measureBandwidth();
     measureFlops();
-    printf("%s, %u threads: reads %.1f GB/s, multiply-adds %.0f GFLOP/s\n", this->isa.c_str(), pool.threads(), gbs, gflops);
+    printf("%s, %u threads: reads %.1f GB/s, multiply-adds %.0f GFLOP/s", this->isa.c_str(), pool.threads(), gbs, gflops);
+    printf(gdots ? ", dot products of bf16 %.0f GFLOP/s\n" : "\n", gdots);
   }
 
   void measureBandwidth() {
@@ -128,6 +145,9 @@ struct Machine {
     const double flops = wide ? 24 * 16 * 2.0 * kTurns : 12 * 8 * 2.0 * kTurns;
     const uint32_t tiles = 8 * pool.threads();
     gflops = flops * tiles / best([&](int) { pool.run(tiles, spin, nullptr); });
+    if (isa != "avx512bf16") return;
+    auto dots = [](const void*, uint32_t, Scratch&) { volatile float keep = spinDots(kTurns); (void)keep; };
+    gdots = 2 * flops * tiles / best([&](int) { pool.run(tiles, dots, nullptr); });
 #endif
   }
 

@@ -74,7 +74,8 @@ void check(const RopeArgs& a, const OpSite& site) {
 // A layer's planes lie inside the page, whole and aligned.
 template <typename Args>
 void kvLayout(const Args& a, const OpSite& site) {
-  site.require(a.kvType == kDTypeF16 || a.kvType == kDTypeInt8, "kvType is neither f16 nor int8");
+  site.require(a.kvType == kDTypeF16 || a.kvType == kDTypeBf16 || a.kvType == kDTypeInt8, "kvType is neither f16, bf16 nor int8");
+  site.require(a.kvType != kDTypeBf16 || a.dim % 2 == 0, "kvType is bf16, which is kept by pairs, and dim is odd");
   const uint64_t head = product(a.dim, kBlockTokens * (a.kvType == kDTypeInt8 ? 1 : 2));
   const uint64_t plane = a.kvType == kDTypeInt8 ? product(a.kvHeads, a.headStride) + product(a.kvHeads, kBlockTokens * 2)
                                                 : product(a.kvHeads - 1, a.headStride) + head;
@@ -83,7 +84,7 @@ void kvLayout(const Args& a, const OpSite& site) {
     site.fail(format("layerOffset = %u, planeStride and headStride reach %llu bytes into a page of pageBytes = %u",
         a.layerOffset, (unsigned long long)end, a.pageBytes));
   }
-  site.require((a.kvHeads == 1 && a.kvType == kDTypeF16) || a.headStride >= head, "headStride is shorter than a head");
+  site.require((a.kvHeads == 1 && a.kvType != kDTypeInt8) || a.headStride >= head, "headStride is shorter than a head");
   site.require(a.planeStride >= plane, "planeStride is shorter than a plane");
   site.require(a.layerOffset % 4 == 0 && a.planeStride % 4 == 0 && a.headStride % 4 == 0,
       "layerOffset, planeStride or headStride is no multiple of 4");

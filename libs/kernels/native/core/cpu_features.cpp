@@ -1,7 +1,5 @@
 #include "cpu_features.h"
 
-#include <cstring>
-
 #include "error.h"
 #include "kernels.h"
 #include "system.h"
@@ -16,16 +14,12 @@ namespace {
 #if defined(__x86_64__)
 
 struct X86 {
-  bool sse42 = false, avx2 = false, avx512 = false, avx512bf16 = false, amx = false, zen4 = false;
+  bool sse42 = false, avx2 = false, avx512 = false, avx512bf16 = false, amx = false;
 
   X86() {
     uint32_t a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return;
     sse42 = c >> 20 & 1;
-    const uint32_t family = (a >> 8 & 15) + (a >> 20 & 255);
-    uint32_t vendor[3], most;
-    __get_cpuid(0, &most, vendor, vendor + 2, vendor + 1);
-    zen4 = family == 25 && !memcmp(vendor, "AuthenticAMD", sizeof vendor);       // Zen 3 too, which has no AVX-512
     const bool fma = c >> 12 & 1, osxsave = c >> 27 & 1, avx = c >> 28 & 1, f16c = c >> 29 & 1;
     // A register set may be used only where the system saves it: XCR0 tells which ones it does.
     if (!osxsave || !avx) return;
@@ -37,8 +31,8 @@ struct X86 {
     const bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1;
     avx512 = avx2 && zmm && f && dq && bw && vl;
     const bool vnni = c >> 11 & 1, amxBf16 = d >> 22 & 1, amxTile = d >> 24 & 1, tiles = (low & 0x60000) == 0x60000;
-    amx = avx512 && amxBf16 && amxTile && tiles && mayUseAmxTiles();
     avx512bf16 = avx512 && vnni && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+    amx = avx512bf16 && amxBf16 && amxTile && tiles && mayUseAmxTiles();
   }
 };
 
@@ -101,14 +95,6 @@ Isa isaByName(const std::string& name) {
         format("isa %s: this machine has no %s; the best it has is %s.", name.c_str(), name.c_str(), isaName(bestIsa())));
   }
   throw Error("device_error", format("isa %.40s: unknown; there are portable, avx2, avx512, avx512bf16, amx, neon, neondot and neonbf16.", name.c_str()));
-}
-
-bool halvesAvx512() {
-#if defined(__x86_64__)
-  return x86().avx512 && x86().zen4;
-#else
-  return false;
-#endif
 }
 
 bool hasSse42() {

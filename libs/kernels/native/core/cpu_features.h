@@ -16,7 +16,5 @@ bool supports(Isa isa);
 Isa isaByName(const std::string& name);
 
 bool hasSse42();
-// Whether 512-bit instructions run as two halves: Zen 4.
-bool halvesAvx512();
 
 }  // namespace weft

@@ -1,8 +1,9 @@
-// x86-64 with AVX-512 and AMX for bf16: those of AVX-512, and -mamx-tile -mamx-bf16.
+// x86-64 with AVX-512 and AMX for bf16: those of BF16, and -mamx-tile -mamx-bf16.
 #include "kernels.h"
 
 #define WEFT_ISA amx
 #define WEFT_AMX
+#define WEFT_DOT_PAIRS
 #include "simd_avx512.h"
 #include "kernels/table.h"
 

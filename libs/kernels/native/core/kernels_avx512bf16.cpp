@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #define WEFT_ISA avx512bf16
+#define WEFT_DOT_PAIRS
 #define WEFT_DOT_BF16
 #include "simd_avx512.h"
 #include "kernels/table.h"

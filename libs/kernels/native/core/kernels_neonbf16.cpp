@@ -3,6 +3,7 @@
 
 #define WEFT_ISA neonbf16
 #define WEFT_DOT_INT8
+#define WEFT_DOT_PAIRS
 #define WEFT_DOT_BF16
 #define WEFT_MATRIX_BF16
 #include "simd_neon.h"

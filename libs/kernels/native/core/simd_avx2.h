@@ -103,6 +103,7 @@ WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) {
   storeBf16(values, a);
   for (int i = 0; i < n; i++) p[i] = values[i];
 }
+WEFT_INLINE void storeBf16Normal(uint16_t* p, F a) { storeBf16(p, a); }
 WEFT_INLINE void storeF16(uint16_t* p, F a) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }

@@ -84,13 +84,16 @@ WEFT_INLINE __m256i bf16Of(F a) {
 }
 WEFT_INLINE void storeBf16(uint16_t* p, F a) { _mm256_storeu_si256((__m256i*)p, bf16Of(a)); }
 WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { _mm256_mask_storeu_epi16(p, firstLanes(n), bf16Of(a)); }
-#ifdef WEFT_DOT_BF16
+#ifdef WEFT_DOT_PAIRS
 // c[i] += pair a[i] · pair b[i]: VDPBF16PS, the second product first, each sum rounded to nearest even, subnormals as zero.
 using I = __m512i;
 WEFT_INLINE I loadPairs(const uint16_t* p) { return _mm512_loadu_si512(p); }
 WEFT_INLINE I pairsOf(F a) { return _mm512_castps_si512(a); }
 WEFT_INLINE I splatPair(uint32_t pair) { return _mm512_set1_epi32((int)pair); }
 WEFT_INLINE F dotPairs(F c, I a, I b) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+WEFT_INLINE void storeBf16Normal(uint16_t* p, F a) { _mm256_storeu_si256((__m256i*)p, (__m256i)_mm512_cvtneps_pbh(a)); }
+#else
+WEFT_INLINE void storeBf16Normal(uint16_t* p, F a) { storeBf16(p, a); }
 #endif
 
 WEFT_INLINE void storeF16(uint16_t* p, F a) {

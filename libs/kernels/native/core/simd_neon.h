@@ -87,9 +87,10 @@ WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) {
   storeBf16(v, a);
   for (int i = 0; i < n; i++) p[i] = v[i];
 }
+WEFT_INLINE void storeBf16Normal(uint16_t* p, F a) { storeBf16(p, a); }
 WEFT_INLINE void storeF16(uint16_t* p, F a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
 
-#ifdef WEFT_DOT_BF16
+#ifdef WEFT_DOT_PAIRS
 // c[i] += pair a[i] · pair b[i]: BFDOT.
 using I = bfloat16x8_t;
 WEFT_INLINE I loadPairs(const uint16_t* p) { return vreinterpretq_bf16_u16(vld1q_u16(p)); }

@@ -9,7 +9,7 @@
 //   ifLess(a, b, x, y)   a < b ? x : y            anyGreater(a, b)     some lane of a above b
 //   sumOf(a), maxOver(a) over lanes, in a fixed tree
 //   loadN, storeN, …     the first n lanes only: what lies behind is neither read nor written (lanes read as 0)
-//   storeBf16            rounds to nearest, ties to even; NaN stays NaN
+//   storeBf16            rounds to nearest, ties to even; NaN stays NaN. storeBf16Normal may store a subnormal as zero
 //   bf16Low, bf16High    the first, the second value of each of kLanes pairs of bf16; of values that are no pairs those of
 //                        even and of odd place, which inOrder puts right
 //   Ints, Pairs          kLanes int32; twice as many int16, (k, k + 1) of each lane. addProducts: sum + both products, exact
@@ -117,6 +117,7 @@ WEFT_INLINE uint16_t toBf16(float value) {
 }
 WEFT_INLINE void storeBf16N(uint16_t* p, F a, int n) { for (int i = 0; i < n; i++) p[i] = toBf16(a[i]); }
 WEFT_INLINE void storeBf16(uint16_t* p, F a) { storeBf16N(p, a, kLanes); }
+WEFT_INLINE void storeBf16Normal(uint16_t* p, F a) { storeBf16(p, a); }
 WEFT_INLINE void storeF16(uint16_t* p, F a) { for (int i = 0; i < kLanes; i++) p[i] = toF16(a[i]); }
 
 // A unit of a bf12 stream, [32 outputs][2] values of bf16 as they lie (bf12.h); the halves of pairs as floats.

@@ -12,8 +12,7 @@ Tuning defaultTuning(Isa isa) {
     case Isa::kAvx2: tuning.flopsPerNs = 60; break;
     default: tuning.flopsPerNs = 100;
   }
-  // There decoding costs what it takes from multiplying: beyond some 40 rows more than the detour through memory.
-  if (halvesAvx512()) tuning.bf12Rows = 40;
+  if (isa == Isa::kPortable || isa == Isa::kAvx2) tuning.rowBytes = 300'000;   // processors of half the L2
   return tuning;
 }
 

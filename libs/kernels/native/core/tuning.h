@@ -14,7 +14,7 @@ struct Tuning {
   uint32_t flopsPerNs = 60;                    // and how many multiplications and additions it makes
   uint32_t shrinkRows = 48;                    // rows of x that meet a piece of A together
   uint32_t shrinkStream = 1024;                // rank rows up to this long are prefetched one after another, longer ones side by side
-  uint32_t bf12Rows = 4096;                    // rows of a tile that 12-bit weights are decoded in registers for, at most (AVX-512)
+  uint32_t rowBytes = 600'000;                 // activations of a tile that decodes 12-bit weights: with a block they stay in L2
   uint32_t expandAhead = 64;                   // ranks of 64 outputs that B is prefetched ahead
   uint32_t spinUs = 100;                       // who waits for others' last tiles stays awake so long: two tiles,
   uint32_t lingerUs = 200;                     // and who waits for the next op or list
@@ -34,7 +34,7 @@ inline constexpr TuningField kTuningFields[] = {
     {"flopsPerNs", &Tuning::flopsPerNs, 1, 10'000, true},
     {"shrinkRows", &Tuning::shrinkRows, 1, 4096, true},
     {"shrinkStream", &Tuning::shrinkStream, 0, 65536, true},
-    {"bf12Rows", &Tuning::bf12Rows, 0, 4096, true},
+    {"rowBytes", &Tuning::rowBytes, 1000, 100'000'000, true},
     {"expandAhead", &Tuning::expandAhead, 0, 1024, true},
     {"spinUs", &Tuning::spinUs, 0, 10'000, false},
     {"lingerUs", &Tuning::lingerUs, 0, 100'000, false},

@@ -1,10 +1,16 @@
 // How each op is launched: one function an op, in launches_*.cpp. Grids cover capacities; kernels count.
 #pragma once
+#include "core/error.h"
 #include "core/ops.gen.h"
 #include "cuda/launch.h"
 
 namespace weft {
 namespace cuda {
+
+// Pairs of bf16 are for processors.
+inline void refuseBf16Kv(const char* op, uint32_t kvType) {
+  if (kvType == kDTypeBf16) throw Error("device_error", format("%s: kvType is bf16, which CUDA devices don't read.", op));
+}
 
 inline uint32_t ceilDiv(uint64_t a, uint32_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
 

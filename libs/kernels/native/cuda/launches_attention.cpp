@@ -24,6 +24,7 @@ void requireShared(const AttentionArgs& a, uint32_t bytes, const LaunchLimits& l
 }  // namespace
 
 void launch(const AttentionArgs& a, const LaunchLimits& limits, Launches& out) {
+  refuseBf16Kv("attention", a.kvType);
   if (a.rows == 0 || a.nSegments == 0) return;
   const AttentionShape spans = spansShape(a);
   requireShared(a, spans.bytes, limits);

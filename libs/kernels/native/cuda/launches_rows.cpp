@@ -44,8 +44,12 @@ void launch(const EmbedArgs& a, const LaunchLimits&, Launches& out) {
 void launch(const RmsNormArgs& a, const LaunchLimits&, Launches& out) { wholeRows("rmsNorm", a.rows, a.dim, out); }
 void launch(const HeadNormArgs& a, const LaunchLimits&, Launches& out) { heads("headNorm", a.rows, a.heads, a.dim, out); }
 void launch(const RopeArgs& a, const LaunchLimits&, Launches& out) { heads("rope", a.rows, a.heads, a.dim, out); }
-void launch(const KvWriteArgs& a, const LaunchLimits&, Launches& out) { heads("kvWrite", a.rows, 2 * uint64_t{a.kvHeads}, a.dim, out); }
+void launch(const KvWriteArgs& a, const LaunchLimits&, Launches& out) {
+  refuseBf16Kv("kvWrite", a.kvType);
+  heads("kvWrite", a.rows, 2 * uint64_t{a.kvHeads}, a.dim, out);
+}
 void launch(const RopeKvArgs& a, const LaunchLimits&, Launches& out) {
+  refuseBf16Kv("ropeKv", a.kvType);
   heads("ropeKv", a.rows, uint64_t{a.heads} + 2 * uint64_t{a.kvHeads}, a.dim, out);
 }
 void launch(const GatedActArgs& a, const LaunchLimits&, Launches& out) { slicedRows("gatedAct", a.rows, a.dim, out); }

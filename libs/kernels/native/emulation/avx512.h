@@ -293,6 +293,15 @@ WEFT_EMULATED __m512 _mm512_dpbf16_ps(__m512 c, const __m512bh& a, const __m512b
   return c;
 }
 
+WEFT_EMULATED __m256i _mm512_cvtneps_pbh(__m512 a) {
+  U16x16 h;
+  for (int i = 0; i < 16; i++) {
+    const uint32_t bits = bitsOfEmulated(flushed(a.f[i]));
+    h[i] = (uint16_t)(a.f[i] != a.f[i] ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  }
+  return (__m256i)h;
+}
+
 // --- AMX: eight tiles of each thread.
 
 #undef _tile_loadd

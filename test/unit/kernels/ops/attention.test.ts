@@ -1,14 +1,21 @@
 import { describe, expect, test } from 'vitest';
 import { ATTENTION_SPAN, BLOCK_TOKENS, DType, attention, kvWrite } from '@weft/kernels';
-import { deviceOf, isas, runOp, variants, type Variant } from '../harness.js';
+import { CUDA, deviceOf, isas, runOp, variants, type Variant } from '../harness.js';
 import { attentionReference, kvStrides, makeSequence, quantized, segmentsOf, type Chunk, type Heads, type KvSequence } from '../reference/attention.js';
-import { Random, expectClose, expectSameBits } from '../reference/numbers.js';
+import { Random, expectClose, expectSameBits, fromBf16, toBf16 } from '../reference/numbers.js';
+
+const kvTypesOf = (isa: string): DType[] => (isa === CUDA ? [DType.f16, DType.int8] : [DType.f16, DType.bf16, DType.int8]);
 
 /** A device, and what keys and values are stored as. */
 interface KvVariant extends Variant { kvType: DType }
-const kvVariants: readonly KvVariant[] = variants.flatMap(variant => [DType.f16, DType.int8].map(kvType => ({ ...variant, kvType })));
+const kvVariants: readonly KvVariant[] = variants.flatMap(variant => kvTypesOf(variant.isa).map(kvType => ({ ...variant, kvType })));
+
+/** bf16 rounds weights: 2^-9 of each value that they weigh, of which the largest is below 5. */
+const toleranceOf = ({ kvType }: KvVariant): number => (kvType === DType.bf16 ? 5 * 2 ** -9 : 1e-5);
+const asBf16 = (value: number): number => fromBf16(toBf16(value));
 
 interface Setup {
+  kvType: DType;
   heads: Heads; sequences: KvSequence[]; chunks: Chunk[]; window: number; softcap: number; scale: number; kvGroup: number;
   q: Float32Array; arena: Uint8Array; layout: { nPages: number; pageBytes: number; layerOffset: number; planeStride: number; headStride: number };
 }
@@ -34,9 +41,10 @@ async function setUp(variant: KvVariant, seed: number, heads: Heads, chunks: { s
   if (variant.kvType === DType.int8) {
     for (const { k, v } of sequences) for (const plane of [k, v]) for (let at = 0; at < plane.length; at += heads.dim) plane.set(quantized(plane.slice(at, at + heads.dim)).values, at);
   }
+  if (variant.kvType === DType.bf16) for (const { k, v } of sequences) for (const plane of [k, v]) plane.forEach((value, i) => { plane[i] = asBf16(value); });
   const mine = chunks.map((chunk, of) => ({ of, ...chunk }));
   const q = random.normals(mine.reduce((sum, { count }) => sum + count, 0) * heads.heads * heads.dim);
-  return { heads, sequences, chunks: mine, window, softcap, scale: heads.dim ** -0.5, kvGroup, q, arena, layout };
+  return { kvType: variant.kvType, heads, sequences, chunks: mine, window, softcap, scale: heads.dim ** -0.5, kvGroup, q, arena, layout };
 }
 
 /** The same rows, cut into chunks in another way. With `partials` spans of a row may be computed side by side. */
@@ -55,13 +63,14 @@ function expected(s: Setup): Float64Array {
   const width = s.heads.heads * s.heads.dim;
   let row = 0;
   return Float64Array.from(s.chunks.flatMap(({ of, start, count }) => Array.from({ length: count }, (_, i) => {
-    const q = s.q.subarray(row * width, (row + 1) * width);
+    const q = s.q.subarray(row * width, (row + 1) * width), scale = Math.fround(s.scale);
     row++;
-    return [...attentionReference(s.heads, q, s.sequences[of]!, start + i, s.window, Math.fround(s.scale), s.softcap)];
+    const scaled = s.kvType === DType.bf16 ? q.map(value => asBf16(Math.fround(value * scale))) : q;
+    return [...attentionReference(s.heads, scaled, s.sequences[of]!, start + i, s.window, s.kvType === DType.bf16 ? 1 : scale, s.softcap)];
   }).flat()));
 }
 
-const shapes: [string, Heads, { start: number; count: number }[], Parameters<typeof setUp>[4]?][] = [
+const allShapes: [string, Heads, { start: number; count: number }[], Parameters<typeof setUp>[4]?][] = [
   ['decode rows, GQA', { heads: 9, kvHeads: 3, dim: 64 }, [{ start: 0, count: 1 }, { start: 15, count: 1 }, { start: 16, count: 1 }, { start: 70, count: 1 }]],
   ['a prompt', { heads: 6, kvHeads: 2, dim: 32 }, [{ start: 0, count: 75 }]],
   ['chunks and decode rows in one call', { heads: 4, kvHeads: 4, dim: 16 }, [{ start: 40, count: 37 }, { start: 9, count: 1 }, { start: 0, count: 3 }, { start: 31, count: 2 }]],
@@ -80,8 +89,17 @@ const shapes: [string, Heads, { start: number; count: number }[], Parameters<typ
 ];
 
 describe.each(kvVariants)('attention: $isa, $threads threads, KV in format $kvType', variant => {
+  const shapes = allShapes.filter(([, { dim }]) => variant.kvType !== DType.bf16 || dim % 2 === 0);
+
   test.each(shapes)('equals softmax(q·K) V: %s', async (_, heads, chunks, options) => {
     const s = await setUp(variant, 11, heads, chunks, options);
+    expectClose(await attend(variant, s), expected(s), toleranceOf(variant), 'out');
+  });
+
+  // Weights are 1 then, which bf16 keeps: sums alone are rounded.
+  test.each(variant.kvType === DType.bf16 ? shapes : [])('gives the mean of the values where all scores are equal: %s', async (_, heads, chunks, options) => {
+    const s = await setUp(variant, 19, heads, chunks, options);
+    s.q.fill(0);
     expectClose(await attend(variant, s), expected(s), 1e-5, 'out');
   });
 
@@ -105,7 +123,7 @@ describe.each(kvVariants)('attention: $isa, $threads threads, KV in format $kvTy
 
   test('one row with a long past equals softmax(q·K) V, cut or not', async () => {
     const s = await setUp(variant, 18, { heads: 8, kvHeads: 2, dim: 64 }, [{ start: 5000, count: 1 }]), whole = await attend(variant, s);
-    expectClose(whole, expected(s), 1e-5, 'out');
+    expectClose(whole, expected(s), toleranceOf(variant), 'out');
     expectSameBits(await attend(variant, s, s.chunks, s.q, 8 * 20), whole, 'cut');
   });
 
@@ -116,6 +134,9 @@ describe.each(kvVariants)('attention: $isa, $threads threads, KV in format $kvTy
     const halves = new Uint16Array(s.arena.buffer, page, s.layout.pageBytes / 2 - s.layout.layerOffset / 2);
     if (variant.kvType === DType.int8) {
       halves[s.layout.headStride / 2 + (at - 16)] = 0x7e00;
+    } else if (variant.kvType === DType.bf16) {
+      halves[2 * BLOCK_TOKENS + (at - 16) * 2 + 1] = 0x7fc0;                                 // the third value of a head of 16
+      halves[s.layout.planeStride / 2 + Math.floor((at - 16) / 2) * 32 + 2 * 2 + (at - 16) % 2] = 0x7f80;
     } else {
       halves[3 * BLOCK_TOKENS + (at - 16)] = 0x7e00;
       halves[s.layout.planeStride / 2 + (at - 16) * 16 + 2] = 0x7c00;
@@ -138,11 +159,11 @@ describe.each(kvVariants)('attention: $isa, $threads threads, KV in format $kvTy
   test('scores far apart do not overflow', async () => {
     const s = await setUp(variant, 15, { heads: 2, kvHeads: 2, dim: 32 }, [{ start: 60, count: 3 }]);
     s.q.forEach((value, i) => { s.q[i] = value * 300; });
-    expectClose(await attend(variant, s), expected(s), 1e-4, 'out');
+    expectClose(await attend(variant, s), expected(s), Math.max(toleranceOf(variant), 1e-4), 'out');
   });
 });
 
-test.each(isas)('attention: one thread and two give the same bits (%s)', async isa => {
-  const kvType = DType.f16, two = { isa, threads: 2, kvType }, s = await setUp(two, 16, { heads: 6, kvHeads: 3, dim: 48 }, [{ start: 0, count: 130 }, { start: 200, count: 1 }, { start: 64, count: 20 }]);
+test.each(isas.flatMap(isa => kvTypesOf(isa).map(kvType => ({ isa, kvType }))))('attention: one thread and two give the same bits ($isa, KV in format $kvType)', async ({ isa, kvType }) => {
+  const two = { isa, threads: 2, kvType }, s = await setUp(two, 16, { heads: 6, kvHeads: 3, dim: 48 }, [{ start: 0, count: 130 }, { start: 200, count: 1 }, { start: 64, count: 20 }]);
   expectSameBits(await attend(two, s), await attend({ isa, threads: 1, kvType }, s), 'out');
 });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { BLOCK_TOKENS, DType, Header, headNorm, kvWrite, rope, ropeKv } from '@weft/kernels';
-import { deviceOf, runOp, variants } from '../harness.js';
+import { CUDA, deviceOf, runOp, variants } from '../harness.js';
 import { kvStrides, quantized, segmentsOf, type KvSequence } from '../reference/attention.js';
-import { Random, expectSameBits, toF16 } from '../reference/numbers.js';
+import { Random, expectSameBits, toBf16, toF16 } from '../reference/numbers.js';
 
 const sequence = (firstBlock: number, pages: number[]): KvSequence => ({ length: 0, k: new Float32Array(), v: new Float32Array(), pages, firstBlock });
 
@@ -64,7 +64,33 @@ describe.each(variants)('kvWrite: $isa, $threads threads', variant => {
     expect(arena.findIndex((byte, i) => byte !== expected[i]), 'first byte that differs').toBe(-1);
   });
 
-  test.each([[64, 64, 0, DType.f16, true], [16, 8, 1, DType.int8, true], [13, 6, 0, DType.f16, false], [80, 80, 0, DType.int8, false]])(
+  const pairs = variant.isa === CUDA ? [] : [[8, 0], [14, 1], [64, 2], [96, 0]] as const;
+  test.each(pairs)('bf16 to nearest even, K by pairs of values with tokens in lanes, V by pairs of tokens: heads of %i, KV group %i', async (dim, kvGroup) => {
+    const random = new Random(54), kvHeads = 2, width = kvHeads * dim, headStride = dim * 32 + 64, planeStride = kvHeads * headStride + 128, layerOffset = 384, pageBytes = 16384, nPages = 5, rows = 7;
+    const sequences = [sequence(1, [4, 0]), sequence(0, [2])];
+    const frame = segmentsOf(sequences, [{ of: 0, start: 30, count: 5 }, { of: 1, start: 0, count: 2 }], kvGroup);
+    const k = random.normals(rows * width), v = random.normals(rows * width, 1e-4);
+    k.set([1.00390625, 1.01171875, 1e-40, 65520, 3.4e38, 0, -0, NaN].slice(0, dim), 0);      // ties, a subnormal, overflow
+    v.set([Infinity, -Infinity, 0, -0, -1e-8].slice(0, dim), 0);
+    const { arena } = await runOp(deviceOf(variant), kvWrite, {
+      k, v, ...frame, arena: new Uint8Array(nPages * pageBytes).fill(0xee), count: Header.tokens, rows, kvHeads, dim, width, ldk: width, ldv: width,
+      nSegments: 2, tableSize: frame.pages.length, nPages, pageBytes, layerOffset, planeStride, headStride, kvGroup, kvType: DType.bf16,
+    }, { tokens: 6 });
+    const expected = new Uint8Array(nPages * pageBytes).fill(0xee), halves = new Uint16Array(expected.buffer);
+    for (let t = 0; t < 6; t++) {
+      const position = frame.positions[t]!, token = position % BLOCK_TOKENS, { pages, firstBlock } = sequences[frame.rowSegments[t]!]!;
+      const page = pages[Math.floor(position / BLOCK_TOKENS) - firstBlock]! * pageBytes + layerOffset;
+      for (let h = 0; h < kvHeads; h++) for (let d = 0; d < dim; d++) {
+        halves[(page + h * headStride) / 2 + (Math.floor(d / 2) * BLOCK_TOKENS + token) * 2 + d % 2] = toBf16(k[t * width + h * dim + d]!);
+        halves[(page + planeStride + h * headStride) / 2 + (Math.floor(token / 2) * dim + d) * 2 + token % 2] = toBf16(v[t * width + h * dim + d]!);
+      }
+    }
+    const wrong = new Uint16Array(arena.buffer).findIndex((half, i) => half !== halves[i]);
+    expect(wrong, 'first half that differs').toBe(-1);
+  });
+
+  const shapes = [[64, 64, 0, DType.f16, true], [64, 64, 0, DType.bf16, true], [16, 8, 1, DType.int8, true], [13, 6, 0, DType.f16, false], [80, 80, 0, DType.int8, false]] as const;
+  test.each(shapes.filter(([, , , kvType]) => kvType !== DType.bf16 || variant.isa !== CUDA))(
     'ropeKv: the bits of headNorm, rope and kvWrite: heads of %i, %i turned, interleaved %i, format %i, norms %s', async (dim, rotary, interleaved, kvType, norms) => {
       const random = new Random(53), device = deviceOf(variant), heads = 3, kvHeads = 2, width = (heads + 2 * kvHeads) * dim, ldx = width + 2, layerOffset = 128, nPages = 5, maxPos = 50;
       const { headStride, planeStride } = kvStrides({ kvHeads, dim }, kvType), pageBytes = 16384;

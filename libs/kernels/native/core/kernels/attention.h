@@ -14,191 +14,14 @@
 // An item of work is some kv heads × some rows, with all the query heads that share them, × their spans. A few rows with a
 // long past make too few items: theirs are cut by spans, states of spans go to `partials`, and a second phase merges them.
 //
-// Of int8 keys and values the scales multiply scores and weights, not the values themselves.
+// Of int8 keys and values the scales multiply scores and weights, not the values themselves. Where keys and values are bf16,
+// scaled queries and weights are rounded to bf16 too, and multiplied by pairs (attention_tiles.h); sums are of weights as they were.
 //
 // one row     bound by memory: tokens·dim·4 bytes a kv head (int8: 2).     a chunk: by flops, 4·rows·tokens·dim a head
 #pragma once
 
 namespace weft {
 namespace WEFT_ISA {
-
-constexpr int kTokenVectors = kBlockTokens / kLanes;
-constexpr int kScoreRows = kAccumulators / kTokenVectors < kRowTile ? kAccumulators / kTokenVectors : kRowTile;
-constexpr int kValueRows = kRowTile;
-constexpr uint32_t kSpanTokens = kAttentionSpan, kSpanBlocks = kSpanTokens / kBlockTokens;
-constexpr uint32_t kUnitBlocks = 8, kUnitTokens = kUnitBlocks * kBlockTokens;
-constexpr uint32_t kPairsMax = 48;                       // pairs of a kv head at once: their state stays in L1/L2
-static_assert(kSpanBlocks % kUnitBlocks == 0, "units don't cross spans");
-// Values that are stored with a scale for each head and token.
-template <class W>
-constexpr bool kScaled = sizeof(typename W::Stored) == 1;
-constexpr float kLowest = -3.402823466e38f;              // finite: scores of -inf then get weight 0
-
-// How many blocks, or vectors of values, go side by side with `rows` rows of `vectors` accumulators each.
-constexpr int besides(int rows, int vectors, int most) {
-  int n = most;
-  while (n > 1 && rows * vectors * n > kAccumulators) n /= 2;
-  return n;
-}
-
-// acc[r][n] += row(r)·column(n). Of the two, the fewer stay in registers, the others pass by.
-template <int R, int N, class Row, class Column>
-WEFT_INLINE void outer(Row row, Column column, F (&acc)[R][N]) {
-  if constexpr (R <= N) {
-    F rows[R];
-#pragma GCC unroll 12
-    for (int r = 0; r < R; r++) rows[r] = row(r);
-#pragma GCC unroll 16
-    for (int n = 0; n < N; n++) {
-      const F value = column(n);
-#pragma GCC unroll 12
-      for (int r = 0; r < R; r++) acc[r][n] = fma(rows[r], value, acc[r][n]);
-    }
-  } else {
-    F columns[N];
-#pragma GCC unroll 16
-    for (int n = 0; n < N; n++) columns[n] = column(n);
-#pragma GCC unroll 12
-    for (int r = 0; r < R; r++) {
-      const F value = row(r);
-#pragma GCC unroll 16
-      for (int n = 0; n < N; n++) acc[r][n] = fma(value, columns[n], acc[r][n]);
-    }
-  }
-}
-
-template <size_t Bytes>
-WEFT_INLINE void prefetch(const uint8_t* at) {
-  for (size_t line = 0; line < Bytes; line += 64) askFor(at + line);
-}
-
-// scores[r][block·16 …] of R pairs and B blocks. q: [R][dim], keys: [dim][16] each. While a block is read, the lines of
-// another one that will be are asked for, one at a time: all at once would fill the processor's miss buffers and hold up
-// the loads behind.
-template <class W, int R, int B>
-static void scoreTile(const float* q, const typename W::Stored* const* keys, uint32_t dim, float* scores, const uint8_t* const* ahead) {
-  constexpr size_t kBytes = B * kBlockTokens * sizeof(typename W::Stored);  // asked for per step
-  F acc[R][B * kTokenVectors];
-#pragma GCC unroll 12
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 16
-    for (int n = 0; n < B * kTokenVectors; n++) acc[r][n] = zero();
-  for (int part = 0; part < B; part++) {
-    const uint32_t begin = dim * part / B, end = dim * (part + 1) / B;
-    for (uint32_t d = begin; d < end; d++) {
-      if (ahead) prefetch<kBytes>(ahead[part] + (d - begin) * kBytes);
-      outer<R, B * kTokenVectors>([&](int r) { return splat(q[(size_t)r * dim + d]); },
-                                  [&](int n) { return W::vector(keys[n / kTokenVectors] + d * kBlockTokens + n % kTokenVectors * kLanes); }, acc);
-    }
-  }
-#pragma GCC unroll 12
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 16
-    for (int n = 0; n < B * kTokenVectors; n++) store(scores + r * kUnitTokens + n * kLanes, acc[r][n]);
-}
-
-template <class W, int R = kScoreRows>
-static void scoreBlocks(uint32_t rows, const float* q, const typename W::Stored* const* keys, uint32_t blocks, uint32_t dim, float* scores,
-                        const uint8_t* const* ahead) {
-  if constexpr (R > 0) {
-    if (rows != (uint32_t)R) return scoreBlocks<W, R - 1>(rows, q, keys, blocks, dim, scores, ahead);
-    constexpr int B = besides(R, kTokenVectors, 4);
-    uint32_t b = 0;
-    for (; b + B <= blocks; b += B) scoreTile<W, R, B>(q, keys + b, dim, scores + b * kBlockTokens, ahead ? ahead + b : nullptr);
-    for (; b < blocks; b++) scoreTile<W, R, 1>(q, keys + b, dim, scores + b * kBlockTokens, ahead ? ahead + b : nullptr);
-  }
-}
-
-// acc[r][C vectors] += Σ over t in [first, last] of p[r][t] · values[t].
-template <class W, int R, int C>
-WEFT_INLINE void valueColumns(const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc,
-                              const uint8_t* ahead) {
-  constexpr size_t kBytes = C * kLanes * sizeof(typename W::Stored);
-  F sum[R][C];
-#pragma GCC unroll 12
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-    for (int c = 0; c < C; c++) sum[r][c] = load(acc + r * ld + c * kLanes);
-  for (uint32_t t = first; t <= last; t++) {
-    if (ahead) prefetch<kBytes>(ahead + t * kBytes);
-    outer<R, C>([&](int r) { return splat(p[r * kUnitTokens + t]); }, [&](int c) { return W::vector(values + t * ld + c * kLanes); }, sum);
-  }
-#pragma GCC unroll 12
-  for (int r = 0; r < R; r++)
-#pragma GCC unroll 8
-    for (int c = 0; c < C; c++) store(acc + r * ld + c * kLanes, sum[r][c]);
-}
-
-template <class W, int R, int C>
-WEFT_INLINE void valueTile(const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc,
-                           const uint8_t* ahead, uint32_t c = 0) {
-  for (; c + C * kLanes <= ld; c += C * kLanes) valueColumns<W, R, C>(p, values + c, first, last, ld, acc + c, ahead ? ahead + c * kBlockTokens * sizeof(typename W::Stored) : nullptr);
-  if constexpr (C > 1) {
-    if (c < ld) valueTile<W, R, C / 2>(p, values, first, last, ld, acc, ahead, c);
-  }
-}
-
-template <class W, int R = kValueRows>
-static void valueRows(uint32_t rows, const float* p, const typename W::Stored* values, uint32_t first, uint32_t last, uint32_t ld, float* acc,
-                      const uint8_t* ahead) {
-  if constexpr (R > 0) {
-    if (rows == (uint32_t)R) valueTile<W, R, besides(R, 1, 8)>(p, values, first, last, ld, acc, ahead);
-    else valueRows<W, R - 1>(rows, p, values, first, last, ld, acc, ahead);
-  }
-}
-
-// Which of `tokens` tokens from `base` on a row at `position` sees: [first, last] of them, or none.
-struct Visible {
-  uint32_t first = 0, last = 0;
-  bool any;
-  Visible(uint32_t position, uint32_t window, uint32_t base, uint32_t tokens) {
-    const uint32_t oldest = window && position >= window ? position - window + 1 : 0;
-    any = position >= base && oldest < base + tokens;
-    if (!any) return;
-    first = oldest > base ? oldest - base : 0;
-    last = position - base < tokens ? position - base : tokens - 1;
-  }
-  bool operator==(const Visible& other) const { return any == other.any && first == other.first && last == other.last; }
-};
-
-// A softmax over some tokens that is not divided yet.
-struct Softmax {
-  float *top, *sum, *acc;
-
-  // Takes the tokens of `later` in too. ld: values of acc, whole vectors.
-  void merge(const Softmax& later, uint32_t ld) const {
-    const float before = *top;
-    *top = before > *later.top ? before : *later.top;
-    const F mine = expOf(splat(before - *top)), theirs = expOf(splat(*later.top - *top));
-    *sum = sumOfFirst(add(mul(splat(*sum), mine), mul(splat(*later.sum), theirs)));
-    for (uint32_t i = 0; i < ld; i += kLanes) store(acc + i, add(mul(load(acc + i), mine), mul(load(later.acc + i), theirs)));
-  }
-  void copy(const Softmax& other, uint32_t ld) const {
-    *top = *other.top;
-    *sum = *other.sum;
-    memcpy(acc, other.acc, ld * sizeof(float));
-  }
-  // Row `row` of out, from `column` on.
-  void finish(const AttentionArgs& a, size_t row, uint32_t column) const {
-    withRowType(a.outType, [&](auto type) {
-      using T = decltype(type);
-      typename T::Stored* out = rowOf<T>(a.out, row, a.ldo) + column;
-      const F total = splat(*sum);
-      for (uint32_t i = 0; i < a.dim; i += kLanes) {
-        const F value = divide(load(acc + i), total);
-        if (a.dim - i < (uint32_t)kLanes) T::putN(out + i, value, a.dim - i);
-        else T::put(out + i, value);
-      }
-    });
-  }
-
- private:
-  WEFT_INLINE float sumOfFirst(F a) {
-    float lanes[kLanes];
-    store(lanes, a);
-    return lanes[0];
-  }
-};
 
 // What is kept of the pairs of some kv heads, [kv head][row][head]. ld: dim rounded up to whole vectors.
 struct AttentionState {
@@ -234,13 +57,14 @@ struct AttentionState {
   void widenKeys(const typename W::Stored* from, float* to) const {
     for (uint32_t i = 0; i < kBlockTokens * dim; i += kLanes) store(to + i, W::vector(from + i));
   }
+  // Whole vectors of each token, or of each pair.
   template <class W>
-  void widenValues(const typename W::Stored* from, uint32_t tokens, float* to) const {
+  void widenValues(const typename W::Stored* from, uint32_t rows, float* to) const {
     if (ld == dim) {
-      for (uint32_t i = 0; i < tokens * dim; i += kLanes) store(to + i, W::vector(from + i));
+      for (uint32_t i = 0; i < rows * dim; i += kLanes) store(to + i, W::vector(from + i));
       return;
     }
-    for (uint32_t t = 0; t < tokens; t++) {
+    for (uint32_t t = 0; t < rows; t++) {
       for (uint32_t i = 0; i < ld; i += kLanes) {
         store(to + t * ld + i, dim - i < (uint32_t)kLanes ? W::vectorN(from + t * dim + i, dim - i) : W::vector(from + t * dim + i));
       }
@@ -250,45 +74,6 @@ struct AttentionState {
  private:
   static uint32_t wholeLines(uint32_t floats) { return ceilDiv(floats, 16) * 16; }
 };
-
-// Lanes of vector v outside [first, last] become `other`.
-WEFT_INLINE F within(F a, uint32_t v, uint32_t first, uint32_t last, F other) {
-  static const float kLane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const F lane = add(load(kLane), splat((float)(v * kLanes)));
-  return ifLess(lane, splat((float)first), other, ifLess(splat((float)last), lane, other, a));
-}
-
-// Turns a pair's scores of a unit into weights, and takes them into `all`. Scales: of keys and values, where they have any.
-template <bool Scaled>
-static void weigh(float* p, const Visible& seen, float softcap, const float* keyScales, const float* valueScales, const Softmax& all, uint32_t ld) {
-  const uint32_t begin = seen.first / kLanes, end = seen.last / kLanes;
-  const auto cut = [&](F a, uint32_t v, F other) { return v == begin || v == end ? within(a, v, seen.first, seen.last, other) : a; };
-  F high = splat(kLowest);
-  for (uint32_t v = begin; v <= end; v++) {
-    F score = load(p + v * kLanes);
-    if (Scaled) score = mul(score, load(keyScales + v * kLanes));
-    if (softcap > 0) score = mul(splat(softcap), tanhOf(divide(score, splat(softcap))));
-    if (Scaled || softcap > 0) store(p + v * kLanes, score);
-    high = maxOf(cut(score, v, splat(kLowest)), high);
-  }
-  const float highest = maxOver(high);
-  if (highest > *all.top) {
-    if (*all.sum != 0) {
-      const float factor = expOf(*all.top - highest);
-      *all.sum *= factor;
-      for (uint32_t i = 0; i < ld; i += kLanes) store(all.acc + i, mul(load(all.acc + i), splat(factor)));
-    }
-    *all.top = highest;
-  }
-  const F top = splat(*all.top);
-  F sums[2] = {zero(), zero()};
-  for (uint32_t v = begin; v <= end; v++) {
-    const F weight = cut(expBelow(sub(load(p + v * kLanes), top)), v, zero());
-    store(p + v * kLanes, Scaled ? mul(weight, load(valueScales + v * kLanes)) : weight);
-    sums[v % 2] = add(sums[v % 2], weight);
-  }
-  *all.sum += sumOf(add(sums[0], sums[1]));
-}
 
 // Some rows of a segment and some kv heads.
 struct AttentionItem {
@@ -324,7 +109,7 @@ static void weighAll(const AttentionItem& item, AttentionState& state, uint32_t 
   for (uint32_t m = 0; m < state.pairs; m++) {
     const Visible seen(item.positions[m / item.heads % item.rows], item.a.window, from / kUnitBlocks * kUnitTokens, kUnitTokens);
     const uint32_t scales = m / item.pairs() * kUnitTokens;
-    if (seen.any) weigh<kScaled<W>>(state.p + m * kUnitTokens, seen, item.a.softcap, state.keyScales + scales, state.valueScales + scales, state.span(m), state.ld);
+    if (seen.any) weigh<kScaled<W>, kStep<W> == 2>(state.p + m * kUnitTokens, seen, item.a.softcap, state.keyScales + scales, state.valueScales + scales, state.span(m), state.ld);
   }
 }
 
@@ -338,7 +123,7 @@ static void addValues(const AttentionItem& item, const AttentionState& state, ui
     uint32_t to = m + kValueRows < end ? m + kValueRows : end;
     const Visible seen = seenBy(m);
     if (!(seen == seenBy(to - 1))) to = m + (item.heads - m % item.heads < to - m ? item.heads - m % item.heads : to - m);  // one row's
-    if (seen.any) valueRows<W>(to - m, state.p + m * kUnitTokens + column, values, seen.first, seen.last, state.ld, state.spanAcc + m * state.ld, ahead);
+    if (seen.any) valueRows<W>(to - m, state.p + m * kUnitTokens + column / kStep<W>, values, seen.first, seen.last, state.ld, state.spanAcc + m * state.ld, ahead);
     m = to;
   }
 }
@@ -385,7 +170,7 @@ static void unitOfFew(const AttentionItem& item, AttentionState& state, uint32_t
       pieces[b] = ahead.next();
     }
     const uint32_t m = kv * item.pairs();
-    scoreBlocks<W>(item.pairs(), state.q + m * state.dim, keys, blocks, state.dim, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, pieces);
+    scoreBlocks<W>(item.pairs(), state.q + m * state.dim, state.dim, keys, blocks, state.dim / kStep<W>, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, pieces);
   }
   weighAll<W>(item, state, from, to);
   for (uint32_t block = from; block <= to; block++) {
@@ -395,33 +180,39 @@ static void unitOfFew(const AttentionItem& item, AttentionState& state, uint32_t
   }
 }
 
-// Many pairs share a widened copy.
+// Many pairs share a widened copy; pairs of bf16 are read where they lie, and their values only put in a row.
 template <class W>
 static void unitOfMany(const AttentionItem& item, AttentionState& state, uint32_t from, uint32_t to) {
   using Stored = typename W::Stored;
+  using Wide = std::conditional_t<kStep<W> == 2, W, F32>;
   const uint32_t blocks = to - from + 1, base = from * kBlockTokens;
   const float* keys[kUnitBlocks];
   uint32_t blind = 0;                                    // rows that see nothing of the unit come first
   while ((uint32_t)item.positions[blind] < base) blind++;
   for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
     for (uint32_t b = 0; b < blocks; b++) {
-      float* wide = state.keys + b * kBlockTokens * state.dim;
-      state.widenKeys<W>(reinterpret_cast<const Stored*>(item.keys(from + b, kv)), wide);
-      keys[b] = wide;
+      const auto* stored = reinterpret_cast<const Stored*>(item.keys(from + b, kv));
+      if constexpr (kStep<W> == 2) {
+        keys[b] = stored;
+      } else {
+        float* wide = state.keys + b * kBlockTokens * state.dim;
+        state.widenKeys<W>(stored, wide);
+        keys[b] = wide;
+      }
     }
     const uint32_t begin = kv * item.pairs() + blind * item.heads, count = item.pairs() - blind * item.heads, tiles = ceilDiv(count, kScoreRows);
     for (uint32_t i = 0; i < tiles; i++) {
       const uint32_t m = begin + evenBegin(count, tiles, i), end = begin + evenBegin(count, tiles, i + 1);
-      scoreBlocks<F32>(end - m, state.q + m * state.dim, keys, blocks, state.dim, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, nullptr);
+      scoreBlocks<Wide>(end - m, state.q + m * state.dim, state.dim, keys, blocks, state.dim / kStep<W>, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, nullptr);
     }
   }
   weighAll<W>(item, state, from, to);
   for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
     for (uint32_t b = 0; b < blocks; b++) {
-      const uint32_t left = item.lastPosition() - (from + b) * kBlockTokens + 1;
-      state.widenValues<W>(reinterpret_cast<const Stored*>(item.values(from + b, kv)), left < kBlockTokens ? left : kBlockTokens, state.values + b * kBlockTokens * state.ld);
+      const uint32_t left = item.lastPosition() - (from + b) * kBlockTokens + 1, tokens = left < kBlockTokens ? left : kBlockTokens;
+      state.widenValues<W>(reinterpret_cast<const Stored*>(item.values(from + b, kv)), ceilDiv(tokens, kStep<W>), state.values + b * kBlockTokens / kStep<W> * state.ld);
     }
-    addValues<F32>(item, state, kv, base, blocks * kBlockTokens, state.values, nullptr);
+    addValues<Wide>(item, state, kv, base, blocks * kBlockTokens, state.values, nullptr);
   }
 }
 
@@ -438,7 +229,7 @@ struct AttentionPlan {
 class AttentionPlans {
  public:
   AttentionPlans(const AttentionArgs& a, uint32_t threads) : a_(a), heads_(a.heads / a.kvHeads) {
-    pairNs_ = (a.dim * 4.0 / kFlopsPerNs + 16.0 / kLanes) * 1.2;
+    pairNs_ = (a.dim * (a.kvType == kDTypeBf16 && kDotPairs ? 2.0 : 4.0) / kFlopsPerNs + 16.0 / kLanes) * 1.2;
     readNs_ = a.dim * (a.kvType == kDTypeInt8 ? 2.0 : 4.0) / kBytesPerNs;
     uint64_t total = 0;
     for (uint32_t s = 0; s < a.segmentCount; s++) {
@@ -529,7 +320,9 @@ static void attentionItem(const AttentionItem& item, const AttentionPlan& plan, 
   const auto headOf = [&](uint32_t m) { return (item.kvHead + m / item.pairs()) * item.heads + m % item.heads; };
   for (uint32_t m = 0; m < state.pairs; m++) {
     const float* q = a.q + (size_t)(plan.row + row + rowAt(m)) * a.ldq + headOf(m) * a.dim;
-    for (uint32_t i = 0; i < a.dim; i++) state.q[m * a.dim + i] = q[i] * a.scale;
+    float* scaled = state.q + m * a.dim;
+    for (uint32_t i = 0; i < a.dim; i++) scaled[i] = q[i] * a.scale;
+    if (a.kvType == kDTypeBf16) roundRow(scaled, reinterpret_cast<uint16_t*>(scaled), a.dim);  // into its first half
   }
   const uint32_t first = item.positions[0], oldest = a.window && first >= a.window ? first - a.window + 1 : 0;
   const uint32_t lastBlock = item.lastPosition() / kBlockTokens;
@@ -550,6 +343,7 @@ static void attentionItem(const AttentionItem& item, const AttentionPlan& plan, 
         else unitOfMany<W>(item, state, block, to);
       };
       if (a.kvType == kDTypeInt8) compute(Int8{});
+      else if (a.kvType == kDTypeBf16) compute(Bf16Pairs{});
       else compute(F16{});
       block = to + 1;
     }

@@ -4,6 +4,13 @@
 namespace weft {
 namespace WEFT_ISA {
 
+// Whether products of two pairs of bf16 are one step (dotPairs).
+#ifdef WEFT_DOT_PAIRS
+constexpr bool kDotPairs = true;
+#else
+constexpr bool kDotPairs = false;
+#endif
+
 // A format's panel of 32 outputs is [ceil(k/kDepth)][32][kDepth]: `weight<d>` reads kLanes outputs' values of the d-th of
 // kDepth successive k. `pair` reads 2·kLanes consecutive values in whatever order is cheapest; `order` of two results of
 // the same lanes restores it, so a kernel that works lane by lane pays for the order once, when it stores. `put` stores what arithmetic made, rounded to nearest even.

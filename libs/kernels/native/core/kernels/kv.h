@@ -56,6 +56,13 @@ static void kvWriteHead(uint8_t* keys, uint8_t* values, const Stored* key, const
   memcpy(reinterpret_cast<Stored*>(values) + token * dim, value, dim * sizeof(Stored));
 }
 
+// Pairs of dimensions of the key, and the value as one half of its pair of tokens; the other half may be another thread's.
+static void kvWritePairs(uint8_t* keys, uint8_t* values, const uint16_t* key, const uint16_t* value, uint32_t dim, uint32_t token) {
+  for (uint32_t i = 0; i < dim; i += 2) memcpy(keys + (i / 2 * kBlockTokens + token) * 4, key + i, 4);
+  uint16_t* half = reinterpret_cast<uint16_t*>(values) + token / 2 * dim * 2 + token % 2;
+  for (uint32_t i = 0; i < dim; i++) half[2 * i] = value[i];
+}
+
 // Key and value rows of a token for every kv head, into its page. stored: 2·dim values of room, dim rounded up to whole vectors.
 template <class Args>
 WEFT_INLINE void writeToken(const Args& a, size_t t, const float* k, const float* v, uint16_t* stored) {
@@ -70,6 +77,10 @@ WEFT_INLINE void writeToken(const Args& a, size_t t, const float* k, const float
       memcpy(scalesOf(a, page) + (h * kBlockTokens + token) * 2, scales, 2);
       memcpy(scalesOf(a, page + a.planeStride) + (h * kBlockTokens + token) * 2, scales + 1, 2);
       kvWriteHead(keys, values, keyBytes, valueBytes, a.dim, token);
+    } else if (a.kvType == kDTypeBf16) {
+      roundRow(k, key, a.dim);
+      roundRow(v, value, a.dim);
+      kvWritePairs(keys, values, key, value, a.dim, token);
     } else {
       narrowRow(k, a.dim, key);
       narrowRow(v, a.dim, value);

@@ -115,7 +115,7 @@ static void latentScores(const LatentItem& item, const LatentState& state, uint3
     }
     for (uint32_t i = 0; i < tiles; i++) {
       const uint32_t m = begin + evenBegin(count, tiles, i), end = begin + evenBegin(count, tiles, i + 1);
-      scoreBlocks<F32>(end - m, state.q + (size_t)m * state.dim, keys, blocks, state.dim, state.p + m * kUnitTokens + block % kUnitBlocks * kBlockTokens, nullptr);
+      scoreBlocks<F32>(end - m, state.q + (size_t)m * state.dim, state.dim, keys, blocks, state.dim, state.p + m * kUnitTokens + block % kUnitBlocks * kBlockTokens, nullptr);
     }
     block += blocks;
   }

@@ -274,18 +274,25 @@ static void linearPanels(const LinearArgs& a, size_t block, uint32_t blocks, Pas
 namespace weft {
 namespace WEFT_ISA {
 
-constexpr uint32_t kRowChunk = 48;                       // rows whose activations stay in L2 beside a block of weights
-constexpr uint32_t rowChunks(uint32_t rows) { return rows <= kRowChunk + kRowChunk / 2 ? 1 : ceilDiv(rows, kRowChunk); }
+// Chunks of rows whose activations stay in L2 beside a block of weights.
+constexpr uint32_t kRowChunk = 48;
+constexpr uint32_t rowChunks(uint32_t rows, uint32_t chunk = kRowChunk) { return rows <= chunk + chunk / 2 ? 1 : ceilDiv(rows, chunk); }
 
 // Tiles: chunks of rows × runs of blocks; tiles that follow one another share weights.
 struct LinearPlan {
   uint32_t chunks;
   Split blocks;
   LinearPlan(const LinearArgs& a, uint32_t threads)
-      : chunks(rowChunks(a.count)), blocks(ceilDiv(a.n, kOuts), blockNs(a), threads) {
+      : chunks(rowChunks(a.count, chunkOf(a))), blocks(ceilDiv(a.n, kOuts), blockNs(a), threads) {
     // Whole register tiles of several blocks.
     const uint32_t step = a.count <= (uint32_t)kRowTile ? blocksFor((int)a.count) : 1;
     if (blocks.step > step) blocks.step -= blocks.step % step;
+  }
+  // Where a block in 12 bits is decoded once for each chunk, chunks are larger.
+  static uint32_t chunkOf(const LinearArgs& a) {
+    if (a.dtype != kDTypeBf12) return kRowChunk;
+    const uint32_t size = a.xType == kDTypeBf16 && kDotPairs ? 2 : 4, fit = tuning().rowBytes / (a.k * size), most = 512 / size;
+    return fit < kRowChunk ? kRowChunk : fit > most ? most : fit;
   }
   static double bytesOf(uint32_t dtype) { return dtype == kDTypeF32 ? 4 : dtype == kDTypeBf12 ? 1.5 : 2; }
   double blockNs(const LinearArgs& a) const {

@@ -3,9 +3,8 @@
 // few rows    bound by memory. Values are decoded in registers and multiplied there, two panels side by side. The loop
 //             stops where one of them has an exception, which is put right by a select: a detour through memory would wait
 //             for all loads before it.
-// more rows   AVX-512 has registers for twelve rows beside a panel's values, and decodes again for each twelve: ten
-//             instructions of a pair of k, beside its 48 additions. Where there are more rows than Tuning says, and on all
-//             others, a panel is decoded once for all rows of a tile, and is then one of bf16.
+// more rows   A panel is decoded once for all rows of a tile, and is then one of bf16. AVX-512 has registers for twelve rows
+//             beside a panel's values: it decodes while the first twelve are multiplied, which hides most of it.
 #pragma once
 
 namespace weft {
@@ -14,7 +13,8 @@ namespace WEFT_ISA {
 constexpr uint32_t kBf12FewRows = 3;
 constexpr bool kBf12ManyInRegisters = kLanes == 16;
 
-WEFT_INLINE bool bf12InRegisters(uint32_t rows) { return rows <= kBf12FewRows || (kBf12ManyInRegisters && rows <= tuning().bf12Rows); }
+// Whether no panel has to be decoded into memory.
+constexpr bool bf12InRegisters(uint32_t rows) { return rows <= (kBf12ManyInRegisters ? (uint32_t)kRowTile : kBf12FewRows); }
 
 // A panel, read from its first pair of k on.
 class Bf12Reader {
@@ -73,9 +73,9 @@ WEFT_INLINE void bf12Pairs(Bf12Reader (&readers)[B], uint32_t pairs, Use use) {
   }
 }
 
-// R rows from `row` on over B panels from `block` on, `apart` from each other.
-template <class M, int R, int B>
-static void bf12Tile(const LinearArgs& a, size_t row, size_t block, size_t apart, Ahead ahead) {
+// R rows from `row` on over B panels from `block` on, `apart` from each other. kept: where Keep, the panel as bf16.
+template <class M, int R, int B, bool Keep>
+static void bf12Tile(const LinearArgs& a, size_t row, size_t block, size_t apart, Ahead ahead, uint16_t* kept) {
   Bf12Reader readers[B];
   for (int b = 0; b < B; b++) readers[b] = Bf12Reader(a.w + (block + b * apart) * bf12PanelBytes(a.k), a.k);
   F acc[R][B][kVectors];
@@ -87,22 +87,33 @@ static void bf12Tile(const LinearArgs& a, size_t row, size_t block, size_t apart
       __builtin_prefetch(ahead.at + pair * ahead.step);
       __builtin_prefetch(ahead.at + pair * ahead.step + ahead.step / 2);
     }
+    if (Keep)
+      for (int v = 0; v < kVectors; v++) store(reinterpret_cast<float*>(kept + pair * 64) + v * kLanes, values[0][v]);
     if (pair < whole) M::template pairs<2>(values, x + 2 * pair, a.ldx, acc);
     else M::template pairs<1>(values, x + 2 * pair, a.ldx, acc);
   });
   storeTile(a, row, block, 0, acc, apart);
 }
 
-template <class M, int B, int R>
-static void bf12Dispatch(const LinearArgs& a, size_t row, uint32_t rows, size_t block, size_t apart, Ahead ahead) {
+template <class M, int B, int R, bool Keep = false>
+static void bf12Dispatch(const LinearArgs& a, size_t row, uint32_t rows, size_t block, size_t apart, Ahead ahead, uint16_t* kept = nullptr) {
   if constexpr (R > 0) {
-    if (rows == (uint32_t)R) bf12Tile<M, R, B>(a, row, block, apart, ahead);
-    else bf12Dispatch<M, B, R - 1>(a, row, rows, block, apart, ahead);
+    if (rows == (uint32_t)R) bf12Tile<M, R, B, Keep>(a, row, block, apart, ahead, kept);
+    else bf12Dispatch<M, B, R - 1, Keep>(a, row, rows, block, apart, ahead, kept);
   }
 }
 
 // Room that bf12Panels wants for a panel of k as bf16.
 WEFT_INLINE size_t bf12Room(size_t k, uint32_t rows) { return bf12InRegisters(rows) ? 0 : panelSteps<Bf16>(k) * kOuts * 4; }
+
+// The op for outputs from `block` on, whose panel is decoded.
+WEFT_INLINE LinearArgs bf12Decoded(LinearArgs a, uint32_t block, uint16_t* panel) {
+  a.w = reinterpret_cast<uint8_t*>(panel);
+  a.n -= block * kOuts;
+  a.y += block * kOuts;
+  if (a.b) a.b += block * kOuts;
+  return a;
+}
 
 // Panels [block, end) for the rows of `a`; panel: bf12Room(a.k, a.count) bytes.
 template <class M>
@@ -115,18 +126,23 @@ static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16
     return;
   }
   if constexpr (kBf12ManyInRegisters) {
-    if (bf12InRegisters(a.count)) {
-      const uint32_t parts = ceilDiv(a.count, kRowTile);
-      for (; block < end; block++) {
-        const uint8_t* stream = a.w + block * bf12PanelBytes(a.k) + bf12StreamAt(a.k);
-        Passes passes(stream, block + 1 < end ? stream + bf12PanelBytes(a.k) : nullptr, (a.k + 1) / 2, kBf12PairBytes, parts);
-        for (uint32_t i = 0; i < parts; i++) {
-          const uint32_t from = evenBegin(a.count, parts, i), rows = evenBegin(a.count, parts, i + 1) - from;
-          bf12Dispatch<M, 1, kRowTile>(a, from, rows, block, 1, passes.take());
-        }
+    const uint32_t parts = ceilDiv(a.count, kRowTile);
+    for (; block < end; block++) {
+      const uint8_t* stream = a.w + block * bf12PanelBytes(a.k) + bf12StreamAt(a.k);
+      Passes passes(stream, block + 1 < end ? stream + bf12PanelBytes(a.k) : nullptr, (a.k + 1) / 2, kBf12PairBytes, parts);
+      const uint32_t first = evenBegin(a.count, parts, 1);
+      if (parts == 1) {
+        bf12Dispatch<M, 1, kRowTile>(a, 0, first, block, 1, passes.take());
+        continue;
       }
-      return;
+      bf12Dispatch<M, 1, kRowTile, true>(a, 0, first, block, 1, passes.take(), panel);
+      const LinearArgs decoded = bf12Decoded(a, block, panel);
+      for (uint32_t i = 1; i < parts; i++) {
+        const uint32_t from = evenBegin(a.count, parts, i), rows = evenBegin(a.count, parts, i + 1) - from;
+        linearDispatch<M>(decoded, from, rows, 0, 1, passes);
+      }
     }
+    return;
   }
   for (; block < end; block++) {
     const uint8_t *coded = a.w + block * bf12PanelBytes(a.k), *next = block + 1 < end ? coded + bf12PanelBytes(a.k) : nullptr;
@@ -135,13 +151,9 @@ static void bf12Panels(const LinearArgs& a, uint32_t block, uint32_t end, uint16
     bf12Pairs(reader, pairs, [&](uint32_t pair, F (&values)[1][kVectors]) __attribute__((always_inline)) {
       for (int v = 0; v < kVectors; v++) store(reinterpret_cast<float*>(panel + pair * 64) + v * kLanes, values[0][v]);
     });
-    LinearArgs one = a;
-    one.w = reinterpret_cast<uint8_t*>(panel);
-    one.n = a.n - block * kOuts;
-    one.y += block * kOuts;
-    if (one.b) one.b += block * kOuts;
-    Passes passes(one.w, next, pairs, kBf12PairBytes, passesOf(a.count, vectorsFor), true);
-    linearPanels<M>(one, 0, 1, passes);
+    const LinearArgs decoded = bf12Decoded(a, block, panel);
+    Passes passes(decoded.w, next, pairs, kBf12PairBytes, passesOf(a.count, vectorsFor), true);
+    linearPanels<M>(decoded, 0, 1, passes);
   }
 }
 

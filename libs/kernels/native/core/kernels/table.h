@@ -17,6 +17,8 @@
 #include "expert_linear.h"
 #include "rope.h"
 #include "kv.h"
+#include "softmax.h"
+#include "attention_tiles.h"
 #include "attention.h"
 #include "latent.h"
 #include "latent_attention.h"

@@ -31,6 +31,13 @@ WEFT_INLINE F expBelow(F x) {
   return ifLess(x, least, zero(), scaleNormal(expOfRest(z, n), n));
 }
 
+// The same where the result becomes bf16: within 1.1e-4 of it, and 1 at 0.
+WEFT_INLINE F expBelowForBf16(F x) {
+  const F least = splat(-125.0f), y = mul(x, splat(1.44269504f)), z = maxOf(least, y), n = nearest(z), r = sub(z, n);
+  const F q = fma(fma(splat(0.05500893f), r, splat(0.24221097f)), r, splat(0.69328293f));
+  return ifLess(y, least, zero(), scaleNormal(fma(q, r, splat(1.0f)), n));
+}
+
 WEFT_INLINE float expOf(float x) {
   float lanes[kLanes];
   store(lanes, expOf(splat(x)));
