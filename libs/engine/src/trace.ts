@@ -7,8 +7,14 @@ import { createWriteStream, type WriteStream } from 'node:fs';
 import { costsOf, type CommandList, type Device, type StepFacts, type SubmitResult } from '@weft/kernels';
 import type { Batch } from './batch.js';
 
+/** Steps that are kept before they are written: writing takes time on a core that computes. */
+const KEPT_STEPS = 128;
+
+interface KeptStep { number: number; rows: number; sequences: number; adapters: number; list: CommandList; facts: StepFacts; opNs: Float64Array | undefined }
+
 export class StepTracer {
   readonly #out: WriteStream;
+  #kept: KeptStep[] = [];
   #atUs = 0;
   #first = true;
   #bestBytesPerNs = 0;
@@ -20,38 +26,39 @@ export class StepTracer {
   }
 
   /** Notes one step, timed op by op. */
-  step(batch: Batch, list: CommandList, result: SubmitResult): void {
-    const startUs = this.#atUs;
-    this.#list(list, result, factsOf(batch));
-    this.#event({
-      name: `step ${batch.step}`, ph: 'X', pid: 1, tid: 1, ts: startUs, dur: this.#atUs - startUs,
-      args: { rows: batch.rows, sequences: batch.entries.length, adapters: batch.groups.length, logits: batch.logits.length },
-    });
+  step(batch: Batch, list: CommandList, { opNs }: SubmitResult): void {
+    const { step, rows, entries, groups } = batch;
+    this.#kept.push({ number: step, rows, sequences: entries.length, adapters: groups.length, list, facts: factsOf(batch), opNs });
+    if (this.#kept.length === KEPT_STEPS) this.#write();
   }
 
-  #list(list: CommandList, { opNs }: SubmitResult, facts: StepFacts): void {
-    if (!opNs) return;
-    costsOf(list, facts).forEach(({ name, bytes, flops }, i) => {
-      const ns = opNs[i]!;
-      if (ns > 1000) {
-        this.#bestBytesPerNs = Math.max(this.#bestBytesPerNs, bytes / ns);
-        this.#bestFlopsPerNs = Math.max(this.#bestFlopsPerNs, flops / ns);
-      }
-      const floorNs = Math.max(bytes / this.#bestBytesPerNs || 0, flops / this.#bestFlopsPerNs || 0);
-      this.#event({
-        name, ph: 'X', pid: 1, tid: 2, ts: this.#atUs, dur: ns / 1000,
-        args: { bytes, flops, GBps: round(bytes / ns), GFLOPps: round(flops / ns), ofCeiling: round(Math.min(floorNs / ns, 1)) },
-      });
-      this.#atUs += ns / 1000;
-    });
+  #write(): void {
+    const events = this.#kept.flatMap(step => this.#events(step));
+    this.#kept = [];
+    if (events.length > 0) this.#out.write(`${this.#first ? '' : ',\n'}${events.map(event => JSON.stringify(event)).join(',\n')}`);
+    this.#first &&= events.length === 0;
   }
 
-  #event(event: object): void {
-    this.#out.write(`${this.#first ? '' : ',\n'}${JSON.stringify(event)}`);
-    this.#first = false;
+  #events({ number, rows, sequences, adapters, list, facts, opNs }: KeptStep): object[] {
+    const startUs = this.#atUs, ops = opNs ? costsOf(list, facts).map((cost, i) => this.#op(cost, opNs[i]!)) : [];
+    return [...ops, { name: `step ${number}`, ph: 'X', pid: 1, tid: 1, ts: startUs, dur: this.#atUs - startUs, args: { rows, sequences, adapters, logits: facts.logits } }];
+  }
+
+  #op({ name, bytes, flops }: ReturnType<typeof costsOf>[number], ns: number): object {
+    if (ns > 1000) {
+      this.#bestBytesPerNs = Math.max(this.#bestBytesPerNs, bytes / ns);
+      this.#bestFlopsPerNs = Math.max(this.#bestFlopsPerNs, flops / ns);
+    }
+    const floorNs = Math.max(bytes / this.#bestBytesPerNs || 0, flops / this.#bestFlopsPerNs || 0), ts = this.#atUs;
+    this.#atUs += ns / 1000;
+    return {
+      name, ph: 'X', pid: 1, tid: 2, ts, dur: ns / 1000,
+      args: { bytes, flops, GBps: round(bytes / ns), GFLOPps: round(flops / ns), ofCeiling: round(Math.min(floorNs / ns, 1)) },
+    };
   }
 
   close(): Promise<void> {
+    this.#write();
     return new Promise(resolve => this.#out.end('\n]}\n', () => resolve()));
   }
 }

@@ -473,6 +473,7 @@ int main(int argc, char** argv) try {
     benchAttention(m, 1, 1, 512, 9, 3, 64, 1);
     benchAttention(m, 1, 1, 8192, 9, 3, 64, 1);
     benchAttention(m, 1, 1, 8192, 32, 8, 128, 1);
+    benchAttention(m, 32, 1, 96, 9, 3, 64, 1);
     benchAttention(m, 32, 1, 512, 9, 3, 64, 1);
     benchAttention(m, 1, 1, 8192, 9, 3, 64, 1, kDTypeInt8);
     benchAttention(m, 32, 1, 512, 9, 3, 64, 1, kDTypeInt8);

@@ -19,6 +19,7 @@
 //
 // one row     bound by memory: tokens·dim·4 bytes a kv head (int8: 2).     a chunk: by flops, 4·rows·tokens·dim a head
 #pragma once
+#include <optional>
 
 namespace weft {
 namespace WEFT_ISA {
@@ -82,6 +83,7 @@ struct AttentionItem {
   const int32_t* positions;                              // of its rows: ascending
   uint32_t rows, heads;                                  // heads: query heads of a kv head
   uint32_t kvHead, kvHeads;
+  uint32_t firstBlock, lastBlock;                        // that are read
   uint32_t pairs() const { return rows * heads; }        // of one kv head
   uint32_t lastPosition() const { return positions[rows - 1]; }
   const uint8_t* keys(uint32_t block, uint32_t kv) const { return pageOf(a, segment, block) + (size_t)(kvHead + kv) * a.headStride; }
@@ -128,40 +130,49 @@ static void addValues(const AttentionItem& item, const AttentionState& state, ui
   }
 }
 
-// The blocks of the next unit in the order of memory, page by page, which the processor's own prefetchers then follow: 2 KiB
-// here and 2 KiB there would come at half the speed. A piece is one kv head's keys or values of a block.
+// Blocks from `block` on in the order of memory, page by page, which the processor's own prefetchers then follow: 2 KiB here
+// and 2 KiB there would come at half the speed. Behind an item's last block come those of the one that follows it, if any. A
+// piece is one kv head's keys or values of a block.
 class NextUnit {
  public:
-  NextUnit(const AttentionItem& item, uint32_t block) : item_(item), block_(block), last_(item.lastPosition() / kBlockTokens) { open(); }
+  NextUnit(const AttentionItem& item, const AttentionItem* following, uint32_t block) : item_(&item), following_(following), block_(block) { open(); }
   const uint8_t* next() {
-    const uint8_t* piece = kv_ < item_.kvHeads ? keys_ + (size_t)kv_ * item_.a.headStride : values_ + (size_t)(kv_ - item_.kvHeads) * item_.a.headStride;
-    if (++kv_ < 2 * item_.kvHeads || block_ == last_) return piece;
-    kv_ = 0;
-    block_++;
-    open();
+    const AttentionItem& item = *item_;
+    const uint8_t* piece = kv_ < item.kvHeads ? keys_ + (size_t)kv_ * item.a.headStride : values_ + (size_t)(kv_ - item.kvHeads) * item.a.headStride;
+    if (++kv_ == 2 * item.kvHeads) {
+      block_++;
+      open();
+    }
     return piece;
   }
 
  private:
   void open() {
-    keys_ = item_.keys(block_ < last_ ? block_ : last_, 0);
-    values_ = keys_ + item_.a.planeStride;
-    if (item_.a.kvType != kDTypeInt8) return;
-    const uint8_t* scales = keys_ + (size_t)(item_.a.kvHeads - item_.kvHead) * item_.a.headStride;
+    kv_ = 0;
+    if (block_ > item_->lastBlock && following_) {
+      item_ = following_;
+      block_ = item_->firstBlock;
+      following_ = nullptr;
+    }
+    const uint32_t most = item_->lastPosition() / kBlockTokens;                // what is another thread's next is in L3 at least
+    keys_ = item_->keys(block_ < most ? block_ : most, 0);
+    values_ = keys_ + item_->a.planeStride;
+    if (item_->a.kvType != kDTypeInt8) return;
+    const uint8_t* scales = keys_ + (size_t)(item_->a.kvHeads - item_->kvHead) * item_->a.headStride;
     __builtin_prefetch(scales);
-    __builtin_prefetch(scales + item_.a.planeStride);
+    __builtin_prefetch(scales + item_->a.planeStride);
   }
-  const AttentionItem& item_;
-  uint32_t block_, last_, kv_ = 0;
+  const AttentionItem *item_, *following_;
+  uint32_t block_, kv_;
   const uint8_t *keys_, *values_;
 };
 
 // Blocks [from, to] of a unit. Few pairs use what they read only once: it is widened in registers.
 template <class W>
-static void unitOfFew(const AttentionItem& item, AttentionState& state, uint32_t from, uint32_t to) {
+static void unitOfFew(const AttentionItem& item, const AttentionItem* following, AttentionState& state, uint32_t from, uint32_t to) {
   using Stored = typename W::Stored;
   const uint32_t blocks = to - from + 1;
-  NextUnit ahead(item, to + 1);
+  NextUnit ahead(item, following, to + 1);
   for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
     const Stored* keys[kUnitBlocks];
     const uint8_t* pieces[kUnitBlocks];
@@ -312,9 +323,37 @@ WEFT_INLINE Softmax partialOf(const AttentionArgs& a, const AttentionPlan& plan,
   return {numbers, numbers + 1, at};
 }
 
-// All spans of an item, or those of one part. row: its first, counted in the segment.
-static void attentionItem(const AttentionItem& item, const AttentionPlan& plan, uint32_t row, uint32_t part, Scratch& scratch) {
+// An item, or one part of one. row: its first, counted in the segment.
+struct AttentionWork {
+  AttentionPlan plan;
+  AttentionItem item;
+  uint32_t row, span, spanEnd;
+
+  // Number i of a segment's.
+  AttentionWork(const AttentionArgs& a, const int32_t* segment, const AttentionPlan& plan, uint32_t i)
+      : plan(plan), item{a, segment, nullptr, 0, a.heads / a.kvHeads, 0, 0, 0, 0}, row(i / plan.parts % plan.chunks * plan.step) {
+    item.rows = plan.rows - row < plan.step ? plan.rows - row : plan.step;
+    item.positions = a.positions + plan.row + row;
+    item.kvHead = i / plan.parts / plan.chunks * plan.perGroup;
+    item.kvHeads = a.kvHeads - item.kvHead < plan.perGroup ? a.kvHeads - item.kvHead : plan.perGroup;
+    const uint32_t first = item.positions[0], oldest = a.window && first >= a.window ? first - a.window + 1 : 0;
+    item.firstBlock = oldest / kBlockTokens;
+    item.lastBlock = item.lastPosition() / kBlockTokens;
+    span = oldest / kSpanTokens;
+    spanEnd = item.lastBlock / kSpanBlocks + 1;
+    if (!plan.cut()) return;
+    span = plan.firstSpan + i % plan.parts * plan.perPart;
+    if (span + plan.perPart < spanEnd) spanEnd = span + plan.perPart;
+    if (span * kSpanBlocks > item.firstBlock) item.firstBlock = span * kSpanBlocks;
+    if (spanEnd * kSpanBlocks <= item.lastBlock) item.lastBlock = spanEnd * kSpanBlocks - 1;
+  }
+};
+
+static void attentionItem(const AttentionWork& work, const AttentionItem* following, Scratch& scratch) {
+  const AttentionPlan& plan = work.plan;
+  const AttentionItem& item = work.item;
   const AttentionArgs& a = item.a;
+  const uint32_t row = work.row;
   AttentionState state(scratch, item.pairs() * item.kvHeads, item.kvHeads, a.dim);
   const auto rowAt = [&](uint32_t m) { return m / item.heads % item.rows; };
   const auto headOf = [&](uint32_t m) { return (item.kvHead + m / item.pairs()) * item.heads + m % item.heads; };
@@ -324,22 +363,15 @@ static void attentionItem(const AttentionItem& item, const AttentionPlan& plan, 
     for (uint32_t i = 0; i < a.dim; i++) scaled[i] = q[i] * a.scale;
     if (a.kvType == kDTypeBf16) roundRow(scaled, reinterpret_cast<uint16_t*>(scaled), a.dim);  // into its first half
   }
-  const uint32_t first = item.positions[0], oldest = a.window && first >= a.window ? first - a.window + 1 : 0;
-  const uint32_t lastBlock = item.lastPosition() / kBlockTokens;
   const bool few = item.pairs() <= (uint32_t)kScoreRows && state.ld == a.dim;
-  uint32_t span = oldest / kSpanTokens, end = lastBlock / kSpanBlocks + 1;
-  if (plan.cut()) {
-    span = plan.firstSpan + part * plan.perPart;
-    if (span + plan.perPart < end) end = span + plan.perPart;
-  }
-  for (; span < end; span++) {
+  for (uint32_t span = work.span; span < work.spanEnd; span++) {
     const uint32_t base = span * kSpanTokens, next = (span + 1) * kSpanBlocks;
     state.beginSpan();
-    for (uint32_t block = oldest > base ? oldest / kBlockTokens : span * kSpanBlocks; block < next && block <= lastBlock;) {
-      const uint32_t last = block / kUnitBlocks * kUnitBlocks + kUnitBlocks - 1, to = last < lastBlock ? last : lastBlock;
+    for (uint32_t block = item.firstBlock > span * kSpanBlocks ? item.firstBlock : span * kSpanBlocks; block < next && block <= item.lastBlock;) {
+      const uint32_t last = block / kUnitBlocks * kUnitBlocks + kUnitBlocks - 1, to = last < item.lastBlock ? last : item.lastBlock;
       const auto compute = [&](auto format) {
         using W = decltype(format);
-        if (few) unitOfFew<W>(item, state, block, to);
+        if (few) unitOfFew<W>(item, following, state, block, to);
         else unitOfMany<W>(item, state, block, to);
       };
       if (a.kvType == kDTypeInt8) compute(Int8{});
@@ -363,16 +395,18 @@ static void attentionRun(const void* p, uint32_t tile, uint32_t threads, Scratch
   const AttentionArgs& a = *static_cast<const AttentionArgs*>(p);
   Share share(tile, shareNs(attentionTotalNs(a, threads), threads));
   AttentionPlans plans(a, threads);
+  std::optional<AttentionWork> works[2];                 // the next one is asked for while one runs
+  uint32_t found = 0;
   for (uint32_t s = 0; s < a.segmentCount && share.at < share.to; s++) {
     const AttentionPlan plan = plans.next(s);
     const Share::Range items = share.ownsOf(plan.items(), plan.ns);
     for (uint32_t i = items.begin; i < items.end; i++) {
-      const uint32_t part = i % plan.parts, group = i / plan.parts / plan.chunks, row = i / plan.parts % plan.chunks * plan.step;
-      const uint32_t rows = plan.rows - row < plan.step ? plan.rows - row : plan.step;
-      const uint32_t kvHead = group * plan.perGroup, kvHeads = a.kvHeads - kvHead < plan.perGroup ? a.kvHeads - kvHead : plan.perGroup;
-      attentionItem({a, plans.segment(s), a.positions + plan.row + row, rows, a.heads / a.kvHeads, kvHead, kvHeads}, plan, row, part, scratch);
+      std::optional<AttentionWork>& work = works[found % 2];
+      work.emplace(a, plans.segment(s), plan, i);
+      if (found++ > 0) attentionItem(*works[found % 2], &work->item, scratch);
     }
   }
+  if (found > 0) attentionItem(*works[(found - 1) % 2], nullptr, scratch);
 }
 
 // Second phase: a tile merges one kv head of one segment that was cut.
