@@ -193,11 +193,12 @@ static void unitOfFew(const AttentionItem& item, const AttentionItem* following,
 
 // Many pairs share a widened copy; pairs of bf16 are read where they lie, and their values only put in a row.
 template <class W>
-static void unitOfMany(const AttentionItem& item, AttentionState& state, uint32_t from, uint32_t to) {
+static void unitOfMany(const AttentionItem& item, const AttentionItem* following, AttentionState& state, uint32_t from, uint32_t to) {
   using Stored = typename W::Stored;
   using Wide = std::conditional_t<kStep<W> == 2, W, F32>;
   const uint32_t blocks = to - from + 1, base = from * kBlockTokens;
   const float* keys[kUnitBlocks];
+  NextUnit ahead(item, following, to + 1);
   uint32_t blind = 0;                                    // rows that see nothing of the unit come first
   while ((uint32_t)item.positions[blind] < base) blind++;
   for (uint32_t kv = 0; kv < item.kvHeads; kv++) {
@@ -214,7 +215,10 @@ static void unitOfMany(const AttentionItem& item, AttentionState& state, uint32_
     const uint32_t begin = kv * item.pairs() + blind * item.heads, count = item.pairs() - blind * item.heads, tiles = ceilDiv(count, kScoreRows);
     for (uint32_t i = 0; i < tiles; i++) {
       const uint32_t m = begin + evenBegin(count, tiles, i), end = begin + evenBegin(count, tiles, i + 1);
-      scoreBlocks<Wide>(end - m, state.q + m * state.dim, state.dim, keys, blocks, state.dim / kStep<W>, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, nullptr);
+      const uint8_t* pieces[kUnitBlocks];
+      const bool asks = i < 2;                           // for the keys and values of as many blocks
+      for (uint32_t b = 0; b < blocks && asks; b++) pieces[b] = ahead.next();
+      scoreBlocks<Wide, sizeof(Stored)>(end - m, state.q + m * state.dim, state.dim, keys, blocks, state.dim / kStep<W>, state.p + m * kUnitTokens + from % kUnitBlocks * kBlockTokens, asks ? pieces : nullptr);
     }
   }
   weighAll<W>(item, state, from, to);
@@ -372,7 +376,7 @@ static void attentionItem(const AttentionWork& work, const AttentionItem* follow
       const auto compute = [&](auto format) {
         using W = decltype(format);
         if (few) unitOfFew<W>(item, following, state, block, to);
-        else unitOfMany<W>(item, state, block, to);
+        else unitOfMany<W>(item, following, state, block, to);
       };
       if (a.kvType == kDTypeInt8) compute(Int8{});
       else if (a.kvType == kDTypeBf16) compute(Bf16Pairs{});

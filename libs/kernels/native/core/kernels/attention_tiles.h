@@ -85,21 +85,28 @@ WEFT_INLINE void prefetch(const uint8_t* at) {
 
 // scores[r][block·16 …] of R pairs and B blocks. q: [R][ldq], `steps` words of each; keys: [steps][16] each. While a block is read, the lines of
 // another one that will be are asked for, one at a time: all at once would fill the processor's miss buffers and hold up
-// the loads behind.
-template <class W, int R, int B>
+// the loads behind. Size: bytes of a word of keys in pages.
+template <class W, size_t Size, int R, int B>
 static void scoreTile(const float* q, uint32_t ldq, const typename W::Stored* const* keys, uint32_t steps, float* scores, const uint8_t* const* ahead) {
-  constexpr size_t kBytes = B * kBlockTokens * sizeof(typename W::Stored);  // asked for per step
+  constexpr size_t kBytes = B * kBlockTokens * Size;        // asked for per step
   F acc[R][B * kTokenVectors];
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 16
     for (int n = 0; n < B * kTokenVectors; n++) acc[r][n] = zero();
-  for (int part = 0; part < B; part++) {
-    const uint32_t begin = steps * part / B, end = steps * (part + 1) / B;
-    for (uint32_t d = begin; d < end; d++) {
-      if (ahead) prefetch<kBytes>(ahead[part] + (d - begin) * kBytes);
-      outer<W, R, B * kTokenVectors>([&](int r) { return splatWord(q + (size_t)r * ldq + d); },
-                                     [&](int n) { return W::vector(keys[n / kTokenVectors] + d * kBlockTokens + n % kTokenVectors * kLanes); }, acc);
+  const auto step = [&](uint32_t d) __attribute__((always_inline)) {
+    outer<W, R, B * kTokenVectors>([&](int r) { return splatWord(q + (size_t)r * ldq + d); },
+                                   [&](int n) { return W::vector(keys[n / kTokenVectors] + d * kBlockTokens + n % kTokenVectors * kLanes); }, acc);
+  };
+  if (kStep<W> == 2 && !ahead) {                          // pairs make few steps: one loop, which ends once
+    for (uint32_t d = 0; d < steps; d++) step(d);
+  } else {
+    for (int part = 0; part < B; part++) {
+      const uint32_t begin = steps * part / B, end = steps * (part + 1) / B;
+      for (uint32_t d = begin; d < end; d++) {
+        if (ahead) prefetch<kBytes>(ahead[part] + (d - begin) * kBytes);
+        step(d);
+      }
     }
   }
 #pragma GCC unroll 12
@@ -108,15 +115,15 @@ static void scoreTile(const float* q, uint32_t ldq, const typename W::Stored* co
     for (int n = 0; n < B * kTokenVectors; n++) store(scores + r * kUnitTokens + n * kLanes, acc[r][n]);
 }
 
-template <class W, int R = kScoreRows>
+template <class W, size_t Size = sizeof(typename W::Stored), int R = kScoreRows>
 static void scoreBlocks(uint32_t rows, const float* q, uint32_t ldq, const typename W::Stored* const* keys, uint32_t blocks, uint32_t steps, float* scores,
                         const uint8_t* const* ahead) {
   if constexpr (R > 0) {
-    if (rows != (uint32_t)R) return scoreBlocks<W, R - 1>(rows, q, ldq, keys, blocks, steps, scores, ahead);
+    if (rows != (uint32_t)R) return scoreBlocks<W, Size, R - 1>(rows, q, ldq, keys, blocks, steps, scores, ahead);
     constexpr int B = besides(R, kTokenVectors, 4);
     uint32_t b = 0;
-    for (; b + B <= blocks; b += B) scoreTile<W, R, B>(q, ldq, keys + b, steps, scores + b * kBlockTokens, ahead ? ahead + b : nullptr);
-    for (; b < blocks; b++) scoreTile<W, R, 1>(q, ldq, keys + b, steps, scores + b * kBlockTokens, ahead ? ahead + b : nullptr);
+    for (; b + B <= blocks; b += B) scoreTile<W, Size, R, B>(q, ldq, keys + b, steps, scores + b * kBlockTokens, ahead ? ahead + b : nullptr);
+    for (; b < blocks; b++) scoreTile<W, Size, R, 1>(q, ldq, keys + b, steps, scores + b * kBlockTokens, ahead ? ahead + b : nullptr);
   }
 }
 
