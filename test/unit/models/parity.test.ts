@@ -54,9 +54,9 @@ const LARGER_THAN_AN_INT8_PAGE = new Set(['llama-tiny/r64-o-down', 'llama-wide/r
 const LATENT = /^deepseek/;
 const CASES = readdirSync(MODELS).flatMap(name => MODES.filter(({ kv }) => kv === 'f16' || !LATENT.test(name)).map(mode => ({ name, ...mode })));
 
-test('int8 latents are refused by name', async () => {
+test.each(['int8', 'bf16'] as const)('%s latents are refused by name', async kv => {
   const checkpoint = await openCheckpoint(join(MODELS, 'deepseek-v2-tiny', 'base'));
-  await expect(loadModel(deviceOf({ isa: isas[0]!, threads: 1 }), checkpoint, { partition, kv: 'int8' })).rejects.toMatchObject({ code: 'option_invalid', details: { field: 'kv' } });
+  await expect(loadModel(deviceOf({ isa: isas[0]!, threads: 1 }), checkpoint, { partition, kv })).rejects.toMatchObject({ code: 'option_invalid', details: { field: 'kv' } });
 });
 
 describe.each(CASES)('$name, $isa, $activations, KV in $kv', ({ name, isa, activations, kv }) => {

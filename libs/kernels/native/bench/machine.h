@@ -57,29 +57,15 @@ inline uint8_t* hugeMemory(size_t bytes) {
 }
 
 #if defined(__x86_64__)
-// Independent multiply-adds: what the units do when nothing else is in the way.
-__attribute__((target("avx512f"))) inline float spinAvx512(uint64_t n) {
+// Independent multiply-adds, or dot products of pairs of bf16: what the units do when nothing else is in the way.
+template <bool Dots>
+__attribute__((target("avx512f,avx512bf16"))) inline float spinAvx512(uint64_t n) {
   __m512 a[24], m = _mm512_set1_ps(1.0000001f), c = _mm512_set1_ps(1e-9f);
+  const __m512bh pairs = (__m512bh)_mm512_set1_epi32(0x3f803f80);
   for (int i = 0; i < 24; i++) a[i] = _mm512_set1_ps(float(i));
   for (uint64_t i = 0; i < n; i++) {
 #pragma GCC unroll 24
-    for (int r = 0; r < 24; r++) a[r] = _mm512_fmadd_ps(a[r], m, c);
-  }
-  float lanes[16], sum = 0;
-  for (int i = 0; i < 24; i++) {
-    _mm512_storeu_ps(lanes, a[i]);
-    sum += lanes[0];
-  }
-  return sum;
-}
-// Independent dot products of pairs of bf16.
-__attribute__((target("avx512f,avx512bf16"))) inline float spinDots(uint64_t n) {
-  __m512 a[24];
-  const __m512bh m = (__m512bh)_mm512_set1_epi32(0x3f803f80);
-  for (int i = 0; i < 24; i++) a[i] = _mm512_set1_ps(float(i));
-  for (uint64_t i = 0; i < n; i++) {
-#pragma GCC unroll 24
-    for (int r = 0; r < 24; r++) a[r] = _mm512_dpbf16_ps(a[r], m, m);
+    for (int r = 0; r < 24; r++) a[r] = Dots ? _mm512_dpbf16_ps(a[r], pairs, pairs) : _mm512_fmadd_ps(a[r], m, c);
   }
   float lanes[16], sum = 0;
   for (int i = 0; i < 24; i++) {
@@ -140,13 +126,13 @@ struct Machine {
 #if defined(__x86_64__)
     const bool wide = isa == "amx" || isa.rfind("avx512", 0) == 0, vector = isa != "portable";
     if (!vector) return;
-    auto spin = wide ? [](const void*, uint32_t, Scratch&) { volatile float keep = spinAvx512(kTurns); (void)keep; }
+    auto spin = wide ? [](const void*, uint32_t, Scratch&) { volatile float keep = spinAvx512<false>(kTurns); (void)keep; }
                      : [](const void*, uint32_t, Scratch&) { volatile float keep = spinAvx2(kTurns); (void)keep; };
     const double flops = wide ? 24 * 16 * 2.0 * kTurns : 12 * 8 * 2.0 * kTurns;
     const uint32_t tiles = 8 * pool.threads();
     gflops = flops * tiles / best([&](int) { pool.run(tiles, spin, nullptr); });
     if (isa != "avx512bf16") return;
-    auto dots = [](const void*, uint32_t, Scratch&) { volatile float keep = spinDots(kTurns); (void)keep; };
+    auto dots = [](const void*, uint32_t, Scratch&) { volatile float keep = spinAvx512<true>(kTurns); (void)keep; };
     gdots = 2 * flops * tiles / best([&](int) { pool.run(tiles, dots, nullptr); });
 #endif
   }

@@ -89,6 +89,14 @@ describe.each(variants)('kvWrite: $isa, $threads threads', variant => {
     expect(wrong, 'first half that differs').toBe(-1);
   });
 
+  test('bf16 of heads with an odd number of values is refused', async () => {
+    const { headStride, planeStride } = kvStrides({ kvHeads: 1, dim: 13 }, DType.bf16), frame = segmentsOf([sequence(0, [0])], [{ of: 0, start: 0, count: 1 }], 0);
+    await expect(runOp(deviceOf(variant), kvWrite, {
+      k: new Float32Array(13), v: new Float32Array(13), ...frame, arena: new Uint8Array(4096), count: 0, rows: 1, kvHeads: 1, dim: 13, width: 13, ldk: 13, ldv: 13,
+      nSegments: 1, tableSize: 1, nPages: 1, pageBytes: 4096, layerOffset: 0, planeStride, headStride, kvGroup: 0, kvType: DType.bf16,
+    })).rejects.toThrow('dim is odd');
+  });
+
   const shapes = [[64, 64, 0, DType.f16, true], [64, 64, 0, DType.bf16, true], [16, 8, 1, DType.int8, true], [13, 6, 0, DType.f16, false], [80, 80, 0, DType.int8, false]] as const;
   test.each(shapes.filter(([, , , kvType]) => kvType !== DType.bf16 || variant.isa !== CUDA))(
     'ropeKv: the bits of headNorm, rope and kvWrite: heads of %i, %i turned, interleaved %i, format %i, norms %s', async (dim, rotary, interleaved, kvType, norms) => {
